@@ -1,0 +1,163 @@
+// The gossip spoke's one core: membership (SWIM), announcements, the content index and their repair, joined behind
+// one set of inputs and outputs. The distributor owns it. Formats: docs/wire-gossip.md.
+#pragma once
+
+#include "base/bytes.hpp"
+#include "base/digest.hpp"
+#include "base/endpoint.hpp"
+#include "base/identity.hpp"
+#include "base/ids.hpp"
+#include "base/keys.hpp"
+#include "base/random_source.hpp"
+#include "base/time.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace waggle::gossip {
+
+enum class MemberState : std::uint8_t { alive = 0, suspect = 1, faulty = 2, left = 3 };
+
+/// What every member knows about one member.
+struct Member {
+  NodeId id;
+  NodePublicKey public_key;
+  std::uint64_t incarnation = 0;
+  MemberState state = MemberState::alive;
+  std::vector<Endpoint> endpoints;  ///< 1..limits::member_addresses_max; UDP and TCP share the port
+  std::string name;
+  std::string zone;
+  bool draining = false;
+  std::uint8_t version_min = 1;  ///< protocol versions it speaks
+  std::uint8_t version_max = 1;
+  bool is_self = false;
+};
+
+/// One complete blob that some node holds.
+struct Content {
+  Digest digest;
+  std::uint64_t size = 0;
+};
+
+/// A named pointer kept by the cluster: tag -> manifest and the like. key64 = SipHash of the name.
+struct NameRecord {
+  std::uint64_t key64 = 0;
+  Digest digest;
+  std::uint64_t size = 0;
+  std::string media_type;
+};
+
+struct GossipConfig {
+  std::string cluster_name = "waggle";
+  KeyRing keys;                       ///< first seals, all open
+  std::vector<Endpoint> advertise;    ///< own addresses, at least one
+  std::string name;
+  std::string zone;
+  std::size_t packet_bytes = 1400;    ///< IP and UDP headers included
+  std::uint64_t incarnation = 1;      ///< max(persisted + 1, wall clock in ms): the caller persists it
+  std::uint64_t seed = 1;             ///< choices only
+};
+
+struct Transmit {
+  Endpoint to;
+  Bytes datagram;
+};
+/// A member appeared, changed state or changed its addresses.
+struct MemberChanged {
+  NodeId id;
+  MemberState state = MemberState::alive;
+};
+/// An opaque payload that another node's distributor sent with send_app().
+struct AppMessage {
+  NodeId from;
+  std::uint8_t kind = 0;
+  Bytes payload;
+};
+/// Bulk gossip (set pulls, snapshots) to be sent over a TCP session to `to` as one opaque frame; the answer comes
+/// back through handle_bulk(). When no session can be had within 3 s it may be dropped: anti-entropy asks again.
+struct BulkSend {
+  NodeId to;
+  Bytes frame;
+};
+/// This node learned that somebody else claims its id with a higher incarnation: it has refuted with
+/// `incarnation`, which must be persisted.
+struct IncarnationRaised {
+  std::uint64_t incarnation = 0;
+};
+using GossipEvent = std::variant<MemberChanged, AppMessage, BulkSend, IncarnationRaised>;
+
+struct GossipStats {
+  std::uint64_t tx_bytes = 0, rx_bytes = 0, tx_packets = 0, rx_packets = 0;
+  std::uint64_t dropped_unauthenticated = 0, dropped_replay = 0, dropped_malformed = 0, dropped_other = 0;
+  std::size_t alive = 0, suspect = 0, faulty = 0, left = 0;  ///< alive counts the node itself
+  std::size_t index_digests = 0, index_facts = 0;
+};
+
+/// Contract: after any input, drain poll_transmit and poll_event, then re-read poll_timeout, before the next input.
+/// Time never runs backwards between inputs. Same config, same inputs, same RandomSource = same outputs.
+class Gossip {
+ public:
+  /// @param identity, random  must outlive the object
+  Gossip(const GossipConfig& config, const Identity& identity, RandomSource& random, TimePoint now);
+  ~Gossip();
+  Gossip(const Gossip&) = delete;
+  Gossip& operator=(const Gossip&) = delete;
+
+  // Inputs.
+  void handle_datagram(TimePoint now, Endpoint from, ByteView datagram);
+  void handle_timeout(TimePoint now);
+  /// A bulk frame that arrived on an authenticated session with `from`.
+  void handle_bulk(TimePoint now, const NodeId& from, ByteView frame);
+  /// Replaces the join hints (static list, DNS answers); they are tried now and then for ever, at least every 30 s.
+  void set_hints(TimePoint now, std::vector<Endpoint> hints);
+  /// Sends `payload` (<= app_payload_bytes_max()) sealed to a live member; false when it is not known.
+  bool send_app(TimePoint now, const NodeId& to, std::uint8_t kind, ByteView payload);
+  [[nodiscard]] std::size_t app_payload_bytes_max() const;
+  /// This node completed a blob: announce it. Repeats change nothing.
+  void announce(TimePoint now, const Content& content);
+  /// This node no longer holds it.
+  void withdraw(TimePoint now, const Digest& digest);
+  void announce_name(TimePoint now, const NameRecord& name, std::uint64_t hlc_ms);
+  /// Marks the node as draining in its MEMBER record: no longer a registrar, still served.
+  void set_draining(TimePoint now, bool draining);
+  /// Announces departure to everyone; poll_transmit then holds the messages. The object stays usable for draining.
+  void leave(TimePoint now);
+  /// A TCP session with `id` came up or bytes arrived on it: counts as a sign of life for a suspect only.
+  void note_contact(TimePoint now, const NodeId& id);
+
+  // Outputs.
+  [[nodiscard]] std::optional<Transmit> poll_transmit();
+  [[nodiscard]] std::optional<GossipEvent> poll_event();
+  [[nodiscard]] std::optional<TimePoint> poll_timeout() const;
+
+  // Memory reads.
+  /// Alive or suspect members (self included), sorted by id. Valid until the next input.
+  [[nodiscard]] std::span<const NodeId> live() const;
+  /// As live(), without draining members: who may be a registrar.
+  [[nodiscard]] std::span<const NodeId> registrar_candidates() const;
+  [[nodiscard]] const Member* find(const NodeId& id) const;
+  [[nodiscard]] std::vector<Member> members() const;  ///< all states, sorted by id
+  /// Live holders other than self, in random order; O(holders).
+  void holders(const Digest& digest, std::vector<NodeId>& out);
+  /// Size when the index knows it: somebody (self included) announced the digest.
+  [[nodiscard]] std::optional<std::uint64_t> content_size(const Digest& digest) const;
+  [[nodiscard]] std::optional<NameRecord> find_name(std::uint64_t key64) const;
+  /// True once a root matched one peer, or 10 s passed since the start, or there is nobody to ask.
+  [[nodiscard]] bool index_ready(TimePoint now) const;
+  /// BLAKE2b-64 over (origin, incarnation, seq, set hash) of all known logs: equal on converged nodes.
+  [[nodiscard]] std::uint64_t index_root() const;
+  [[nodiscard]] GossipStats stats() const;
+  /// Recounts every structure from scratch; asserts on a mismatch. For tests and the simulator.
+  void check_invariants() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace waggle::gossip
