@@ -52,6 +52,12 @@ inline constexpr std::size_t half_open_per_address_max = 8;
 inline constexpr Duration handshake_timeout = 3s;
 inline constexpr std::size_t requests_per_peer_max = 32;        ///< beyond: BUSY
 inline constexpr std::size_t session_send_queue_bytes_max = 64 * MiB;  ///< beyond: the session is closed
+inline constexpr std::size_t payload_bytes_max = 64 * KiB;      ///< data of one payload frame
+inline constexpr std::size_t session_read_buffer_bytes = 512 * KiB;  ///< per open session
+inline constexpr std::size_t session_write_batch_bytes = 192 * KiB;  ///< sealed ahead of one write
+inline constexpr std::uint64_t rekey_bytes = 1 * GiB;           ///< sealed under one key; then REKEY
+inline constexpr std::size_t dials_max = 64;                    ///< at once; beyond: the dial fails
+inline constexpr Duration dial_timeout = 3s;                    ///< connecting, all endpoints together
 inline constexpr std::size_t origin_bytes_max = 256;            ///< "scheme://host:port"
 
 // Swarms and claims. Beyond these the request is served by a plain upstream fetch or refused.
