@@ -74,5 +74,22 @@ inline constexpr std::uint64_t download_buffer_bytes_max = 256 * MiB;
 inline constexpr std::size_t http_header_bytes_max = 64 * KiB;
 inline constexpr std::size_t http_connections_max = 1024;
 inline constexpr Duration http_header_timeout = 10s;
+inline constexpr Duration http_idle_timeout = 120s;              ///< between requests: closed
+inline constexpr Duration http_write_timeout = 300s;             ///< no byte taken: cut
+inline constexpr std::size_t http_target_bytes_max = 32 * KiB;   ///< signed URLs are long; beyond: 414
+inline constexpr std::uint64_t http_write_bytes = 256 * KiB;     ///< a response leaves in pieces of this size
+inline constexpr std::uint64_t forward_body_bytes_max = 4 * MiB; ///< tags and referrers; larger answers become 404
+inline constexpr std::size_t repository_bytes_max = 255;         ///< longer names are invalid
+inline constexpr std::size_t tag_bytes_max = 128;                ///< distribution spec
+
+// Upstream. Beyond these the request fails as a value; idle connections beyond the pool are closed.
+inline constexpr std::size_t upstream_redirects_max = 5;
+inline constexpr std::size_t upstream_header_bytes_max = 64 * KiB;
+inline constexpr std::size_t upstream_idle_per_origin_max = 16;
+inline constexpr std::size_t upstream_idle_max = 64;
+inline constexpr Duration upstream_idle_kept = 60s;
+inline constexpr std::size_t upstream_tokens_max = 1024;         ///< earliest expiry goes first
+inline constexpr std::uint64_t token_body_bytes_max = 1 * MiB;
+inline constexpr std::uint64_t docker_config_bytes_max = 4 * MiB;
 
 }  // namespace waggle::limits
