@@ -31,7 +31,7 @@ class Partial {
  public:
   Partial(const Partial&) = delete;
   Partial& operator=(const Partial&) = delete;
-  ~Partial();
+  ~Partial() = default;
 
   [[nodiscard]] const Digest& digest() const { return header_.digest; }
   [[nodiscard]] const std::string& origin() const { return header_.origin; }
@@ -42,7 +42,7 @@ class Partial {
   [[nodiscard]] Bitfield held() const;
 
   /// Stores a chunk the caller has verified: data first, then the journal record. On success it survives kill -9
-  /// (a crash of the machine may lose it; the checksum finds that out). A chunk that is already held is success.
+  /// (a crash of the machine may lose it; the checksum finds that out). A chunk that is held and was checked is success and not written.
   /// Errors: invalid (index, size of `bytes`, proof over limits::journal_proof_bytes_max), busy (the same chunk is
   /// being written by another thread), disk_full, io, closed, limit_exceeded (journal full: abandon).
   /// After an error the chunk is not held and may be written again.
@@ -62,19 +62,23 @@ class Partial {
  private:
   friend class StoreDriver;
   enum class ChunkState : std::uint8_t { absent, writing, unchecked, held };
-  enum class Phase : std::uint8_t { open, committing, committed, closed };
+  /// sealed: data synced, nothing more is written; renamed: the data file lies in blobs/; closed: the files are gone.
+  enum class Phase : std::uint8_t { open, sealed, renamed, committed, closed };
 
   Partial(FileOps& ops, std::string directory, JournalHeader header);
-  /// Opens the files in `directory_`, replaying the journal; makes them when there is none to resume.
+  /// Resumes what lies in `directory_`, or starts anew when that is nothing or not this blob.
   Result<void> open_files();
-  Result<bool> resume();
+  Result<void> resume(JournalState state);
   Result<void> create();
+  /// Appends a record that writer_ has just made; takes it back on failure. `mutex_` is held.
   Result<void> append(const Bytes& record, std::uint64_t chain_before);
   Result<void> check_chunk(ChunkIndex chunk);
-  void drop_unchecked(ChunkIndex chunk);
-  /// Steps of StoreDriver::commit that concern the data file: check, read-only, sync.
-  Result<void> prepare_commit();
-  void damage();
+  void drop(ChunkIndex chunk);
+  void settle(ChunkIndex chunk, bool stored);
+  /// Checks every chunk, then syncs the data; `commit_mutex_` is held.
+  Result<void> seal();
+  [[nodiscard]] Phase phase() const;
+  void set_phase(Phase phase);
 
   FileOps& ops_;
   const std::string directory_;
@@ -82,6 +86,7 @@ class Partial {
   const BlobLayout layout_;
   File data_;
   File journal_;
+  std::mutex commit_mutex_;  // one commit or abandon at a time; taken before mutex_
 
   mutable std::mutex mutex_;  // guards everything below
   Phase phase_ = Phase::open;
@@ -89,11 +94,19 @@ class Partial {
   std::uint64_t journal_bytes_ = 0;
   std::vector<ChunkState> states_;
   std::vector<std::uint64_t> checksums_;
-  std::size_t held_count_ = 0;
+  std::size_t held_count_ = 0;  // unchecked ones included
   std::vector<HeldChunk> resumed_;
   std::vector<ChunkIndex> dropped_;
 };
 
 using PartialHandle = std::shared_ptr<Partial>;
+
+/// Names inside a partial's directory.
+inline constexpr const char* partial_data_name = "/data";
+inline constexpr const char* partial_journal_name = "/journal";
+
+/// Replays the journal in `directory` and checks that its data file has the journalled size.
+/// Errors: not_found (no journal or no data), corrupt (nothing to resume from), io, denied.
+[[nodiscard]] Result<JournalState> read_partial(FileOps& ops, const std::string& directory);
 
 }  // namespace waggle::cache

@@ -6,12 +6,15 @@
 #include "cache/file_ops_driver.hpp"
 #include "cache/journal.hpp"
 #include "cache/partial_driver.hpp"
+#include "cache/store_paths.hpp"
 
 #include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -54,6 +57,7 @@ struct StoredPartial {
 struct Recovered {
   std::vector<StoredBlob> blobs;        ///< ascending by digest
   std::vector<StoredPartial> partials;  ///< ascending by (digest, origin)
+  std::vector<Digest> pins;             ///< ascending; also of digests that are not stored
   std::size_t removed = 0;              ///< leftovers of crashes that were deleted
 };
 
@@ -115,33 +119,41 @@ class StoreDriver {
 
   /// Of the file system below the data directory.
   [[nodiscard]] Result<DiskStats> disk_stats();
-  [[nodiscard]] const std::string& data_dir() const { return root_; }
+  [[nodiscard]] const std::string& data_dir() const { return paths_.root(); }
 
  private:
   using PartialKey = std::pair<Digest, std::string>;
-  StoreDriver(std::string root, FileOps& ops) : root_(std::move(root)), ops_(ops) {}
+  /// The exclusive right to touch the files of a partial that nobody has open; given back on destruction.
+  class Claim;
 
-  [[nodiscard]] std::string blob_directory(const Digest& digest) const;
-  [[nodiscard]] std::string blob_path(const Digest& digest) const;
-  [[nodiscard]] std::string partial_directory(const Digest& digest, const std::string& origin) const;
-  [[nodiscard]] std::string sidecar_path(const Digest& digest) const;
-  [[nodiscard]] std::string pin_path(const Digest& digest) const;
+  StoreDriver(const std::string& root, FileOps& ops) : paths_(root), ops_(ops) {}
+
   Result<void> make_layout();
   Result<void> recover_blobs(Recovered& found);
+  Result<void> recover_blob(const std::string& path, const Digest& digest, Recovered& found);
   Result<void> recover_partials(Recovered& found);
+  Result<void> recover_partial(const std::string& directory, Recovered& found);
   Result<void> recover_sidecars(Recovered& found);
   Result<void> recover_pins(Recovered& found);
+  /// nullopt when there is no file at `path`.
+  [[nodiscard]] Result<std::optional<FileStat>> find(const std::string& path);
+  [[nodiscard]] Result<PartialHandle> open_partial(const PartialKey& key, std::uint64_t size);
+  Result<void> publish(Partial& partial);
   Result<void> delete_partial_files(const std::string& directory);
+  void forget(const Partial& partial);
+  Result<void> write_sidecar(const std::string& temporary, const Bytes& bytes);
   Result<void> prune_sidecars(std::size_t keep);
-  [[nodiscard]] Result<std::uint64_t> sidecar_size(const Digest& digest);
+  /// The proven size that the sidecar remembers; nullopt without a readable one.
+  [[nodiscard]] std::optional<std::uint64_t> proven_size(const Digest& digest);
 
-  const std::string root_;
+  const StorePaths paths_;
   FileOps& ops_;
   File lock_file_;
   std::atomic<std::uint64_t> temporary_count_{0};
   std::atomic<std::size_t> sidecar_count_{0};
-  std::mutex mutex_;  // guards open_, partial_count_
+  std::mutex mutex_;  // guards what follows
   std::map<PartialKey, std::weak_ptr<Partial>> open_;
+  std::set<PartialKey> claimed_;
   std::size_t partial_count_ = 0;
 };
 
