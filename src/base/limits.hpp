@@ -70,6 +70,14 @@ inline constexpr std::size_t claim_bitmap_bits = 1024;          ///< window from
 inline constexpr std::uint64_t reassembly_bytes_per_peer_max = 4 * MiB;
 inline constexpr std::uint64_t download_buffer_bytes_max = 256 * MiB;
 
+// Cache. Beyond these: longer proofs and journals are refused, partials are refused, the oldest sidecars without a
+// copy go first.
+inline constexpr std::size_t journal_proof_bytes_max = 256;      ///< a serialized CREC
+inline constexpr std::uint64_t journal_bytes_max = 256 * MiB;    ///< three times what 1 TiB needs
+inline constexpr std::size_t partials_max = 4096;                ///< partial blobs on disk
+inline constexpr std::size_t sidecars_max = 65'536;              ///< midstate lists kept
+inline constexpr std::uint64_t fadvise_bytes_min = 1 * GiB;      ///< smaller blobs may stay in the page cache
+
 // HTTP. Beyond these: 431, 414, 503 with Retry-After absent (never 429 to containerd).
 inline constexpr std::size_t http_header_bytes_max = 64 * KiB;
 inline constexpr std::size_t http_connections_max = 1024;
