@@ -39,7 +39,8 @@ Distributor::Distributor(const DistributorConfig& config, const Identity& identi
       now_(now),
       gossip_(config.gossip, identity, random, now),
       exchange_(with_payload_size(config.exchange, gossip_), identity, *this, now),
-      catalog_(config.catalog) {
+      catalog_(config.cache_quota_bytes),
+      eviction_(config.eviction) {
   exchange_.members_changed(now);
   settle(now);
 }
@@ -76,25 +77,15 @@ void Distributor::leave(TimePoint now) {
   settle(now);
 }
 
-void Distributor::session_opened(TimePoint now, SessionId session, const NodeId& peer,
-                                 bool outgoing) {
+void Distributor::session_opened(TimePoint now, SessionId session, const NodeId& peer) {
   now_ = now;
   dialling_.erase(peer);
   const auto old = nodes_.find(peer);
   if (old != nodes_.end()) {
-    const SessionId previous = old->second;
-    const bool same_dialler = sessions_.at(previous).outgoing == outgoing;
-    // Of two simultaneous dials the one by the smaller node id survives; a repeated dial replaces.
-    const bool newer_wins = same_dialler || (outgoing == (self_ < peer));
-    if (!newer_wins) {
-      commands_.push_back(transfer::CloseSession{session, "duplicate session"});
-      return settle(now);
-    }
-    exchange_.session_closed(now, previous);
-    sessions_.erase(previous);
-    commands_.push_back(transfer::CloseSession{previous, "replaced by another session"});
+    exchange_.session_closed(now, old->second);
+    sessions_.erase(old->second);
   }
-  sessions_[session] = {peer, outgoing};
+  sessions_[session] = peer;
   nodes_[peer] = session;
   gossip_.note_contact(now, peer);
   exchange_.session_opened(now, session, peer);
@@ -112,7 +103,7 @@ void Distributor::session_closed(TimePoint now, SessionId session) {
   now_ = now;
   const auto found = sessions_.find(session);
   if (found == sessions_.end()) return;
-  nodes_.erase(found->second.peer);
+  nodes_.erase(found->second);
   sessions_.erase(found);
   exchange_.session_closed(now, session);
   settle(now);
@@ -134,36 +125,33 @@ void Distributor::handle_control(TimePoint now, SessionId session, ByteView fram
   if (channel == static_cast<std::uint8_t>(Channel::exchange)) {
     exchange_.handle_control(now, session, frame.subspan(1));
   } else if (channel == static_cast<std::uint8_t>(Channel::gossip)) {
-    gossip_.handle_bulk(now, found->second.peer, frame.subspan(1));
+    gossip_.handle_bulk(now, found->second, frame.subspan(1));
   } else {
     commands_.push_back(transfer::CloseSession{session, "unknown channel"});
   }
   settle(now);
 }
 
-void Distributor::content_found(TimePoint now, const Digest& digest, std::uint64_t size) {
+void Distributor::content_found(TimePoint now, const Digest& digest, std::uint64_t size, TimePoint last_use) {
   now_ = now;
-  catalog_.add_complete(now, digest, size);
+  catalog_.add_blob(digest, size, last_use);
   exchange_.blob_available(now, digest, size);
   gossip_.announce(now, {digest, size});
   settle(now);
 }
 
-void Distributor::partial_found(TimePoint now, const cache::PartialKey& key, std::uint64_t size,
-                                std::uint64_t have_bytes) {
-  now_ = now;
-  catalog_.add_partial(now, key, size, have_bytes);
+void Distributor::partial_found(const Digest& digest, const std::string& origin, std::uint64_t size,
+                                Bitfield held, TimePoint last_use) {
+  catalog_.add_partial(digest, origin, size, std::move(held), last_use);
 }
 
 void Distributor::content_lost(TimePoint now, const Digest& digest) {
   now_ = now;
-  catalog_.remove_complete(digest);
+  catalog_.erase({digest, std::nullopt});
   exchange_.blob_gone(now, digest);
   gossip_.withdraw(now, digest);
   settle(now);
 }
-
-void Distributor::content_used(TimePoint now, const Digest& digest) { catalog_.touch(now, digest); }
 
 void Distributor::announce_name(TimePoint now, const gossip::NameRecord& name,
                                 std::uint64_t hlc_ms) {
@@ -172,7 +160,12 @@ void Distributor::announce_name(TimePoint now, const gossip::NameRecord& name,
   settle(now);
 }
 
-void Distributor::set_disk_free(std::uint64_t bytes) { catalog_.set_disk_free(bytes); }
+void Distributor::disk_free(TimePoint now, std::uint64_t bytes) {
+  now_ = now;
+  disk_free_bytes_ = bytes;
+  evict(eviction_.relieve(catalog_, bytes, nullptr).victims);
+  settle(now);
+}
 
 std::optional<SwarmId> Distributor::open(TimePoint now, const transfer::SwarmKey& key) {
   now_ = now;
@@ -228,11 +221,10 @@ bool Distributor::route_exchange() {
           } else if constexpr (std::is_same_v<T, transfer::CreateBlob>) {
             create_blob(std::move(item));
           } else if constexpr (std::is_same_v<T, transfer::CloseBlob>) {
-            const auto partial = partials_.find(item.swarm);
-            if (partial != partials_.end()) {
-              catalog_.close_partial(partial->second, exchange_.status(item.swarm), item.discard);
-              partials_.erase(partial);
-            }
+            close_blob(item);
+            commands_.push_back(item);
+          } else if constexpr (std::is_same_v<T, transfer::ChunkReady>) {
+            chunk_ready(item);
             commands_.push_back(item);
           } else if constexpr (std::is_same_v<T, transfer::SwarmCommitted>) {
             committed(item);
@@ -244,6 +236,58 @@ bool Distributor::route_exchange() {
         std::move(*output));
   }
   return routed;
+}
+
+void Distributor::create_blob(transfer::CreateBlob create) {
+  const auto& [digest, origin] = create.key;
+  const cache::CopyKey own{digest, origin};
+  const cache::CopyEntry* held = catalog_.find_partial(digest, origin);
+  const std::uint64_t missing = create.size - (held != nullptr && held->size == create.size ? held->bytes : 0);
+  const auto room = eviction_.make_room(catalog_, missing, disk_free_bytes_, nullptr, &own);
+  evict(room.victims);
+  if (!room.possible || !catalog_.begin(now_, digest, origin, create.size)) {
+    exchange_.blob_opened(now_, create.swarm, std::nullopt);
+    return;
+  }
+  partials_[create.swarm] = create.key;
+  commands_.push_back(std::move(create));
+}
+
+void Distributor::chunk_ready(const transfer::ChunkReady& ready) {
+  const auto partial = partials_.find(ready.swarm);
+  if (partial == partials_.end()) return;
+  catalog_.chunk_stored(now_, partial->second.digest, partial->second.origin, ready.chunk);
+}
+
+void Distributor::committed(const transfer::SwarmCommitted& done) {
+  const auto partial = partials_.find(done.swarm);
+  WAGGLE_ASSERT(partial != partials_.end());
+  catalog_.commit(now_, partial->second.digest, partial->second.origin);
+  partials_.erase(partial);
+  gossip_.announce(now_, {done.digest, done.size});
+}
+
+void Distributor::close_blob(const transfer::CloseBlob& close) {
+  const auto partial = partials_.find(close.swarm);
+  if (partial == partials_.end()) return;
+  const auto& [digest, origin] = partial->second;
+  catalog_.end(now_, digest, origin);
+  if (close.discard) catalog_.erase({digest, origin});
+  partials_.erase(partial);
+}
+
+void Distributor::evict(const std::vector<cache::Victim>& victims) {
+  for (const auto& victim : victims) {
+    ++evictions_;
+    catalog_.erase(victim.copy);
+    if (victim.copy.origin) {
+      commands_.push_back(RemovePartial{victim.copy.digest, *victim.copy.origin});
+      continue;
+    }
+    exchange_.blob_gone(now_, victim.copy.digest);
+    gossip_.withdraw(now_, victim.copy.digest);
+    commands_.push_back(RemoveBlob{victim.copy.digest});
+  }
 }
 
 void Distributor::ensure_session(const NodeId& node) {
@@ -318,7 +362,7 @@ void Distributor::check_invariants() const {
   gossip_.check_invariants();
   exchange_.check_invariants();
   catalog_.check_invariants();
-  for (const auto& [node, session] : nodes_) WAGGLE_ASSERT(sessions_.at(session).peer == node);
+  for (const auto& [node, session] : nodes_) WAGGLE_ASSERT(sessions_.at(session) == node);
   WAGGLE_ASSERT(nodes_.size() == sessions_.size());
 }
 

@@ -9,6 +9,7 @@
 #include "base/random_source.hpp"
 #include "base/time.hpp"
 #include "cache/catalog.hpp"
+#include "cache/eviction.hpp"
 #include "gossip/gossip.hpp"
 #include "transfer/exchange.hpp"
 
@@ -26,7 +27,8 @@ namespace waggle::node {
 struct DistributorConfig {
   gossip::GossipConfig gossip;
   transfer::ExchangeConfig exchange;
-  cache::CatalogConfig catalog;
+  std::uint64_t cache_quota_bytes = 0;  ///< of everything in the store
+  cache::EvictionConfig eviction;
 };
 
 /// Dial a member. Answer: session_opened or dial_failed.
@@ -40,7 +42,8 @@ struct RemoveBlob {
 };
 /// Delete an unfinished download from the store.
 struct RemovePartial {
-  cache::PartialKey key;
+  Digest digest;
+  std::string origin;
 };
 /// Write the incarnation to data_dir before the next start.
 struct PersistIncarnation {
@@ -69,23 +72,24 @@ class Distributor final : private transfer::ClusterView {
   /// No new registrar work; then leave() tells everyone.
   void drain(TimePoint now);
   void leave(TimePoint now);
-  /// @param outgoing  this node dialled
-  void session_opened(TimePoint now, SessionId session, const NodeId& peer, bool outgoing);
+  /// The driver keeps at most one session per peer; a second one replaces the first.
+  void session_opened(TimePoint now, SessionId session, const NodeId& peer);
   void session_closed(TimePoint now, SessionId session);
   void dial_failed(TimePoint now, const NodeId& peer);
   void handle_control(TimePoint now, SessionId session, ByteView frame);
   /// What the store held at start-up: announced as soon as somebody listens.
-  void content_found(TimePoint now, const Digest& digest, std::uint64_t size);
-  void partial_found(TimePoint now, const cache::PartialKey& key, std::uint64_t size,
-                     std::uint64_t have_bytes);
+  void content_found(TimePoint now, const Digest& digest, std::uint64_t size, TimePoint last_use);
+  void partial_found(const Digest& digest, const std::string& origin, std::uint64_t size, Bitfield held,
+                     TimePoint last_use);
   /// The store lost a complete blob (deleted, unreadable): withdraw it.
   void content_lost(TimePoint now, const Digest& digest);
-  /// A reader or an upload uses the blob now: most recently used.
-  void content_used(TimePoint now, const Digest& digest);
+  /// A reader opens the complete blob: it stays until released. False when it is not here.
+  bool retain(TimePoint now, const Digest& digest) { return catalog_.retain(now, digest); }
+  void release(TimePoint now, const Digest& digest) { catalog_.release(now, digest); }
   /// Remember a name (a tag's digest) for the cluster.
   void announce_name(TimePoint now, const gossip::NameRecord& name, std::uint64_t hlc_ms);
-  /// Bytes that the file system has left: read before downloads start.
-  void set_disk_free(std::uint64_t bytes);
+  /// Upkeep: what the file system has left. Evicts when quota or minimum free space are not kept.
+  void disk_free(TimePoint now, std::uint64_t bytes);
 
   /// Opens the swarm of `key` for a reader; nullopt when too many swarms are open.
   [[nodiscard]] std::optional<SwarmId> open(TimePoint now, const transfer::SwarmKey& key);
@@ -106,14 +110,11 @@ class Distributor final : private transfer::ClusterView {
   [[nodiscard]] bool ready(TimePoint now) const { return gossip_.index_ready(now); }
   /// Live members other than this node that announced the blob.
   [[nodiscard]] std::vector<NodeId> holders_of(const Digest& digest);
+  [[nodiscard]] std::uint64_t eviction_count() const { return evictions_; }
   [[nodiscard]] std::size_t session_count() const { return nodes_.size(); }
   void check_invariants() const;
 
  private:
-  struct Session {
-    NodeId peer;
-    bool outgoing = false;
-  };
   struct WaitingBulk {
     TimePoint since;
     Bytes frame;
@@ -131,7 +132,10 @@ class Distributor final : private transfer::ClusterView {
   void ensure_session(const NodeId& node);
   void send_bulk(gossip::BulkSend bulk);
   void create_blob(transfer::CreateBlob create);
+  void chunk_ready(const transfer::ChunkReady& ready);
   void committed(const transfer::SwarmCommitted& done);
+  void close_blob(const transfer::CloseBlob& close);
+  void evict(const std::vector<cache::Victim>& victims);
   void expire_bulk();
 
   NodeId self_;
@@ -139,12 +143,15 @@ class Distributor final : private transfer::ClusterView {
   gossip::Gossip gossip_;
   transfer::Exchange exchange_;
   cache::Catalog catalog_;
+  cache::Eviction eviction_;
+  std::uint64_t disk_free_bytes_ = 0;
+  std::uint64_t evictions_ = 0;
   std::deque<Command> commands_;
-  std::map<SessionId, Session> sessions_;
-  std::map<NodeId, SessionId> nodes_;          ///< the surviving session of each node
+  std::map<SessionId, NodeId> sessions_;
+  std::map<NodeId, SessionId> nodes_;          ///< the reverse of sessions_
   std::set<NodeId> dialling_;
   std::map<NodeId, std::deque<WaitingBulk>> waiting_bulk_;
-  std::map<SwarmId, cache::PartialKey> partials_;  ///< what each open swarm writes to
+  std::map<SwarmId, transfer::SwarmKey> partials_;  ///< what each open swarm writes to
 };
 
 }  // namespace waggle::node
