@@ -8,8 +8,12 @@
 #include "base/limits.hpp"
 
 #include <array>
+#include <compare>
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <utility>
+#include <vector>
 
 namespace waggle::transfer {
 
@@ -18,6 +22,19 @@ enum class RecordKind : std::uint8_t { control = 1, payload = 2 };
 inline constexpr std::size_t record_header_bytes = 4;
 inline constexpr std::size_t record_tag_bytes = 16;
 inline constexpr std::size_t payload_header_bytes = 28;
+inline constexpr std::byte control_last{0};  ///< flag byte: the message ends in this record
+inline constexpr std::byte control_more{1};  ///< flag byte: more records follow
+
+/// Sealed bytes of a payload record with `length` bytes of data.
+[[nodiscard]] constexpr std::size_t payload_sealed_bytes(std::size_t length) {
+  return payload_header_bytes + length + record_tag_bytes;
+}
+/// Bytes on the wire of the same.
+[[nodiscard]] constexpr std::size_t payload_record_bytes(std::size_t length) {
+  return record_header_bytes + payload_sealed_bytes(length);
+}
+inline constexpr std::size_t record_bytes_max = payload_record_bytes(limits::payload_bytes_max);
+static_assert(record_bytes_max > record_header_bytes + limits::frame_bytes_max);
 
 /// Names the bytes of one payload frame: `length` bytes from `offset` of a chunk of a swarm's blob.
 struct PayloadHeader {
@@ -75,20 +92,22 @@ class FrameReader {
   std::size_t end_ = 0;
 };
 
-/// Joins the opened control records of one session into messages. Each begins with a flag byte: 0 last part, 1 more
-/// parts follow.
+/// Joins the opened control records of one session into messages. Each begins with a flag byte; a part that more
+/// follow is full.
 class ControlJoiner {
  public:
   /// The message when `plaintext` ends one; nothing while parts are missing.
-  /// control_too_long past limits::control_frame_bytes_max; bad_record for an unknown flag or no flag at all.
+  /// control_too_long past limits::control_frame_bytes_max; bad_record for an unknown flag, none, or a short part that
+  /// is not the last.
   [[nodiscard]] Result<std::optional<Bytes>> add(ByteView plaintext);
 
  private:
   Bytes parts_;
 };
 
-/// How many records a control message of `size` bytes takes, and their sealed bytes with headers.
-[[nodiscard]] std::size_t control_record_count(std::size_t size);
+/// The parts a control message is sent in, one record each, all but the last full; views into `message`.
+[[nodiscard]] std::vector<ByteView> control_parts(ByteView message);
+/// Bytes on the wire of a control message of `size` bytes.
 [[nodiscard]] std::size_t control_wire_bytes(std::size_t size);
 
 }  // namespace waggle::transfer
