@@ -4,6 +4,8 @@
 #include "base/assert.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 namespace waggle::cache {
 namespace {
@@ -11,6 +13,17 @@ namespace {
 std::string parent_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
 
 }  // namespace
+
+MemoryFileOps::MemoryFileOps(const std::string& root) {
+  const auto inode = std::make_shared<Inode>();
+  inode->directory = true;
+  live_[root] = durable_[root] = inode;
+}
+
+bool MemoryFileOps::NameChange::touches(const std::string& directory) const {
+  return (!from.empty() && parent_of(from) == directory) ||
+         (!to.empty() && parent_of(to) == directory);
+}
 
 void MemoryFileOps::fail_at(std::uint64_t ordinal, CacheError error) {
   operations_ = 0;
@@ -43,15 +56,8 @@ void MemoryFileOps::apply(Bytes& content, const Change& change) {
 }
 
 void MemoryFileOps::apply(Names& names, const NameChange& change) {
-  if (change.inode) {
-    names[change.to] = change.inode;
-    return;
-  }
-  const auto from = names.find(change.from);
-  if (from == names.end()) return;
-  const InodePtr inode = from->second;
-  names.erase(from);
-  if (!change.to.empty()) names[change.to] = inode;
+  if (!change.from.empty()) names.erase(change.from);
+  if (!change.to.empty()) names[change.to] = change.inode;
 }
 
 void MemoryFileOps::change_names(NameChange change) {
@@ -72,8 +78,18 @@ bool MemoryFileOps::has_children(const std::string& path) const {
 
 void MemoryFileOps::crash(Prng& prng) {
   const std::lock_guard lock(mutex_);
-  const auto kept = prng.below(pending_names_.size() + 1);
-  for (std::size_t i = 0; i < kept; ++i) apply(durable_, pending_names_[i]);
+  std::map<std::string, std::size_t> kept;  // directory -> how many of all changes came before its log ends
+  for (std::size_t i = 0; i < pending_names_.size(); ++i) {
+    const NameChange& change = pending_names_[i];
+    const std::string directory = parent_of(change.to.empty() ? change.from : change.to);
+    const auto end = kept.try_emplace(directory, prng.below(pending_names_.size() + 1)).first;
+    if (i < end->second) apply(durable_, change);
+  }
+  // A name in a directory that was lost is out of reach. Parents sort before their children.
+  for (auto name = durable_.begin(); name != durable_.end();) {
+    const std::string parent = parent_of(name->first);
+    name = parent.empty() || durable_.contains(parent) ? std::next(name) : durable_.erase(name);
+  }
   pending_names_.clear();
   live_ = durable_;
   files_.clear();
@@ -96,18 +112,6 @@ void MemoryFileOps::rot(const std::string& path, std::uint64_t offset) {
   const InodePtr inode = live_.at(path);
   inode->live.at(offset) ^= std::byte{1};
   if (offset < inode->durable.size()) inode->durable[offset] ^= std::byte{1};
-}
-
-std::optional<Bytes> MemoryFileOps::contents(const std::string& path) const {
-  const auto found = live_.find(path);
-  if (found == live_.end()) return std::nullopt;
-  return found->second->live;
-}
-
-std::vector<std::string> MemoryFileOps::paths() const {
-  std::vector<std::string> paths;
-  for (const auto& entry : live_) paths.push_back(entry.first);
-  return paths;
 }
 
 Result<int> MemoryFileOps::open(const std::string& path, OpenMode mode) {
@@ -135,13 +139,16 @@ void MemoryFileOps::close(int file) {
 }
 
 Result<std::size_t> MemoryFileOps::pread(int file, MutableByteView out, std::uint64_t offset) {
-  const std::lock_guard lock(mutex_);
-  if (const auto error = fault()) return *error;
-  const Bytes& live = files_.at(file).inode->live;
-  if (offset >= live.size()) return std::size_t{0};
-  const auto part = ByteView(live).subspan(offset, std::min(out.size(), live.size() - offset));
-  std::copy(part.begin(), part.end(), out.begin());
-  return part.size();
+  std::size_t count = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto error = fault()) return *error;
+    const Bytes& live = files_.at(file).inode->live;
+    if (offset < live.size()) count = std::min<std::size_t>(out.size(), live.size() - offset);
+    if (count > 0) std::copy_n(live.begin() + static_cast<std::ptrdiff_t>(offset), count, out.begin());
+  }
+  if (after_read_) std::exchange(after_read_, {})();
+  return count;
 }
 
 Result<void> MemoryFileOps::pwrite(int file, ByteView bytes, std::uint64_t offset) {
@@ -176,12 +183,15 @@ Result<void> MemoryFileOps::sync(int file) {
 Result<void> MemoryFileOps::sync_directory(const std::string& path) {
   const std::lock_guard lock(mutex_);
   if (const auto error = fault()) return *error;
-  const auto touches = [&path](const NameChange& change) {
-    return parent_of(change.from) == path || parent_of(change.to) == path;
-  };
-  const auto last = std::find_if(pending_names_.rbegin(), pending_names_.rend(), touches).base();
-  for (auto change = pending_names_.begin(); change != last; ++change) apply(durable_, *change);
-  pending_names_.erase(pending_names_.begin(), last);
+  std::vector<NameChange> rest;
+  for (auto& change : pending_names_) {
+    if (change.touches(path)) {
+      apply(durable_, change);
+    } else {
+      rest.push_back(std::move(change));
+    }
+  }
+  pending_names_ = std::move(rest);
   return {};
 }
 
@@ -216,7 +226,7 @@ Result<void> MemoryFileOps::rename(const std::string& from, const std::string& t
   const std::lock_guard lock(mutex_);
   if (const auto error = fault()) return *error;
   if (!live_.contains(from) || !live_.contains(parent_of(to))) return CacheError::not_found;
-  change_names({.from = from, .to = to, .inode = {}});
+  change_names({.from = from, .to = to, .inode = live_.at(from)});
   return {};
 }
 

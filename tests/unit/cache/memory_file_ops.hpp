@@ -1,5 +1,6 @@
 // A file system in memory that can fail its Nth operation, and lose on a crash what was not synced.
-// Metadata is ordered (a prefix of it survives), data is not (any part of any unsynced write may survive).
+// Names are ordered within a directory only (of each a prefix survives), data is not ordered at all (any part of any
+// unsynced write may survive). That is less than real file systems promise.
 #pragma once
 
 #include "base/prng.hpp"
@@ -7,6 +8,7 @@
 #include "cache/file_ops_driver.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
@@ -21,6 +23,9 @@ class MemoryFileOps final : public FileOps {
  public:
   static constexpr std::uint64_t never = std::numeric_limits<std::uint64_t>::max();
 
+  /// Holds one durable, empty directory: `root`.
+  explicit MemoryFileOps(const std::string& root = "/d");
+
   /// The operation `ordinal` (0 = the next one) fails with `error`; a failed write leaves half of its bytes, a failed
   /// sync loses for good what it should have synced.
   void fail_at(std::uint64_t ordinal, CacheError error);
@@ -33,9 +38,8 @@ class MemoryFileOps final : public FileOps {
   void crash(Prng& prng);
   /// Flips one bit of a file, durably. @pre the file exists and offset is inside
   void rot(const std::string& path, std::uint64_t offset);
-  void set_disk_stats(DiskStats stats) { disk_stats_ = stats; }
-  [[nodiscard]] std::optional<Bytes> contents(const std::string& path) const;
-  [[nodiscard]] std::vector<std::string> paths() const;
+  /// Called once, after the next pread has taken its bytes and before it returns: where another thread may come in.
+  void after_next_read(std::function<void()> hook) { after_read_ = std::move(hook); }
   [[nodiscard]] std::size_t open_count() const { return files_.size(); }
 
   Result<int> open(const std::string& path, OpenMode mode) override;
@@ -72,10 +76,11 @@ class MemoryFileOps final : public FileOps {
   };
   using InodePtr = std::shared_ptr<Inode>;
   using Names = std::map<std::string, InodePtr>;
-  struct NameChange {  // `to` empty: removal of `from`; `inode` set: creation of `to`
+  struct NameChange {  // `from` empty: creation of `to`; `to` empty: removal of `from`; else a rename
     std::string from;
     std::string to;
     InodePtr inode;
+    [[nodiscard]] bool touches(const std::string& directory) const;
   };
   struct OpenFile {
     InodePtr inode;
@@ -100,7 +105,8 @@ class MemoryFileOps final : public FileOps {
   std::uint64_t fault_at_ = never;
   CacheError fault_error_ = CacheError::io;
   bool halts_ = false;
-  DiskStats disk_stats_{.total_bytes = 1U << 30U, .free_bytes = 1U << 29U};
+  std::function<void()> after_read_;
+  const DiskStats disk_stats_{.total_bytes = 1U << 30U, .free_bytes = 1U << 29U};
 };
 
 }  // namespace waggle::cache

@@ -5,8 +5,6 @@
 #include "store_fixture.hpp"
 
 #include <algorithm>
-#include <map>
-#include <set>
 
 using namespace waggle;
 using namespace waggle::cache;
@@ -179,6 +177,90 @@ TEST_SUITE("cache/store_faults") {
     ops.clear_faults();
     CHECK(write(*partial, blob, 1));
     CHECK(*(*partial)->read_chunk(ChunkIndex{1}) == to_bytes(blob.chunk(1)));
+    CHECK(store->recover()->partials.at(0).held.count() == 2);  // the journal has no gap
+  }
+
+  TEST_CASE("behind a broken journal record nothing comes back, not even when the same record is written again") {
+    const TestBlob blob(2 * limits::MiB, 7);
+    const std::string journal = StorePaths(root).partial(blob.digest, test_origin) + "/journal";
+    MemoryFileOps ops;
+    {
+      const auto store = must_open(root, ops);
+      REQUIRE(write_missing(*store->begin(blob.digest, test_origin, blob.bytes.size()), blob));
+    }
+    ops.rot(journal, ops.stat(journal)->size / 2);
+    std::uint32_t held = 0;
+    {
+      const auto store = must_open(root, ops);
+      const auto partial = store->begin(blob.digest, test_origin, blob.bytes.size());
+      held = static_cast<std::uint32_t>((*partial)->held().count());
+      REQUIRE(held + 2 < blob.chunk_count());
+      REQUIRE(write(*partial, blob, held));
+    }
+    const auto store = must_open(root, ops);
+    CHECK(store->recover()->partials.at(0).held.count() == held + 1);
+  }
+
+  TEST_CASE("a chunk that was rewritten while its rotten bytes were being checked stays") {
+    const TestBlob blob(limits::MiB, 8);
+    MemoryFileOps ops;
+    {
+      const auto store = must_open(root, ops);
+      REQUIRE(write_missing(*store->begin(blob.digest, test_origin, blob.bytes.size()), blob));
+    }
+    ops.rot(StorePaths(root).partial(blob.digest, test_origin) + "/data", 5);
+    const auto store = must_open(root, ops);
+    const auto partial = store->begin(blob.digest, test_origin, blob.bytes.size());
+    ops.after_next_read([&] { REQUIRE(write(*partial, blob, 0)); });
+    CHECK(*(*partial)->read_chunk(ChunkIndex{0}) == to_bytes(blob.chunk(0)));
+    CHECK((*partial)->take_dropped().empty());
+  }
+
+  TEST_CASE("an I/O error while a resumed chunk is checked gives the chunk up, so that it can be fetched again") {
+    const TestBlob blob(limits::MiB, 9);
+    MemoryFileOps ops;
+    {
+      const auto store = must_open(root, ops);
+      REQUIRE(write_missing(*store->begin(blob.digest, test_origin, blob.bytes.size()), blob));
+    }
+    const auto store = must_open(root, ops);
+    const auto partial = store->begin(blob.digest, test_origin, blob.bytes.size());
+    ops.fail_at(0, CacheError::io);
+    CHECK((*partial)->read_chunk(ChunkIndex{2}).error() == CacheError::io);
+    CHECK((*partial)->take_dropped() == std::vector{ChunkIndex{2}});
+    ops.clear_faults();
+    REQUIRE(write(*partial, blob, 2));
+    REQUIRE(store->commit(*partial, blob.midstates));
+  }
+
+  TEST_CASE("another origin's partial of a blob that is complete by now is a leftover") {
+    const TestBlob blob(limits::MiB, 10);
+    MemoryFileOps ops;
+    {
+      const auto store = must_open(root, ops);
+      REQUIRE(write(*store->begin(blob.digest, "other", blob.bytes.size()), blob, 0));
+      REQUIRE(store_whole(*store, blob));
+    }
+    const auto store = must_open(root, ops);
+    const auto found = store->recover();
+    CHECK(found->blobs.size() == 1);
+    CHECK(found->partials.empty());
+    CHECK(found->removed == 1);
+  }
+
+  TEST_CASE("two origins may complete the same blob; the second changes nothing for its readers") {
+    const TestBlob blob(limits::MiB, 11);
+    MemoryFileOps ops;
+    const auto store = must_open(root, ops);
+    const auto slow = store->begin(blob.digest, "other", blob.bytes.size());
+    REQUIRE(write_missing(*slow, blob));
+    REQUIRE(store_whole(*store, blob));
+    const auto reader = store->open_blob(blob.digest);
+    REQUIRE(store->commit(*slow, blob.midstates));
+    Bytes out(blob.bytes.size());
+    REQUIRE((*reader)->read(0, out));
+    CHECK(out == blob.bytes);
+    CHECK(read_whole(*store, blob.digest) == blob.bytes);
   }
 
   TEST_CASE("the journal of a partial whose data file was never sized is a leftover") {
