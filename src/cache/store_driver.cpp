@@ -114,9 +114,7 @@ Result<void> StoreDriver::commit(const PartialHandle& partial,
   if (midstates.size() > partial->layout().chunk_count()) return CacheError::invalid;
   const std::lock_guard commit_lock(partial->commit_mutex_);
   if (const auto sealed = partial->seal(); !sealed) {
-    if (partial->phase() == Partial::Phase::closed && delete_partial_files(partial->directory_)) {
-      forget(*partial);
-    }
+    if (partial->phase() == Partial::Phase::closed) static_cast<void>(discard(*partial));
     return sealed;
   }
   if (partial->phase() == Partial::Phase::sealed) {
@@ -156,11 +154,20 @@ Result<void> StoreDriver::publish(Partial& partial) {
 
 Result<void> StoreDriver::abandon(const PartialHandle& partial) {
   const std::lock_guard commit_lock(partial->commit_mutex_);
-  const auto phase = partial->phase();
-  if (phase == Partial::Phase::committed) return CacheError::closed;
+  if (partial->phase() == Partial::Phase::committed) return CacheError::closed;
   partial->set_phase(Partial::Phase::closed);
-  const auto deleted = delete_partial_files(partial->directory_);
-  if (deleted) forget(*partial);
+  return discard(*partial);
+}
+
+Result<void> StoreDriver::discard(Partial& partial) {
+  {
+    // A handle that was closed before may outlive a newer partial of the same name: its files are not ours.
+    const std::lock_guard lock(mutex_);
+    const auto open = open_.find({partial.digest(), partial.origin()});
+    if (open == open_.end() || open->second.lock().get() != &partial) return {};
+  }
+  const auto deleted = delete_partial_files(partial.directory_);
+  if (deleted) forget(partial);
   return deleted;
 }
 
@@ -192,10 +199,7 @@ Result<void> StoreDriver::delete_partial_files(const std::string& directory) {
 
 void StoreDriver::forget(const Partial& partial) {
   const std::lock_guard lock(mutex_);
-  const auto open = open_.find({partial.digest(), partial.origin()});
-  // A handle that was closed long ago may outlive a newer partial's registration: that one stays.
-  if (open == open_.end() || open->second.lock().get() != &partial) return;
-  open_.erase(open);
+  open_.erase({partial.digest(), partial.origin()});
   if (partial_count_ > 0) --partial_count_;
 }
 

@@ -140,6 +140,9 @@ class StoreDriver {
   [[nodiscard]] Result<PartialHandle> open_partial(const PartialKey& key, std::uint64_t size);
   Result<void> publish(Partial& partial);
   Result<void> delete_partial_files(const std::string& directory);
+  /// Deletes the files of a closed partial, unless a newer one has its name; `commit_mutex_` is held.
+  Result<void> discard(Partial& partial);
+  /// @pre the partial is the one registered under its name
   void forget(const Partial& partial);
   Result<void> write_sidecar(const std::string& temporary, const Bytes& bytes);
   Result<void> prune_sidecars(std::size_t keep);
