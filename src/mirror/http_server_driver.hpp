@@ -35,7 +35,7 @@ struct HttpRequest {
   [[nodiscard]] bool is_head() const { return method == "HEAD"; }
 };
 
-/// X-Request-Id, Date-free: Content-Length, Transfer-Encoding and Connection are added by the server.
+/// X-Request-Id, Content-Length, Transfer-Encoding and Connection are added by the server.
 struct HttpResponseHead {
   unsigned status = 200;
   HeaderList headers;
@@ -109,10 +109,11 @@ class HttpServer {
   Result<Endpoint> listen(const Endpoint& endpoint);
   /// Replaces a stale socket file; `mode` are its permissions.
   Result<void> listen_unix(const std::string& path, unsigned mode);
-  /// Takes over a socket that already listens (socket activation); TCP or unix.
+  /// Takes over, and owns from now on, a socket that already listens (socket activation); TCP or unix.
   Result<void> adopt(int descriptor);
 
-  /// Stops accepting, ends idle connections, lets running answers finish, cuts what is left after `deadline`.
+  /// Stops accepting, ends idle connections, lets running answers finish, cuts what is left after `deadline`. Returns
+  /// when the last handler has returned: handlers that wait for something else must heed on_client_gone().
   boost::asio::awaitable<void> stop(Duration deadline);
 
   [[nodiscard]] std::vector<Endpoint> endpoints() const;
