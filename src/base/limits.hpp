@@ -23,6 +23,17 @@ inline constexpr std::size_t members_max = 8192;
 inline constexpr std::size_t member_addresses_max = 4;
 inline constexpr std::size_t node_name_bytes_max = 64;
 inline constexpr std::size_t zone_bytes_max = 32;
+inline constexpr std::uint64_t incarnation_jump_max = 1ULL << 40U;  ///< larger jumps are refused
+inline constexpr std::size_t tombstones_min = 64;         ///< faulty and left kept: max(this, 2 x live), oldest goes
+inline constexpr Duration tombstone_age_max = 24h;
+inline constexpr std::size_t awaited_pings_max = 4096;    ///< PINGs whose ACK may start a session: oldest goes
+inline constexpr std::size_t relayed_probes_max = 1024;   ///< probes run for others: further ones get a NACK
+inline constexpr std::size_t join_hints_max = 256;        ///< further hints are ignored
+inline constexpr std::size_t hints_at_once = 3;           ///< hints pinged in one go, chosen at random
+inline constexpr std::size_t repair_records_per_second = 16'384;  ///< beyond: the asker tries another member
+inline constexpr std::size_t parked_payloads_per_member = 16;     ///< waiting for a session: further ones drop
+inline constexpr std::size_t parked_members_max = 1024;           ///< likewise
+inline constexpr Duration parked_for = 1s;
 
 // Content index. Beyond these announcements are refused (counted); own content always stays.
 inline constexpr std::size_t ids_per_origin_max = 65'536;
