@@ -1,0 +1,268 @@
+// Session set-up, parking, sealing and opening.
+#include "gossip/courier.hpp"
+
+#include "base/assert.hpp"
+#include "base/limits.hpp"
+#include "gossip/error.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace waggle::gossip {
+namespace {
+
+/// Below the smallest IPv6 MTU two records of the largest size would not fit one PING.
+constexpr std::size_t packet_bytes_min = 1280;
+
+Boot fresh_boot(RandomSource& random) {
+  std::array<std::byte, 8> bytes{};
+  random.fill(bytes);
+  return load_le<Boot>(bytes);
+}
+
+bool has_endpoint(const Member& member, const Endpoint& endpoint) {
+  return std::find(member.endpoints.begin(), member.endpoints.end(), endpoint) != member.endpoints.end();
+}
+
+const std::optional<Member>* self_record(const Message& message) {
+  if (const auto* ping = std::get_if<Ping>(&message)) return &ping->self;
+  if (const auto* ack = std::get_if<Ack>(&message)) return &ack->self;
+  return nullptr;
+}
+
+bool is_for_other(const Message& message, const NodeId& self) {
+  const auto* ping = std::get_if<Ping>(&message);
+  return ping != nullptr && ping->to && *ping->to != self;
+}
+
+}  // namespace
+
+std::size_t Courier::body_bytes_max(std::size_t packet_bytes) {
+  return std::clamp(packet_bytes, packet_bytes_min, limits::datagram_bytes_max) -
+         limits::ip_udp_header_bytes - seal_bytes;
+}
+
+Courier::Courier(const GossipConfig& config, Membership& membership, RandomSource& random)
+    : membership_(membership),
+      self_(membership.table().self().id),
+      body_bytes_max_(body_bytes_max(config.packet_bytes)),
+      sessions_(random),
+      seal_(config.keys, config.cluster_name, self_, fresh_boot(random)) {}
+
+// --- receiving -----------------------------------------------------------------------------------
+
+Result<std::optional<Received>> Courier::receive(TimePoint now, const Endpoint& from, ByteView datagram) {
+  if (datagram.size() > limits::datagram_bytes_max) return GossipError::too_large;
+  auto packet = seal_.open(datagram);
+  if (!packet) return packet.error();
+  const PacketHeader& header = packet->header;
+  if (header.sender == self_.prefix()) return GossipError::no_session;  // an own PING to an own address
+  const Sessions::Standing standing = sessions_.standing(header);
+  if (standing == Sessions::Standing::replaced) return GossipError::replayed;
+  if (standing == Sessions::Standing::current && !sessions_.accept_counter(header)) {
+    return GossipError::replayed;
+  }
+  auto message = decode(header.type, packet->body);
+  if (!message) return message.error();
+  if (is_for_other(*message, self_)) return GossipError::no_session;
+  const auto* record = self_record(*message);
+  if (record != nullptr && *record && (*record)->id.prefix() != header.sender) {
+    return GossipError::id_mismatch;
+  }
+  return standing == Sessions::Standing::current ? read(now, from, header, std::move(*message))
+                                                 : read_stranger(now, from, header, std::move(*message));
+}
+
+Result<std::optional<Received>> Courier::read(TimePoint now, const Endpoint& from,
+                                              const PacketHeader& header, Message&& message) {
+  const NodeId id = sessions_.node(header);
+  if (const auto* ack = std::get_if<Ack>(&message)) {
+    const auto awaited = sessions_.take_awaited(now, ack->seq);
+    const Member* member = membership_.table().find(id);
+    if (awaited && member != nullptr && has_endpoint(*member, from)) sessions_.set_path(id, from);
+    settle_ack(now, id, *ack, awaited && !awaited->confirm);
+  }
+  return std::optional(Received{id, std::move(message)});
+}
+
+Result<std::optional<Received>> Courier::read_stranger(TimePoint now, const Endpoint& from,
+                                                       const PacketHeader& header, Message&& message) {
+  if (auto* ping = std::get_if<Ping>(&message)) return admit_ping(now, from, header, std::move(*ping));
+  if (auto* ack = std::get_if<Ack>(&message)) return admit_ack(now, from, header, std::move(*ack));
+  return GossipError::no_session;
+}
+
+Result<std::optional<Received>> Courier::admit_ping(TimePoint now, const Endpoint& from,
+                                                    const PacketHeader& header, Ping&& ping) {
+  if (!ping.self) return GossipError::no_session;
+  const NodeId id = ping.self->id;
+  if (!header.directed || !sessions_.proves(now, header, ping.echo)) {
+    Ack answer;
+    answer.seq = ping.seq;
+    answer.cookie = sessions_.cookie(now, header);
+    answer.table_hash = membership_.table().hash();
+    answer.self = membership_.table().self();
+    transmit(from, Destination{id, header.boot}, answer);
+    return std::optional<Received>{};
+  }
+  if (!install(now, from, header, *ping.self)) return GossipError::no_session;
+  // It could direct this PING, so it has our boot.
+  sessions_.set_mutual(id, true);
+  flush(id);
+  return std::optional(Received{id, std::move(ping)});
+}
+
+Result<std::optional<Received>> Courier::admit_ack(TimePoint now, const Endpoint& from,
+                                                   const PacketHeader& header, Ack&& ack) {
+  if (!ack.self || ack.target) return GossipError::no_session;
+  const auto awaited = sessions_.take_awaited(now, ack.seq);
+  const NodeId id = ack.self->id;
+  if (!awaited || (awaited->target && *awaited->target != id)) return GossipError::no_session;
+  if (!install(now, from, header, *ack.self)) return GossipError::no_session;
+  settle_ack(now, id, ack, !awaited->confirm);
+  return std::optional(Received{id, std::move(ack)});
+}
+
+bool Courier::install(TimePoint now, const Endpoint& from, const PacketHeader& header, const Member& record) {
+  membership_.handle_self_record(now, record);
+  if (membership_.table().find(record.id) == nullptr) return false;  // the table is full
+  return sessions_.install(record.id, header,
+                           has_endpoint(record, from) ? from : record.endpoints.front());
+}
+
+void Courier::settle_ack(TimePoint now, const NodeId& id, const Ack& ack, bool may_confirm) {
+  if (ack.cookie == 0) {
+    sessions_.set_mutual(id, true);
+    flush(id);
+    return;
+  }
+  sessions_.set_mutual(id, false);
+  if (!may_confirm) return;
+  Ping ping = membership_.make_ping(id);
+  ping.echo = ack.cookie;
+  send_ping(now, {id, std::nullopt, false, {}}, std::move(ping), true);
+}
+
+// --- sending -------------------------------------------------------------------------------------
+
+void Courier::send(TimePoint now, Outgoing&& outgoing) {
+  if (auto* ping = std::get_if<Ping>(&outgoing.message)) {
+    send_ping(now, outgoing, std::move(*ping), false);
+    return;
+  }
+  const NodeId& to = *outgoing.to;
+  const auto destination = sessions_.destination(to);
+  if (std::holds_alternative<Ack>(outgoing.message) && destination) {
+    const auto address = outgoing.address ? outgoing.address : address_of(to);
+    if (address) transmit(*address, destination, outgoing.message);
+    return;
+  }
+  const auto address = address_of(to);
+  if (!address) return;
+  if (!destination || !sessions_.is_mutual(to)) {
+    park(now, to, std::move(outgoing.message));
+  } else {
+    transmit(*address, destination, outgoing.message);
+  }
+}
+
+void Courier::send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bool confirm) {
+  std::optional<Destination> destination;
+  if (outgoing.to && !outgoing.undirected) destination = sessions_.destination(*outgoing.to);
+  const auto address = outgoing.address ? outgoing.address : address_of(*outgoing.to);
+  if (!address) return;
+  const bool mutual = destination && sessions_.is_mutual(*outgoing.to);
+  if (!mutual) ping.self = membership_.table().self();
+  sessions_.await(now, ping.seq, outgoing.to, confirm);
+  Message message = std::move(ping);
+  if (mutual) membership_.add_news(message);
+  transmit(*address, destination, message);
+}
+
+void Courier::park(TimePoint now, const NodeId& to, Message&& message) {
+  auto it = parked_.find(to);
+  if (it == parked_.end()) {
+    if (parked_.size() >= limits::parked_members_max) {
+      ++dropped_;
+      return;
+    }
+    it = parked_.emplace(to, Parked{now + limits::parked_for, {}}).first;
+    send_ping(now, {to, std::nullopt, true, {}}, membership_.make_ping(to), false);
+  }
+  if (it->second.messages.size() >= limits::parked_payloads_per_member) {
+    ++dropped_;
+    return;
+  }
+  it->second.messages.push_back(std::move(message));
+}
+
+void Courier::flush(const NodeId& id) {
+  const auto it = parked_.find(id);
+  if (it == parked_.end()) return;
+  const auto address = address_of(id);
+  for (const Message& message : it->second.messages) {
+    if (address) transmit(*address, sessions_.destination(id), message);
+  }
+  parked_.erase(it);
+}
+
+void Courier::forget(const NodeId& id) {
+  sessions_.erase(id);
+  const auto it = parked_.find(id);
+  if (it == parked_.end()) return;
+  dropped_ += it->second.messages.size();
+  parked_.erase(it);
+}
+
+void Courier::handle_timeout(TimePoint now) {
+  for (auto it = parked_.begin(); it != parked_.end();) {
+    if (it->second.until > now) {
+      ++it;
+      continue;
+    }
+    dropped_ += it->second.messages.size();
+    it = parked_.erase(it);
+  }
+}
+
+std::optional<Endpoint> Courier::address_of(const NodeId& id) const {
+  const Member* member = membership_.table().find(id);
+  if (member == nullptr) return std::nullopt;
+  if (sessions_.destination(id) && has_endpoint(*member, sessions_.path(id))) return sessions_.path(id);
+  return member->endpoints.front();
+}
+
+void Courier::transmit(const Endpoint& to, const std::optional<Destination>& destination,
+                       const Message& message) {
+  const PacketType type = type_of(message);
+  const bool is_probe = type == PacketType::ping || type == PacketType::ack ||
+                        type == PacketType::ping_req || type == PacketType::nack;
+  const Bytes body = encode(message);
+  WAGGLE_ASSERT(body.size() <= body_bytes_max_);
+  (is_probe ? probes_ : others_).push_back({to, seal_.seal(type, destination, body)});
+}
+
+std::optional<Transmit> Courier::poll_transmit() {
+  auto& queue = probes_.empty() ? others_ : probes_;
+  if (queue.empty()) return std::nullopt;
+  Transmit next = std::move(queue.front());
+  queue.pop_front();
+  return next;
+}
+
+std::optional<TimePoint> Courier::poll_timeout() const {
+  std::optional<TimePoint> next;
+  for (const auto& [id, parked] : parked_) next = earliest(next, parked.until);
+  return next;
+}
+
+void Courier::check_invariants() const {
+  sessions_.check_invariants();
+  WAGGLE_ASSERT(parked_.size() <= limits::parked_members_max);
+  for (const auto& [id, parked] : parked_) {
+    WAGGLE_ASSERT(parked.messages.size() <= limits::parked_payloads_per_member);
+  }
+}
+
+}  // namespace waggle::gossip

@@ -1,0 +1,90 @@
+// Carries messages between members: seals what goes out, opens what comes in, sets up sessions on the way.
+// Sits between the facade and packet_seal + sessions; says nothing about members itself.
+#pragma once
+
+#include "base/endpoint.hpp"
+#include "base/error.hpp"
+#include "base/random_source.hpp"
+#include "base/time.hpp"
+#include "gossip/gossip.hpp"
+#include "gossip/membership.hpp"
+#include "gossip/packet_seal.hpp"
+#include "gossip/sessions.hpp"
+#include "gossip/wire.hpp"
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+
+namespace waggle::gossip {
+
+/// A message whose sender is proven: the seal opened, the boot is current, the counter is new.
+struct Received {
+  NodeId from;
+  Message message;
+};
+
+/// A PING without a session costs its receiver one ACK with a cookie and no state; a PING that echoes the cookie, or an
+/// ACK to a PING of ours, starts the session. Anything but PING and ACK waits (bounded) until both sides have one.
+/// Contract: as Membership; poll_transmit serves probes before everything else.
+class Courier {
+ public:
+  /// @param membership  must outlive the object
+  Courier(const GossipConfig& config, Membership& membership, RandomSource& random);
+
+  /// What the datagram says, or nothing when it was only about the session.
+  /// @return every GossipError; then nothing changed but counters, and nothing is answered
+  [[nodiscard]] Result<std::optional<Received>> receive(TimePoint now, const Endpoint& from, ByteView datagram);
+  /// Sends or, without a session, parks: at most 16 payloads per member for at most 1 s.
+  void send(TimePoint now, Outgoing&& outgoing);
+  void handle_timeout(TimePoint now);
+  /// The member may have restarted: the next payload asks for its boot first.
+  void doubt(const NodeId& id) { sessions_.set_mutual(id, false); }
+  void forget(const NodeId& id);
+  void set_keys(const KeyRing& keys) { seal_.set_keys(keys); }
+
+  [[nodiscard]] std::optional<Transmit> poll_transmit();
+  [[nodiscard]] std::optional<TimePoint> poll_timeout() const;
+
+  [[nodiscard]] std::size_t body_bytes_max() const { return body_bytes_max_; }
+  [[nodiscard]] static std::size_t body_bytes_max(std::size_t packet_bytes);
+  /// Payloads that were parked and dropped.
+  [[nodiscard]] std::uint64_t dropped() const { return dropped_; }
+  [[nodiscard]] std::size_t session_count() const { return sessions_.size(); }
+  void check_invariants() const;
+
+ private:
+  struct Parked {
+    TimePoint until;
+    std::deque<Message> messages;
+  };
+  [[nodiscard]] Result<std::optional<Received>> read(TimePoint now, const Endpoint& from,
+                                                     const PacketHeader& header, Message&& message);
+  [[nodiscard]] Result<std::optional<Received>> read_stranger(TimePoint now, const Endpoint& from,
+                                                              const PacketHeader& header, Message&& message);
+  [[nodiscard]] Result<std::optional<Received>> admit_ping(TimePoint now, const Endpoint& from,
+                                                           const PacketHeader& header, Ping&& ping);
+  [[nodiscard]] Result<std::optional<Received>> admit_ack(TimePoint now, const Endpoint& from,
+                                                          const PacketHeader& header, Ack&& ack);
+  [[nodiscard]] bool install(TimePoint now, const Endpoint& from, const PacketHeader& header,
+                             const Member& record);
+  void settle_ack(TimePoint now, const NodeId& id, const Ack& ack, bool may_confirm);
+  void send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bool confirm);
+  void park(TimePoint now, const NodeId& to, Message&& message);
+  void flush(const NodeId& id);
+  void transmit(const Endpoint& to, const std::optional<Destination>& destination, const Message& message);
+  [[nodiscard]] std::optional<Endpoint> address_of(const NodeId& id) const;
+
+  Membership& membership_;
+  NodeId self_;
+  std::size_t body_bytes_max_;
+  Sessions sessions_;
+  PacketSeal seal_;
+  std::map<NodeId, Parked> parked_;
+  std::deque<Transmit> probes_;
+  std::deque<Transmit> others_;
+  std::uint64_t dropped_ = 0;
+};
+
+}  // namespace waggle::gossip

@@ -1,0 +1,86 @@
+// Whose current boot we know, proved fresh, with its replay window: who may be listened to, and how to reach them.
+// Sits between packet_seal (bytes) and membership (meaning). Exchange: docs/wire-gossip.md, "Sessions".
+#pragma once
+
+#include "base/endpoint.hpp"
+#include "base/ids.hpp"
+#include "base/random_source.hpp"
+#include "base/siphash.hpp"
+#include "base/time.hpp"
+#include "gossip/packet_seal.hpp"
+#include "gossip/replay_window.hpp"
+
+#include <cstdint>
+#include <map>
+#include <optional>
+
+namespace waggle::gossip {
+
+/// A boot is installed only on proof that its node lives now: an ACK that echoes a PING of ours that is still
+/// outstanding, or a PING that echoes our cookie. The cookie is a keyed hash, so handing one out costs no state, and it
+/// covers the boot installed so far, so that a recorded PING can never bring an earlier boot back.
+class Sessions {
+ public:
+  enum class Standing {
+    unknown,   ///< no session: only a PING is answered, only an awaited ACK is read
+    current,   ///< the boot we listen to
+    replaced,  ///< the boot before the current one: refused
+  };
+  /// A PING of ours whose ACK may install a boot.
+  struct Awaited {
+    std::optional<NodeId> target;  ///< empty: an address hint, whoever answers
+    bool confirm = false;          ///< it carried a cookie already
+    TimePoint sent;
+  };
+
+  explicit Sessions(RandomSource& random);
+
+  [[nodiscard]] Standing standing(const PacketHeader& header) const;
+  /// The node behind a current header. @pre standing(header) == current
+  [[nodiscard]] const NodeId& node(const PacketHeader& header) const;
+  /// Once per counter. @pre standing(header) == current, packet authenticated
+  [[nodiscard]] bool accept_counter(const PacketHeader& header);
+
+  /// Never 0; valid for 10 to 20 s.
+  [[nodiscard]] std::uint64_t cookie(TimePoint now, const PacketHeader& header) const;
+  [[nodiscard]] bool proves(TimePoint now, const PacketHeader& header, std::uint64_t echo) const;
+
+  /// Makes header.boot the current boot of `id`, the former current one replaced.
+  /// False when full (limits::members_max) or when another node has the same id prefix.
+  bool install(const NodeId& id, const PacketHeader& header, const Endpoint& path);
+  void erase(const NodeId& id);
+
+  /// Remembers a PING for 5 s; beyond limits::awaited_pings_max the oldest is forgotten. @pre seq grows
+  void await(TimePoint now, std::uint64_t seq, const std::optional<NodeId>& target, bool confirm);
+  /// The awaited PING, once; nullopt when unknown or too old.
+  [[nodiscard]] std::optional<Awaited> take_awaited(TimePoint now, std::uint64_t seq);
+
+  /// Boot to direct packets to; nullopt without a session.
+  [[nodiscard]] std::optional<Destination> destination(const NodeId& id) const;
+  /// The endpoint that last worked. @pre destination(id)
+  [[nodiscard]] const Endpoint& path(const NodeId& id) const;
+  void set_path(const NodeId& id, const Endpoint& path);
+  /// True when the other side is known to have installed our boot too, so that more than a PING makes sense.
+  [[nodiscard]] bool is_mutual(const NodeId& id) const;
+  void set_mutual(const NodeId& id, bool mutual);
+  [[nodiscard]] std::size_t size() const { return sessions_.size(); }
+  void check_invariants() const;
+
+ private:
+  struct Session {
+    NodeId id;
+    Boot boot = 0;
+    std::optional<Boot> replaced;
+    ReplayWindow window;
+    Endpoint path;
+    bool mutual = false;
+  };
+  [[nodiscard]] std::uint64_t cookie_at(std::uint64_t slot, const PacketHeader& header) const;
+  [[nodiscard]] const Session* find(const NodeId& id) const;
+
+  IdKey secret_;
+  std::map<std::uint64_t, Session> sessions_;  ///< by NodeId::prefix()
+  std::map<std::uint64_t, Awaited> awaited_;   ///< by seq
+};
+
+}  // namespace waggle::gossip
