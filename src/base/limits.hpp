@@ -62,7 +62,7 @@ inline constexpr std::size_t announcement_queue_bulk_bytes_max = 64 * MiB;
 inline constexpr std::size_t set_pulls_max = 16;                ///< outstanding at a time, others wait a round
 inline constexpr std::size_t own_set_serves_max = 4;            ///< per second; others ask another node
 inline constexpr std::size_t names_max = 262'144;               ///< of all authors; oldest goes first
-inline constexpr std::size_t unresolved_ids_max = 65'536;       ///< tracked for definition pulls; others wait for a HAVE with one
+inline constexpr std::size_t unresolved_ids_max = 65'536;       ///< asked for; others wait for a HAVE that defines them
 inline constexpr std::size_t id_collisions_max = 1024;          ///< second definitions of one id64; beyond: refused
 
 // Blobs. Larger ones are refused: the client is sent upstream.
