@@ -30,7 +30,7 @@ constexpr std::size_t reply_bytes_max = std::size_t{256} * 1024 * 1024;
 template <typename Stream>
 asio::awaitable<Result<ApiReply>> exchange(Stream stream, std::string host, std::string method, std::string path) {
   Error error;
-  const auto token = asio::redirect_error(asio::use_awaitable, error);
+  auto token = asio::redirect_error(asio::use_awaitable, error);
   http::request<http::empty_body> request(http::string_to_verb(method), path, 11);
   request.set(http::field::host, host);
   request.set(http::field::user_agent, "waggle/" WAGGLE_VERSION);
@@ -59,7 +59,7 @@ asio::awaitable<Result<ApiReply>> over_unix(std::string socket_path, std::string
 asio::awaitable<Result<ApiReply>> over_tcp(std::string host, std::string port, std::string method, std::string path) {
   const auto executor = co_await asio::this_coro::executor;
   Error error;
-  const auto token = asio::redirect_error(asio::use_awaitable, error);
+  auto token = asio::redirect_error(asio::use_awaitable, error);
   asio::ip::tcp::resolver resolver(executor);
   const auto endpoints = co_await resolver.async_resolve(host, port, token);
   if (error) co_return error;

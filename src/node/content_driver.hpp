@@ -3,6 +3,7 @@
 
 #include "cache/store_driver.hpp"
 #include "mirror/content_source.hpp"
+#include "mirror/error.hpp"
 #include "mirror/upstream_driver.hpp"
 #include "node/config.hpp"
 #include "node/distributor.hpp"

@@ -3,6 +3,7 @@
 
 #include "base/assert.hpp"
 #include "base/limits.hpp"
+#include "base/timer_table.hpp"
 
 #include <algorithm>
 #include <type_traits>
@@ -316,11 +317,10 @@ void Distributor::send_bulk(gossip::BulkSend bulk) {
 }
 
 void Distributor::expire_bulk() {
-  std::erase_if(waiting_bulk_, [this](auto& entry) {
-    auto& queue = entry.second;
+  for (auto& [node, queue] : waiting_bulk_) {
     while (!queue.empty() && now_ - queue.front().since > bulk_wait_max) queue.pop_front();
-    return queue.empty();
-  });
+  }
+  std::erase_if(waiting_bulk_, [](const auto& entry) { return entry.second.empty(); });
 }
 
 std::optional<Command> Distributor::poll_command() {

@@ -3,6 +3,7 @@
 
 #include "base/ids.hpp"
 #include "mirror/content_source.hpp"
+#include "mirror/error.hpp"
 #include "mirror/upstream_driver.hpp"
 #include "node/payload_driver.hpp"
 #include "ops/metrics.hpp"

@@ -149,7 +149,7 @@ void PayloadDriver::store_chunk(SwarmId swarm, ChunkIndex chunk, std::shared_ptr
   run(
       [partial = this->partial(swarm), chunk, bytes = std::move(bytes), record = std::move(record)] {
         if (!partial) return ChunkVerdict::store_failed;
-        const auto stored = partial->write_chunk(chunk, *bytes, cache::ProofKind::upstream, record);
+        const auto stored = partial->write_chunk(chunk, *bytes, cache::ProofKind::own, record);
         return stored ? ChunkVerdict::ok : ChunkVerdict::store_failed;
       },
       std::move(done));

@@ -3,6 +3,7 @@
 
 #include "cache/store_driver.hpp"
 #include "mirror/content_source.hpp"
+#include "mirror/error.hpp"
 #include "node/content_driver.hpp"
 
 #include <memory>

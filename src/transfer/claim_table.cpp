@@ -1,0 +1,237 @@
+// Assignment of extents, and when a claim ends.
+#include "transfer/claim_table.hpp"
+
+#include "base/assert.hpp"
+#include "base/timer_table.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace waggle::transfer {
+
+ClaimTable::Wanter* ClaimTable::touch(TimePoint now, const NodeId& from, std::uint64_t incarnation) {
+  last_use_ = now;
+  const auto found = wanters_.find(from);
+  if (found == wanters_.end()) {
+    if (wanters_.size() >= limits::registrar_wanters_max) return nullptr;
+    Wanter& wanter = wanters_[from];
+    wanter.incarnation = incarnation;
+    wanter.last_seen = now;
+    return &wanter;
+  }
+  Wanter& wanter = found->second;
+  if (incarnation < wanter.incarnation) return nullptr;  // a message of an earlier life
+  if (incarnation > wanter.incarnation) {
+    drop_claims_of(from);
+    wanter = {};
+    wanter.incarnation = incarnation;
+  }
+  wanter.last_seen = now;
+  return &wanter;
+}
+
+void ClaimTable::learn_size(std::optional<std::uint64_t> size, bool whole_stream) {
+  if (size && !size_) size_ = size;
+  if (whole_stream) whole_stream_ = true;
+}
+
+bool ClaimTable::take(TimePoint now, const NodeId& from, std::uint64_t incarnation, const ExtentClaim& claim,
+                      TimePoint expires) {
+  auto [entry, is_new] = claims_.try_emplace(claim.extent);
+  Claim& held = entry->second;
+  if (!is_new && held.node != from && held.expires > now) return false;
+  if (is_new || held.node != from || held.incarnation != incarnation || held.attempt != claim.attempt) {
+    held = {from, incarnation, claim.attempt, expires, now, 0};
+  }
+  held.expires = std::max(held.expires, expires);
+  std::uint32_t& attempt = attempts_[claim.extent];
+  attempt = std::max(attempt, claim.attempt);
+  return true;
+}
+
+void ClaimTable::want(TimePoint now, const NodeId& from, const WantMessage& message,
+                      std::vector<ExtentClaim>& denied) {
+  Wanter* wanter = touch(now, from, message.incarnation);
+  if (wanter == nullptr) return;
+  wanter->upstream_bytes = std::max(wanter->upstream_bytes, message.upstream_bytes);
+  wanter->done = message.done;
+  holders_.erase(from);
+  learn_size(message.size, false);
+  for (const auto& claim : message.claims) {
+    if (!take(now, from, message.incarnation, claim, now + progress_missed)) denied.push_back(claim);
+  }
+}
+
+bool ClaimTable::claim(TimePoint now, const NodeId& from, const ClaimMessage& message, std::vector<Granted>& granted) {
+  Wanter* wanter = touch(now, from, message.incarnation);
+  if (wanter == nullptr) return true;
+  if (wanter->answered_request == message.request && !wanter->answer.empty()) {
+    granted.push_back({from, message.request, wanter->answer});
+    return false;
+  }
+  wanter->upstream_bytes = std::max(wanter->upstream_bytes, message.upstream_bytes);
+  if (message.count == 0) return false;
+  wanter->waiting = Waiting{message.request, message.count, message.holders_failed};
+  if (!first_assignment_) first_assignment_ = now + first_assignment_delay;
+  granted = assign(now);
+  return std::none_of(granted.begin(), granted.end(), [&](const Granted& grant) { return grant.to == from; });
+}
+
+std::vector<VoteMessage::Vote> ClaimTable::confirm(TimePoint now, const NodeId& from, const ConfirmMessage& message) {
+  std::vector<VoteMessage::Vote> votes;
+  if (touch(now, from, message.incarnation) == nullptr) return votes;
+  for (const auto& claim : message.claims) {
+    // What some wanter completed needs no claim, even when the asker's leader has not heard of it.
+    const bool needed = !is_available(claim.extent, true);
+    votes.push_back({claim, needed && take(now, from, message.incarnation, claim, now + claim_grace)});
+  }
+  return votes;
+}
+
+void ClaimTable::progress(TimePoint now, const NodeId& from, const ProgressMessage& message,
+                          std::vector<ExtentClaim>& denied) {
+  if (touch(now, from, message.incarnation) == nullptr) return;
+  learn_size(message.size, message.whole_stream);
+  for (const auto& item : message.items) {
+    // A claim that had expired, with nobody else on it, is simply held again.
+    if (!take(now, from, message.incarnation, item.claim, now + progress_missed)) {
+      denied.push_back(item.claim);
+      continue;
+    }
+    Claim& claim = claims_.at(item.claim.extent);
+    if (item.bytes > claim.bytes) {
+      claim.bytes = item.bytes;
+      claim.grew_at = now;
+    }
+  }
+}
+
+void ClaimTable::release(TimePoint now, const NodeId& from, const ReleaseMessage& message) {
+  Wanter* wanter = touch(now, from, message.incarnation);
+  if (wanter == nullptr) return;
+  for (const ExtentIndex extent : message.extents) {
+    const auto claim = claims_.find(extent);
+    if (claim != claims_.end() && claim->second.node == from) claims_.erase(claim);
+    if (message.reason == ReleaseMessage::Reason::done) wanter->done.set(extent);
+    if (message.reason == ReleaseMessage::Reason::elsewhere) elsewhere_[extent] = now + elsewhere_time;
+  }
+}
+
+void ClaimTable::unwant(TimePoint now, const NodeId& from, const UnwantMessage& message) {
+  const Wanter* wanter = touch(now, from, message.incarnation);
+  if (wanter == nullptr) return;
+  drop_claims_of(from);
+  wanters_.erase(from);
+  if (message.completed) holders_.insert(from);
+  if (holders_.size() > news_holders_max) holders_.erase(holders_.begin());
+}
+
+void ClaimTable::node_gone(TimePoint now, const NodeId& node) {
+  last_use_ = std::max(last_use_, now);
+  drop_claims_of(node);
+  wanters_.erase(node);
+  holders_.erase(node);
+}
+
+void ClaimTable::drop_claims_of(const NodeId& node) {
+  std::erase_if(claims_, [&](const auto& entry) { return entry.second.node == node; });
+}
+
+void ClaimTable::expire(TimePoint now) {
+  std::erase_if(claims_, [&](const auto& entry) {
+    return entry.second.expires <= now || entry.second.grew_at + stall_limit <= now;
+  });
+  std::erase_if(elsewhere_, [&](const auto& entry) { return entry.second <= now; });
+  for (auto it = wanters_.begin(); it != wanters_.end();) {
+    if (it->second.last_seen + wanter_ttl <= now) {
+      drop_claims_of(it->first);
+      it = wanters_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+std::uint32_t ClaimTable::extent_count() const { return size_ ? BlobLayout(*size_).extent_count() : 1; }
+
+bool ClaimTable::is_available(ExtentIndex extent, bool ignore_holders) const {
+  if (!holders_.empty() && !ignore_holders) return true;
+  return std::any_of(wanters_.begin(), wanters_.end(),
+                     [&](const auto& entry) { return entry.second.done.test(extent); });
+}
+
+std::optional<ExtentIndex> ClaimTable::lowest_free(bool ignore_holders) const {
+  // One claimant streams everything: nothing else is granted while it lives.
+  if (whole_stream_ && !claims_.empty()) return std::nullopt;
+  for (std::uint32_t i = 0; i < extent_count(); ++i) {
+    const ExtentIndex extent{i};
+    if (claims_.contains(extent) || elsewhere_.contains(extent)) continue;
+    if (!is_available(extent, ignore_holders)) return extent;
+  }
+  return std::nullopt;
+}
+
+std::vector<ClaimTable::Granted> ClaimTable::assign(TimePoint now) {
+  expire(now);
+  std::vector<Granted> granted;
+  if (!first_assignment_ || now < *first_assignment_) return granted;
+  opened_ = true;
+  for (;;) {
+    // Among those who wait, the one that took fewest bytes from this origin goes first, ties by id.
+    auto next = wanters_.end();
+    std::optional<ExtentIndex> extent;
+    for (auto it = wanters_.begin(); it != wanters_.end(); ++it) {
+      if (!it->second.waiting) continue;
+      if (next != wanters_.end() && next->second.upstream_bytes <= it->second.upstream_bytes) continue;
+      const auto free = lowest_free(it->second.waiting->holders_failed);
+      if (!free) continue;
+      next = it;
+      extent = free;
+    }
+    if (next == wanters_.end()) return granted;
+    auto& [node, wanter] = *next;
+    std::uint32_t& attempt = attempts_[*extent];
+    last_use_ = now;
+    if (attempt > 0) ++takeovers_;
+    ++attempt;
+    claims_[*extent] = {node, wanter.incarnation, attempt, now + claim_grace, now, 0};
+    wanter.upstream_bytes += limits::extent_bytes;
+    auto answer = std::find_if(granted.begin(), granted.end(), [&](const Granted& one) { return one.to == node; });
+    if (answer == granted.end()) answer = granted.insert(granted.end(), {node, wanter.waiting->request, {}});
+    answer->grants.push_back({*extent, attempt});
+    wanter.answered_request = wanter.waiting->request;
+    wanter.answer = answer->grants;
+    if (--wanter.waiting->count == 0 || answer->grants.size() >= claims_per_message_max) wanter.waiting.reset();
+  }
+}
+
+std::optional<TimePoint> ClaimTable::next_deadline() const {
+  std::optional<TimePoint> deadline;
+  const bool anyone_waits =
+      std::any_of(wanters_.begin(), wanters_.end(), [](const auto& entry) { return entry.second.waiting.has_value(); });
+  if (anyone_waits && !opened_) deadline = first_assignment_;
+  if (anyone_waits) {
+    for (const auto& [extent, claim] : claims_) {
+      deadline = earliest(deadline, std::min(claim.expires, claim.grew_at + stall_limit));
+    }
+    for (const auto& [extent, until] : elsewhere_) deadline = earliest(deadline, until);
+    for (const auto& [node, wanter] : wanters_) deadline = earliest(deadline, wanter.last_seen + wanter_ttl);
+  }
+  return deadline;
+}
+
+std::vector<NodeId> ClaimTable::wanters() const {
+  std::vector<NodeId> nodes;
+  for (const auto& [node, wanter] : wanters_) nodes.push_back(node);
+  return nodes;
+}
+
+void ClaimTable::check_invariants() const {
+  WAGGLE_ASSERT(wanters_.size() <= limits::registrar_wanters_max);
+  for (const auto& [extent, claim] : claims_) {
+    WAGGLE_ASSERT(attempts_.at(extent) >= claim.attempt);
+    WAGGLE_ASSERT(claim.grew_at <= last_use_);
+  }
+}
+
+}  // namespace waggle::transfer

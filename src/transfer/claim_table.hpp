@@ -1,0 +1,110 @@
+// One registrar's soft state of one cold swarm: who wants it, who is fetching which extent. Rebuilt from WANTs.
+#pragma once
+
+#include "base/blob_layout.hpp"
+#include "base/ids.hpp"
+#include "base/time.hpp"
+#include "transfer/claim_wire.hpp"
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+namespace waggle::transfer {
+
+inline constexpr Duration claim_grace = std::chrono::seconds(2);             ///< from grant to the first PROGRESS
+inline constexpr Duration progress_interval = std::chrono::milliseconds(250);
+inline constexpr Duration progress_missed = std::chrono::milliseconds(750);  ///< three in a row
+inline constexpr Duration stall_limit = std::chrono::seconds(5);             ///< PROGRESS without a new byte
+inline constexpr Duration wanter_ttl = std::chrono::seconds(5);              ///< without a WANT: gone
+inline constexpr Duration elsewhere_time = std::chrono::seconds(1);  ///< an extent that other registrars refused
+inline constexpr Duration first_assignment_delay = std::chrono::milliseconds(3);  ///< collects simultaneous askers
+
+/// Invariants: an extent has at most one claim; nobody waits while something it may have is free.
+/// Cost: O(wanters + claims) per assignment, O(log) otherwise.
+class ClaimTable {
+ public:
+  /// A grant to be told to `to`, in answer to its `request`.
+  struct Granted {
+    NodeId to;
+    std::uint64_t request = 0;
+    std::vector<ExtentClaim> grants;
+  };
+
+  explicit ClaimTable(TimePoint now) : created_(now), last_use_(now) {}
+
+  void want(TimePoint now, const NodeId& from, const WantMessage& message, std::vector<ExtentClaim>& denied);
+  /// Asks for extents. The answer is in `granted` (also for others, if their turn came), or the asker waits.
+  /// @return true when the asker waits
+  bool claim(TimePoint now, const NodeId& from, const ClaimMessage& message, std::vector<Granted>& granted);
+  [[nodiscard]] std::vector<VoteMessage::Vote> confirm(TimePoint now, const NodeId& from, const ConfirmMessage& message);
+  /// @param denied  claims of the sender that another node holds by now
+  void progress(TimePoint now, const NodeId& from, const ProgressMessage& message, std::vector<ExtentClaim>& denied);
+  void release(TimePoint now, const NodeId& from, const ReleaseMessage& message);
+  void unwant(TimePoint now, const NodeId& from, const UnwantMessage& message);
+  void node_gone(TimePoint now, const NodeId& node);
+
+  /// Frees what expired and serves those who wait. Call when next_deadline() is due and after any change.
+  [[nodiscard]] std::vector<Granted> assign(TimePoint now);
+  [[nodiscard]] std::optional<TimePoint> next_deadline() const;
+
+  [[nodiscard]] std::optional<std::uint64_t> size() const { return size_; }
+  /// Others that want it, ascending by id; holders alike.
+  [[nodiscard]] std::vector<NodeId> wanters() const;
+  [[nodiscard]] std::vector<NodeId> holders() const { return {holders_.begin(), holders_.end()}; }
+  [[nodiscard]] TimePoint last_use() const { return last_use_; }
+  [[nodiscard]] std::size_t claim_count() const { return claims_.size(); }
+  [[nodiscard]] std::uint64_t takeovers() const { return takeovers_; }
+  void check_invariants() const;
+
+ private:
+  struct Waiting {
+    std::uint64_t request = 0;
+    std::uint32_t count = 0;
+    bool holders_failed = false;
+  };
+  struct Wanter {
+    std::uint64_t incarnation = 0;
+    std::uint64_t upstream_bytes = 0;
+    DoneWindow done;
+    TimePoint last_seen;
+    std::optional<Waiting> waiting;
+    std::uint64_t answered_request = 0;  ///< for retries: the same answer again
+    std::vector<ExtentClaim> answer;
+  };
+  struct Claim {
+    NodeId node;
+    std::uint64_t incarnation = 0;
+    std::uint32_t attempt = 0;
+    TimePoint expires;
+    TimePoint grew_at;
+    std::uint64_t bytes = 0;
+  };
+
+  Wanter* touch(TimePoint now, const NodeId& from, std::uint64_t incarnation);
+  void learn_size(std::optional<std::uint64_t> size, bool whole_stream);
+  /// Takes the claim for `from` unless another node has a live one. @return whether `from` holds it now
+  bool take(TimePoint now, const NodeId& from, std::uint64_t incarnation, const ExtentClaim& claim, TimePoint expires);
+  void drop_claims_of(const NodeId& node);
+  void expire(TimePoint now);
+  [[nodiscard]] std::uint32_t extent_count() const;
+  [[nodiscard]] bool is_available(ExtentIndex extent, bool ignore_holders) const;
+  [[nodiscard]] std::optional<ExtentIndex> lowest_free(bool ignore_holders) const;
+
+  TimePoint created_;
+  TimePoint last_use_;
+  std::optional<TimePoint> first_assignment_;  ///< set by the first asker
+  bool opened_ = false;                        ///< it has passed
+  std::map<NodeId, Wanter> wanters_;
+  std::set<NodeId> holders_;
+  std::map<ExtentIndex, Claim> claims_;
+  std::map<ExtentIndex, TimePoint> elsewhere_;     ///< not granted until then
+  std::map<ExtentIndex, std::uint32_t> attempts_;  ///< highest given or seen
+  std::optional<std::uint64_t> size_;
+  bool whole_stream_ = false;
+  std::uint64_t takeovers_ = 0;
+};
+
+}  // namespace waggle::transfer

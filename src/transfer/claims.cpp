@@ -1,0 +1,308 @@
+// The facade: registrar tables and seekers behind one set of inputs; what goes to the own registrar stays inside.
+#include "transfer/claims.hpp"
+
+#include "base/assert.hpp"
+#include "base/keys.hpp"
+#include "base/timer_table.hpp"
+#include "transfer/claim_seeker.hpp"
+#include "transfer/claim_table.hpp"
+#include "transfer/claim_wire.hpp"
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <type_traits>
+#include <utility>
+
+namespace waggle::transfer {
+namespace {
+
+constexpr std::string_view blob_domain = "blob:";
+constexpr std::size_t registrar_count = 3;
+constexpr Duration table_ttl = std::chrono::minutes(10);
+
+}  // namespace
+
+SwarmTag SwarmKey::tag() const {
+  Bytes message = digest.to_wire();
+  append(message, as_bytes(origin));
+  SwarmTag tag;
+  blake2b(tag.bytes, message);
+  return tag;
+}
+
+struct Claims::Impl {
+  struct Seeker {
+    SwarmKey key;
+    ClaimSeeker core;
+  };
+  struct Local {
+    SwarmTag tag;
+    ClaimBody body;
+  };
+
+  explicit Impl(const ClaimsConfig& configuration) : config(configuration), prng(configuration.seed) {}
+
+  void send(const NodeId& to, const SwarmTag& tag, ClaimBody body);
+  void deliver_local(TimePoint now);
+  void registrar_message(TimePoint now, const NodeId& from, const SwarmTag& tag, const ClaimBody& body);
+  void answer_denied(const NodeId& to, const SwarmTag& tag, const std::vector<ExtentClaim>& denied);
+  void tell_grants(const SwarmTag& tag, const std::vector<ClaimTable::Granted>& granted);
+  void send_news(const NodeId& to, const SwarmTag& tag, std::uint64_t request, const ClaimTable& table);
+  void serve_waiting(TimePoint now, const SwarmTag& tag, ClaimTable& table);
+  ClaimTable& table_of(TimePoint now, const SwarmTag& tag);
+  void collect();
+  void settle(TimePoint now);
+  [[nodiscard]] std::vector<NodeId> trio(const Digest& digest) const;
+
+  ClaimsConfig config;
+  Prng prng;
+  std::vector<NodeId> candidates;
+  std::map<SwarmTag, ClaimTable> tables;
+  std::map<SwarmTag, Seeker> seekers;
+  std::deque<std::pair<bool, Local>> local;  ///< own messages to the own registrar (true) or seeker (false)
+  std::deque<ClaimsEvent> events;
+  std::uint64_t granted = 0, waited = 0, takeovers = 0, sent = 0;
+};
+
+std::vector<NodeId> Claims::Impl::trio(const Digest& digest) const {
+  if (candidates.empty()) return {config.self};  // draining and alone: this node keeps its own book
+  return hrw_top(config.id_key, candidates, blob_domain, digest.to_wire(), registrar_count);
+}
+
+void Claims::Impl::send(const NodeId& to, const SwarmTag& tag, ClaimBody body) {
+  const bool for_registrar = body.index() < 6;  // WANT to UNWANT; the rest are answers
+  if (to == config.self) {
+    local.emplace_back(for_registrar, Local{tag, std::move(body)});
+    return;
+  }
+  ++sent;
+  Bytes payload = encode_claim({tag, std::move(body)});
+  WAGGLE_ASSERT(payload.size() <= config.payload_bytes_max);
+  events.push_back(ClaimsSend{to, std::move(payload)});
+}
+
+ClaimTable& Claims::Impl::table_of(TimePoint now, const SwarmTag& tag) {
+  const auto found = tables.find(tag);
+  if (found != tables.end()) return found->second;
+  std::erase_if(tables, [now](const auto& entry) { return entry.second.last_use() + table_ttl <= now; });
+  if (tables.size() >= limits::registrar_blobs_max) {
+    tables.erase(std::min_element(tables.begin(), tables.end(), [](const auto& a, const auto& b) {
+      return a.second.last_use() < b.second.last_use();
+    }));
+  }
+  return tables.try_emplace(tag, now).first->second;
+}
+
+void Claims::Impl::answer_denied(const NodeId& to, const SwarmTag& tag, const std::vector<ExtentClaim>& denied) {
+  if (denied.empty()) return;
+  VoteMessage message;
+  for (const auto& claim : denied) message.votes.push_back({claim, false});
+  send(to, tag, std::move(message));
+}
+
+void Claims::Impl::tell_grants(const SwarmTag& tag, const std::vector<ClaimTable::Granted>& granted_now) {
+  for (const auto& grant : granted_now) send(grant.to, tag, GrantMessage{grant.request, grant.grants});
+}
+
+void Claims::Impl::serve_waiting(TimePoint now, const SwarmTag& tag, ClaimTable& table) {
+  const std::uint64_t before = table.takeovers();
+  tell_grants(tag, table.assign(now));
+  takeovers += table.takeovers() - before;
+}
+
+void Claims::Impl::send_news(const NodeId& to, const SwarmTag& tag, std::uint64_t request, const ClaimTable& table) {
+  NewsMessage news;
+  news.request = request;
+  news.size = table.size();
+  news.wanters = table.wanters();
+  std::erase(news.wanters, to);
+  prng.shuffle(std::span<NodeId>(news.wanters));
+  news.wanters.resize(std::min(news.wanters.size(), news_wanters_max));
+  news.holders = table.holders();
+  std::erase(news.holders, to);
+  send(to, tag, std::move(news));
+}
+
+void Claims::Impl::registrar_message(TimePoint now, const NodeId& from, const SwarmTag& tag, const ClaimBody& body) {
+  ClaimTable& table = table_of(now, tag);
+  std::vector<ExtentClaim> denied;
+  if (const auto* want = std::get_if<WantMessage>(&body)) {
+    table.want(now, from, *want, denied);
+    send_news(from, tag, want->request, table);
+  } else if (const auto* claim = std::get_if<ClaimMessage>(&body)) {
+    const std::uint64_t before = table.takeovers();
+    std::vector<ClaimTable::Granted> granted_now;
+    const bool waits = table.claim(now, from, *claim, granted_now);
+    takeovers += table.takeovers() - before;
+    tell_grants(tag, granted_now);
+    if (waits) send(from, tag, GrantMessage{claim->request, {}});
+  } else if (const auto* confirm = std::get_if<ConfirmMessage>(&body)) {
+    send(from, tag, VoteMessage{confirm->request, table.confirm(now, from, *confirm)});
+  } else if (const auto* progress = std::get_if<ProgressMessage>(&body)) {
+    table.progress(now, from, *progress, denied);
+  } else if (const auto* release = std::get_if<ReleaseMessage>(&body)) {
+    table.release(now, from, *release);
+  } else if (const auto* unwant = std::get_if<UnwantMessage>(&body)) {
+    table.unwant(now, from, *unwant);
+  }
+  answer_denied(from, tag, denied);
+  serve_waiting(now, tag, table);
+}
+
+void Claims::Impl::deliver_local(TimePoint now) {
+  while (!local.empty()) {
+    auto [for_registrar, message] = std::move(local.front());
+    local.pop_front();
+    if (for_registrar) {
+      registrar_message(now, config.self, message.tag, message.body);
+    } else if (const auto seeker = seekers.find(message.tag); seeker != seekers.end()) {
+      seeker->second.core.handle(now, config.self, message.body);
+    }
+    collect();
+  }
+}
+
+void Claims::Impl::collect() {
+  for (auto& [tag, seeker] : seekers) {
+    while (auto output = seeker.core.poll_output()) {
+      if (auto* message = std::get_if<ClaimSeeker::Send>(&*output)) {
+        send(message->to, tag, std::move(message->body));
+      } else {
+        events.push_back(std::get<ClaimsEvent>(*std::move(output)));
+      }
+    }
+  }
+}
+
+void Claims::Impl::settle(TimePoint now) {
+  collect();
+  deliver_local(now);
+}
+
+Claims::Claims(const ClaimsConfig& config) : impl_(std::make_unique<Impl>(config)) {}
+Claims::~Claims() = default;
+
+void Claims::set_members(TimePoint now, std::span<const NodeId> registrar_candidates) {
+  impl_->candidates.assign(registrar_candidates.begin(), registrar_candidates.end());
+  for (auto& [tag, seeker] : impl_->seekers) seeker.core.set_registrars(now, impl_->trio(seeker.key.digest));
+  impl_->settle(now);
+}
+
+void Claims::member_gone(TimePoint now, const NodeId& node) {
+  for (auto& [tag, table] : impl_->tables) {
+    table.node_gone(now, node);
+    impl_->serve_waiting(now, tag, table);
+  }
+  impl_->settle(now);
+}
+
+void Claims::handle_message(TimePoint now, const NodeId& from, ByteView payload) {
+  const auto packet = decode_claim(payload);
+  if (!packet) return;  // authentic to the cluster only: nobody is blamed for it
+  if (packet->body.index() < 6) {
+    impl_->registrar_message(now, from, packet->tag, packet->body);
+  } else if (const auto seeker = impl_->seekers.find(packet->tag); seeker != impl_->seekers.end()) {
+    seeker->second.core.handle(now, from, packet->body);
+  }
+  impl_->settle(now);
+}
+
+void Claims::handle_timeout(TimePoint now) {
+  for (auto& [tag, table] : impl_->tables) {
+    const auto deadline = table.next_deadline();
+    if (deadline && *deadline <= now) impl_->serve_waiting(now, tag, table);
+  }
+  for (auto& [tag, seeker] : impl_->seekers) seeker.core.handle_timeout(now);
+  impl_->settle(now);
+}
+
+void Claims::want(TimePoint now, const SwarmKey& key, const WantState& state) {
+  const SwarmTag tag = key.tag();
+  auto found = impl_->seekers.find(tag);
+  if (found == impl_->seekers.end()) {
+    ClaimSeeker core(tag, impl_->config.incarnation, impl_->prng.next());
+    found = impl_->seekers.emplace(tag, Impl::Seeker{key, std::move(core)}).first;
+    found->second.core.set_registrars(now, impl_->trio(key.digest));
+  }
+  found->second.core.want(now, state);
+  impl_->settle(now);
+}
+
+void Claims::unwant(TimePoint now, const SwarmTag& tag, bool completed) {
+  const auto found = impl_->seekers.find(tag);
+  if (found == impl_->seekers.end()) return;
+  found->second.core.unwant(completed);
+  impl_->collect();
+  impl_->granted += found->second.core.granted();
+  impl_->waited += found->second.core.waited();
+  impl_->seekers.erase(found);
+  impl_->settle(now);
+}
+
+void Claims::size_known(TimePoint now, const SwarmTag& tag, std::uint64_t size, bool whole_stream) {
+  const auto found = impl_->seekers.find(tag);
+  if (found == impl_->seekers.end()) return;
+  found->second.core.size_known(now, size, whole_stream);
+  impl_->settle(now);
+}
+
+void Claims::progress(TimePoint now, const SwarmTag& tag, ExtentIndex extent, std::uint64_t bytes) {
+  const auto found = impl_->seekers.find(tag);
+  if (found == impl_->seekers.end()) return;
+  found->second.core.progress(now, extent, bytes);
+  impl_->settle(now);
+}
+
+void Claims::extent_done(TimePoint now, const SwarmTag& tag, ExtentIndex extent) {
+  const auto found = impl_->seekers.find(tag);
+  if (found == impl_->seekers.end()) return;
+  found->second.core.end_claim(extent, true);
+  impl_->settle(now);
+}
+
+void Claims::release(TimePoint now, const SwarmTag& tag, ExtentIndex extent) {
+  const auto found = impl_->seekers.find(tag);
+  if (found == impl_->seekers.end()) return;
+  found->second.core.end_claim(extent, false);
+  impl_->settle(now);
+}
+
+std::optional<ClaimsEvent> Claims::poll_event() {
+  if (impl_->events.empty()) return std::nullopt;
+  ClaimsEvent event = std::move(impl_->events.front());
+  impl_->events.pop_front();
+  return event;
+}
+
+std::optional<TimePoint> Claims::poll_timeout() const {
+  std::optional<TimePoint> next;
+  for (const auto& [tag, table] : impl_->tables) next = earliest(next, table.next_deadline());
+  for (const auto& [tag, seeker] : impl_->seekers) next = earliest(next, seeker.core.poll_timeout());
+  return next;
+}
+
+std::vector<NodeId> Claims::registrars(const Digest& digest) const { return impl_->trio(digest); }
+
+std::size_t Claims::granted_count(const SwarmTag& tag) const {
+  const auto found = impl_->seekers.find(tag);
+  return found == impl_->seekers.end() ? 0 : found->second.core.held_count();
+}
+
+Claims::Stats Claims::stats() const {
+  Stats stats{impl_->granted, impl_->waited, impl_->takeovers, impl_->sent};
+  for (const auto& [tag, seeker] : impl_->seekers) {
+    stats.granted += seeker.core.granted();
+    stats.waited += seeker.core.waited();
+  }
+  return stats;
+}
+
+void Claims::check_invariants() const {
+  WAGGLE_ASSERT(impl_->local.empty());
+  WAGGLE_ASSERT(impl_->tables.size() <= limits::registrar_blobs_max);
+  for (const auto& [tag, table] : impl_->tables) table.check_invariants();
+  for (const auto& [tag, seeker] : impl_->seekers) seeker.core.check_invariants();
+}
+
+}  // namespace waggle::transfer

@@ -1,0 +1,111 @@
+// The ops API as a function: paths, trust and error bodies.
+#include "ops/http_api.hpp"
+
+#include "ops/metrics.hpp"
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+using namespace waggle;
+using namespace waggle::ops;
+using Access = ApiRequest::Access;
+
+namespace {
+
+const std::string digest = "sha256:" + std::string(64, 'a');
+
+class Source final : public ApiSource {
+ public:
+  bool is_ready = true;
+  bool drained = false;
+  bool ready() const override { return is_ready; }
+  StatusInfo status() override {
+    StatusInfo info;
+    info.name = "n1";
+    info.index_root = 0xab;
+    return info;
+  }
+  std::vector<MemberInfo> members() override {
+    MemberInfo info;
+    info.name = "n1";
+    info.state = "alive";
+    return {info};
+  }
+  std::vector<BlobInfo> blobs() override { return {}; }
+  std::optional<BlobInfo> blob(std::string_view text) override {
+    if (text != digest) return std::nullopt;
+    return BlobInfo{digest, 10, true, false, 4, {"n1"}};
+  }
+  std::vector<SwarmInfo> swarms() override { return {}; }
+  std::string metrics() override { return "waggle_x 1\n"; }
+  void drain() override { drained = true; }
+  std::optional<std::string> reload() override { return "w.yaml:1: bad"; }
+};
+
+ApiResponse ask(Source& source, std::string_view method, std::string_view path, Access access = Access::read) {
+  return handle_api({method, path, "n0nce", access}, source);
+}
+
+}  // namespace
+
+TEST_SUITE("ops/http_api") {
+  TEST_CASE("health is for everyone, the rest is not") {
+    Source source;
+    CHECK(ask(source, "GET", "/livez", Access::health).body == "waggle n0nce\n");
+    CHECK(ask(source, "GET", "/readyz", Access::health).status == 200);
+    source.is_ready = false;
+    CHECK(ask(source, "GET", "/readyz", Access::health).status == 503);
+    CHECK(ask(source, "GET", "/metrics/prometheus", Access::health).body == "waggle_x 1\n");
+    CHECK(ask(source, "GET", "/api/v1/status", Access::health).status == 403);
+    CHECK(ask(source, "POST", "/api/v1/drain", Access::read).status == 403);
+    CHECK_FALSE(source.drained);
+  }
+
+  TEST_CASE("a blob has size, have_bytes and holders, and an unknown one is 404") {
+    Source source;
+    const auto body = nlohmann::json::parse(ask(source, "GET", "/api/v1/blobs/" + digest).body);
+    CHECK(body["size"] == 10);
+    CHECK(body["have_bytes"] == 4);
+    CHECK(body["complete"] == false);
+    CHECK(body["holders"] == nlohmann::json::array({"n1"}));
+    CHECK(ask(source, "GET", "/api/v1/blobs/sha256:" + std::string(64, 'b')).status == 404);
+    CHECK(ask(source, "GET", "/api/v1/blobs/rubbish").status == 400);
+  }
+
+  TEST_CASE("errors carry code, message and hint; the admin socket may drain and reload") {
+    Source source;
+    const auto wrong = ask(source, "POST", "/api/v1/reload", Access::admin);
+    CHECK(wrong.status == 400);
+    CHECK(nlohmann::json::parse(wrong.body)["error"]["message"] == "w.yaml:1: bad");
+    CHECK(ask(source, "POST", "/api/v1/drain", Access::admin).status == 200);
+    CHECK(source.drained);
+    CHECK(ask(source, "POST", "/api/v1/warm", Access::admin).status == 501);
+    CHECK(ask(source, "PUT", "/api/v1/status", Access::admin).status == 405);
+    CHECK(ask(source, "GET", "/nothing").status == 404);
+    // Bytes that are no UTF-8 must not break the error body.
+    CHECK(nlohmann::json::accept(ask(source, "GET", "/\xff\xfe").body));
+  }
+
+  TEST_CASE("the root is 16 hex digits") {
+    Source source;
+    CHECK(nlohmann::json::parse(ask(source, "GET", "/api/v1/status").body)["index"]["root"] == "00000000000000ab");
+  }
+}
+
+TEST_SUITE("ops/metrics") {
+  TEST_CASE("counters follow what the cores count, and never fall") {
+    Metrics metrics;
+    CoreLevels levels;
+    levels.alive = 5;
+    levels.upload_bytes = 100;
+    metrics.set_levels(levels);
+    metrics.set_levels(levels);
+    metrics.add_bytes(Protocol::oci, ByteSource::peer, 7);
+    metrics.add_bytes(Protocol::oci, ByteSource::peer, 5);
+    const std::string text = metrics.expose();
+    CHECK(text.find("waggle_members{state=\"alive\"} 5") != std::string::npos);
+    CHECK(text.find("waggle_upload_bytes_total 100") != std::string::npos);
+    CHECK(text.find("waggle_bytes_total{protocol=\"oci\",source=\"peer\"} 12") != std::string::npos);
+    CHECK(text.find("waggle_bytes_total{protocol=\"oci\",source=\"upstream\"} 0") != std::string::npos);
+  }
+}

@@ -1,0 +1,174 @@
+// Collective fetch on a small virtual network: each extent once, whatever dies.
+#include "claims_network.hpp"
+
+#include "transfer/claim_wire.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace waggle;
+using namespace waggle::transfer;
+using namespace waggle::transfer::test;
+
+TEST_SUITE("transfer/claims") {
+  TEST_CASE("without faults every extent is fetched exactly once, whoever starts when") {
+    for (const std::size_t nodes : {1U, 2U, 3U, 5U, 16U}) {
+      for (const Duration jitter : {Duration{0}, Duration{200ms}, Duration{2s}}) {
+        CAPTURE(nodes);
+        CAPTURE(jitter.count());
+        ClaimsNetwork network({.nodes = nodes, .seed = nodes, .start_jitter = jitter});
+        REQUIRE(network.finish(30s));
+        CHECK(network.fetched_bytes() == 13 * limits::extent_bytes);
+      }
+    }
+  }
+
+  TEST_CASE("five wanters with equal rates share evenly") {
+    ClaimsNetwork network({.nodes = 5, .seed = 4});
+    REQUIRE(network.finish(30s));
+    for (std::size_t i = 0; i < 5; ++i) {
+      CHECK(network.fetched_bytes(i) >= 2 * limits::extent_bytes);
+      CHECK(network.fetched_bytes(i) <= 3 * limits::extent_bytes);
+    }
+  }
+
+  TEST_CASE("an unknown size: one node asks first, then everybody") {
+    ClaimsNetwork network({.nodes = 5, .seed = 9, .size_known = false});
+    REQUIRE(network.finish(30s));
+    CHECK(network.fetched_bytes() == 13 * limits::extent_bytes);
+    for (std::size_t i = 0; i < 5; ++i) CHECK(network.fetched_bytes(i) > 0);
+  }
+
+  TEST_CASE("a hundred nodes and 256 extents: once each, with a bounded number of messages") {
+    ClaimsNetwork network({.nodes = 100, .seed = 2, .size = 256 * limits::extent_bytes, .start_jitter = 200ms});
+    REQUIRE(network.finish(60s));
+    CHECK(network.fetched_bytes() == 256 * limits::extent_bytes);
+    MESSAGE("messages: ", network.messages());
+    CHECK(network.messages() < 20'000);
+  }
+
+  TEST_CASE("lost messages and diverging views cost little") {
+    std::uint64_t total = 0;
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+      CAPTURE(seed);
+      ClaimsNetwork network({.nodes = 16, .seed = seed, .size = 64 * limits::extent_bytes, .loss = 0.05, .divergence = 0.05});
+      REQUIRE(network.finish(60s));
+      CHECK(network.fetched_bytes() <= 70 * limits::extent_bytes);
+      total += network.fetched_bytes();
+    }
+    CHECK(static_cast<double>(total) <= 1.02 * 20 * 64 * static_cast<double>(limits::extent_bytes));
+  }
+
+  TEST_CASE("a claimant that dies is replaced, at the cost of its extent") {
+    for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+      CAPTURE(seed);
+      ClaimsNetwork network({.nodes = 5, .seed = seed, .extent_time = 400ms});
+      REQUIRE(network.run_until([&] { return network.fetching(3); }, 5s));
+      network.crash(3);
+      REQUIRE(network.finish(30s));
+      CHECK(network.fetched_bytes() == 13 * limits::extent_bytes);
+    }
+  }
+
+  TEST_CASE("registrars that die one, two or all three: everybody goes on") {
+    for (const std::size_t dead : {1U, 2U, 3U}) {
+      for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+        CAPTURE(dead);
+        CAPTURE(seed);
+        ClaimsNetwork network({.nodes = 12, .seed = seed, .size = 40 * limits::extent_bytes});
+        const auto ranks = network.registrars();
+        network.run_until([] { return false; }, 300ms);
+        for (std::size_t i = 0; i < dead; ++i) network.crash(ranks[i]);
+        network.run_until([] { return false; }, 4s);
+        for (std::size_t i = 0; i < dead; ++i) network.detect_death(ranks[i]);
+        REQUIRE(network.finish(60s));
+        CHECK(network.fetched_bytes() <= (40 + 6 * dead) * limits::extent_bytes);
+      }
+    }
+  }
+
+  TEST_CASE("an upstream error gives the extent to another") {
+    ClaimsNetwork network({.nodes = 3, .seed = 6});
+    REQUIRE(network.run_until([&] { return network.fetching(0); }, 5s));
+    network.fail_next_fetch(0);
+    REQUIRE(network.finish(30s));
+    CHECK(network.fetched_bytes() == 13 * limits::extent_bytes);
+    CHECK(network.takeovers() >= 1);
+  }
+
+  TEST_CASE("same seed, same messages; another seed, others") {
+    const auto run = [](std::uint64_t seed) {
+      ClaimsNetwork network({.nodes = 8, .seed = seed, .loss = 0.05});
+      network.finish(30s);
+      return network.trace();
+    };
+    CHECK(run(3) == run(3));
+    CHECK(run(3) != run(4));
+  }
+}
+
+TEST_SUITE("transfer/claim_wire") {
+  TEST_CASE("every message survives, every truncation fails") {
+    SwarmTag tag;
+    tag.bytes.fill(std::byte{0xab});
+    NodeId node;
+    node.bytes.fill(std::byte{7});
+    DoneWindow done(5, Bitfield(limits::claim_bitmap_bits));
+    done.set(ExtentIndex{9});
+    const std::vector<ClaimBody> bodies = {
+        WantMessage{1, 2, 3, 4, done, {{ExtentIndex{5}, 6}}},
+        ClaimMessage{1, 2, 3, 4, true},
+        ConfirmMessage{1, 2, {{ExtentIndex{3}, 4}}},
+        ProgressMessage{1, std::nullopt, true, {{{ExtentIndex{2}, 3}, 4}}},
+        ReleaseMessage{1, {ExtentIndex{2}, ExtentIndex{3}}, ReleaseMessage::Reason::elsewhere},
+        UnwantMessage{1, true},
+        NewsMessage{1, 2, {node}, {node, node}},
+        GrantMessage{1, {{ExtentIndex{2}, 3}}},
+        VoteMessage{1, {{{ExtentIndex{2}, 3}, true}}},
+    };
+    for (const auto& body : bodies) {
+      const Bytes wire = encode_claim({tag, body});
+      const auto back = decode_claim(wire);
+      REQUIRE(back.has_value());
+      CHECK(back->tag == tag);
+      CHECK(back->body.index() == body.index());
+      CHECK(encode_claim(*back) == wire);
+      for (std::size_t size = 0; size < wire.size(); ++size) {
+        CHECK_FALSE(decode_claim(ByteView(wire).first(size)).has_value());
+      }
+    }
+  }
+
+  TEST_CASE("golden bytes") {
+    SwarmTag tag;
+    tag.bytes.fill(std::byte{0x11});
+    const std::string tag_hex = "c410" + std::string(32, '1');
+    // [6 unwant, tag, incarnation 300, completed true]
+    CHECK(to_hex(encode_claim({tag, UnwantMessage{300, true}})) == "9406" + tag_hex + "cd012cc3");
+    // [8 grant, tag, request 1, [[2, 3]]]
+    CHECK(to_hex(encode_claim({tag, GrantMessage{1, {{ExtentIndex{2}, 3}}}})) == "9408" + tag_hex + "01919202" + "03");
+  }
+
+  TEST_CASE("limits plus one are refused") {
+    SwarmTag tag;
+    NewsMessage crowd{1, 2, std::vector<NodeId>(news_wanters_max + 1), {}};
+    CHECK(decode_claim(encode_claim({tag, crowd})).error() == BaseError::limit_exceeded);
+    GrantMessage many{1, std::vector<ExtentClaim>(claims_per_message_max + 1)};
+    CHECK(decode_claim(encode_claim({tag, many})).error() == BaseError::limit_exceeded);
+    GrantMessage far{1, {{ExtentIndex{1U << 20U}, 1}}};
+    CHECK(decode_claim(encode_claim({tag, far})).error() == BaseError::limit_exceeded);
+    CHECK(decode_claim(*from_hex("9263c410" + std::string(32, '0'))).error() == BaseError::unsupported);
+  }
+
+  TEST_CASE("the largest messages fit a datagram") {
+    SwarmTag tag;
+    NodeId node;
+    node.bytes.fill(std::byte{0xff});
+    DoneWindow done(60'000, Bitfield(limits::claim_bitmap_bits, true));
+    const WantMessage want{UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX >> 25U, done,
+                           std::vector<ExtentClaim>(claims_per_message_max, {ExtentIndex{65'000}, UINT32_MAX})};
+    CHECK(encode_claim({tag, want}).size() <= 1200);
+    const NewsMessage news{UINT64_MAX, UINT64_MAX >> 25U, std::vector<NodeId>(news_wanters_max, node),
+                           std::vector<NodeId>(news_holders_max, node)};
+    CHECK(encode_claim({tag, news}).size() <= 1200);
+  }
+}
