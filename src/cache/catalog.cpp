@@ -1,4 +1,5 @@
-// Bookkeeping of copies; every change goes through insert, use and erase so that the sums stay right.
+// Bookkeeping of copies; every change goes through insert, use and erase so that the sums stay
+// right.
 #include "cache/catalog.hpp"
 
 #include "base/assert.hpp"

@@ -1,5 +1,6 @@
-// What this node's cache holds, as memory: complete blobs, partials, room promised to downloads, and who is using what.
-// A core: told of every change by the node, it touches no disk. Eviction (eviction.hpp) reads it.
+// What this node's cache holds, as memory: complete blobs, partials, room promised to downloads,
+// and who is using what. A core: told of every change by the node, it touches no disk. Eviction
+// (eviction.hpp) reads it.
 #pragma once
 
 #include "base/bitfield.hpp"
@@ -25,20 +26,22 @@ struct CopyKey {
   auto operator<=>(const CopyKey&) const = default;
 };
 
-/// One copy. `size` is the blob's; `bytes` what is on disk now; `reserved` what is promised beyond that.
+/// One copy. `size` is the blob's; `bytes` what is on disk now; `reserved` what is promised beyond
+/// that.
 struct CopyEntry {
   std::uint64_t size = 0;
   std::uint64_t bytes = 0;
   std::uint64_t reserved = 0;
-  Bitfield held;             ///< chunks; empty for a complete blob
+  Bitfield held;  ///< chunks; empty for a complete blob
   TimePoint last_use{};
-  std::uint32_t users = 0;   ///< open readers and active swarms
-  bool pinned = false;       ///< complete blobs only
-  bool redundant = false;    ///< another store on this machine has it too: first to go
+  std::uint32_t users = 0;  ///< open readers and active swarms
+  bool pinned = false;      ///< complete blobs only
+  bool redundant = false;   ///< another store on this machine has it too: first to go
 };
 
-/// Invariant: bytes() + reserved() is what the disk will hold when every download under way is complete; begin()
-/// never lets it pass the quota. Every call costs O(log copies) unless said otherwise. Deterministic.
+/// Invariant: bytes() + reserved() is what the disk will hold when every download under way is
+/// complete; begin() never lets it pass the quota. Every call costs O(log copies) unless said
+/// otherwise. Deterministic.
 class Catalog {
  public:
   /// @param quota_bytes  of everything in the store; downloads that would pass it are refused
@@ -56,26 +59,33 @@ class Catalog {
   void add_blob(const Digest& digest, std::uint64_t size, TimePoint last_use, bool pinned = false);
   /// A partial that was found at start; holds no reservation until begin().
   /// @pre held.size() is the chunk count of `size`
-  void add_partial(const Digest& digest, const std::string& origin, std::uint64_t size, Bitfield held,
-                   TimePoint last_use);
+  void add_partial(const Digest& digest, const std::string& origin, std::uint64_t size,
+                   Bitfield held, TimePoint last_use);
 
-  /// Starts or resumes a download: reserves what is missing and retains the partial. A partial of another size is
-  /// forgotten first. Errors: limit_exceeded when the quota has no room (make room, or stream without storing);
-  /// already_stored; busy (already begun); invalid (size over limits::blob_bytes_max).
-  Result<void> begin(TimePoint now, const Digest& digest, const std::string& origin, std::uint64_t size);
-  /// The chunk is stored: its bytes move from reserved to held. A chunk already held changes nothing.
+  /// Starts or resumes a download: reserves what is missing and retains the partial. A partial of
+  /// another size is forgotten first. Errors: limit_exceeded when the quota has no room (make room,
+  /// or stream without storing); already_stored; busy (already begun); invalid (size over
+  /// limits::blob_bytes_max).
+  Result<void> begin(TimePoint now, const Digest& digest, const std::string& origin,
+                     std::uint64_t size);
+  /// The chunk is stored: its bytes move from reserved to held. A chunk already held changes
+  /// nothing.
   /// @pre the partial is begun and has that chunk
-  void chunk_stored(TimePoint now, const Digest& digest, const std::string& origin, ChunkIndex chunk);
+  void chunk_stored(TimePoint now, const Digest& digest, const std::string& origin,
+                    ChunkIndex chunk);
   /// The chunk was found corrupt. @pre as chunk_stored
   void chunk_dropped(const Digest& digest, const std::string& origin, ChunkIndex chunk);
-  /// The download pauses: its reservation ends, its chunks stay for a resume. No-op when there is none.
+  /// The download pauses: its reservation ends, its chunks stay for a resume. No-op when there is
+  /// none.
   void end(TimePoint now, const Digest& digest, const std::string& origin);
-  /// The partial became the complete blob, retained by nobody. @pre the partial is begun and holds every chunk
+  /// The partial became the complete blob, retained by nobody. @pre the partial is begun and holds
+  /// every chunk
   void commit(TimePoint now, const Digest& digest, const std::string& origin, bool pinned = false);
   /// The copy is gone from disk (evicted, removed, abandoned). False when there was none.
   bool erase(const CopyKey& key);
 
-  /// A reader opens the complete blob; it will not be evicted until released. False when there is none.
+  /// A reader opens the complete blob; it will not be evicted until released. False when there is
+  /// none.
   bool retain(TimePoint now, const Digest& digest);
   /// @pre retained
   void release(TimePoint now, const Digest& digest);
@@ -86,7 +96,8 @@ class Catalog {
 
   // Memory reads; pointers live until the next call that changes the catalog.
   [[nodiscard]] const CopyEntry* find_blob(const Digest& digest) const;
-  [[nodiscard]] const CopyEntry* find_partial(const Digest& digest, const std::string& origin) const;
+  [[nodiscard]] const CopyEntry* find_partial(const Digest& digest,
+                                              const std::string& origin) const;
   /// All copies, ordered by key: for lists and pages.
   [[nodiscard]] const std::map<CopyKey, CopyEntry>& copies() const { return copies_; }
   [[nodiscard]] std::size_t blob_count() const { return blob_count_; }

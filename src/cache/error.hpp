@@ -6,14 +6,15 @@
 namespace waggle::cache {
 
 enum class CacheError {
-  disk_full = 1,   ///< ENOSPC or EDQUOT: make room or stream without storing
-  io,              ///< the device or the file system failed: treat the copy as lost
-  denied,          ///< no permission, or a read-only file system: an operator's matter
-  not_found,       ///< no such blob, partial or sidecar
-  corrupt,         ///< stored bytes do not match their checksum: the piece was dropped, fetch it again
-  not_held,        ///< the chunk is not (or no longer) in this partial
-  incomplete,      ///< commit before every chunk is held
-  busy,            ///< the partial is open, or the chunk is being written, elsewhere: the caller loses nothing
+  disk_full = 1,  ///< ENOSPC or EDQUOT: make room or stream without storing
+  io,             ///< the device or the file system failed: treat the copy as lost
+  denied,         ///< no permission, or a read-only file system: an operator's matter
+  not_found,      ///< no such blob, partial or sidecar
+  corrupt,     ///< stored bytes do not match their checksum: the piece was dropped, fetch it again
+  not_held,    ///< the chunk is not (or no longer) in this partial
+  incomplete,  ///< commit before every chunk is held
+  busy,        ///< the partial is open, or the chunk is being written, elsewhere: the caller loses
+               ///< nothing
   already_stored,  ///< the complete blob is there: open it instead
   closed,          ///< the partial was committed, abandoned or damaged: begin again
   locked,          ///< another daemon uses this data directory

@@ -20,13 +20,17 @@ namespace {
 CacheError from_errno(int number) {
   switch (number) {
     case ENOSPC:
-    case EDQUOT: return CacheError::disk_full;
+    case EDQUOT:
+      return CacheError::disk_full;
     case ENOENT:
-    case ENOTDIR: return CacheError::not_found;
+    case ENOTDIR:
+      return CacheError::not_found;
     case EACCES:
     case EPERM:
-    case EROFS: return CacheError::denied;
-    default: return CacheError::io;
+    case EROFS:
+      return CacheError::denied;
+    default:
+      return CacheError::io;
   }
 }
 
@@ -45,10 +49,14 @@ Result<void> checked(int result) {
 
 int open_flags(OpenMode mode) {
   switch (mode) {
-    case OpenMode::read: return O_RDONLY;
-    case OpenMode::update: return O_RDWR;
-    case OpenMode::create: return O_RDWR | O_CREAT;
-    case OpenMode::truncate: return O_RDWR | O_CREAT | O_TRUNC;
+    case OpenMode::read:
+      return O_RDONLY;
+    case OpenMode::update:
+      return O_RDWR;
+    case OpenMode::create:
+      return O_RDWR | O_CREAT;
+    case OpenMode::truncate:
+      return O_RDWR | O_CREAT | O_TRUNC;
   }
   return O_RDONLY;
 }
@@ -68,9 +76,8 @@ Result<std::size_t> PosixFileOps::pread(int file, MutableByteView out, std::uint
   std::size_t done = 0;
   while (done < out.size()) {
     const auto rest = out.subspan(done);
-    const auto count = retried([&] {
-      return ::pread(file, rest.data(), rest.size(), static_cast<off_t>(offset + done));
-    });
+    const auto count = retried(
+        [&] { return ::pread(file, rest.data(), rest.size(), static_cast<off_t>(offset + done)); });
     if (count < 0) return from_errno(errno);
     if (count == 0) break;
     done += static_cast<std::size_t>(count);

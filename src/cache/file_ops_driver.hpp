@@ -1,5 +1,5 @@
-// The only door to the file system: every system call of the store, one virtual function each, so that tests can fail
-// the Nth of them or lose what was not synced.
+// The only door to the file system: every system call of the store, one virtual function each, so
+// that tests can fail the Nth of them or lose what was not synced.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -12,9 +12,9 @@
 namespace waggle::cache {
 
 enum class OpenMode : std::uint8_t {
-  read,    ///< existing file, read only
-  update,  ///< existing file, read and write
-  create,  ///< read and write; made (0644) when absent, kept when present
+  read,      ///< existing file, read only
+  update,    ///< existing file, read and write
+  create,    ///< read and write; made (0644) when absent, kept when present
   truncate,  ///< read and write; made when absent, emptied when present
 };
 
@@ -45,8 +45,8 @@ class FileOps {
   virtual Result<void> truncate(int file, std::uint64_t size) = 0;
   virtual Result<void> sync(int file) = 0;
   virtual Result<void> sync_directory(const std::string& path) = 0;
-  virtual Result<void> set_read_only(int file) = 0;  ///< mode 0444
-  virtual Result<void> touch(const std::string& path) = 0;  ///< modification time = now
+  virtual Result<void> set_read_only(int file) = 0;            ///< mode 0444
+  virtual Result<void> touch(const std::string& path) = 0;     ///< modification time = now
   virtual Result<FileStat> stat(const std::string& path) = 0;  ///< does not follow links
   virtual Result<void> rename(const std::string& from, const std::string& to) = 0;
   virtual Result<void> unlink(const std::string& path) = 0;
@@ -55,7 +55,8 @@ class FileOps {
   virtual Result<void> make_directory(const std::string& path) = 0;
   /// Names in the directory without "." and "..", sorted.
   virtual Result<std::vector<std::string>> list(const std::string& path) = 0;
-  /// Takes the whole-file lock of `file` without waiting; `locked` when someone else has it. Ends with close().
+  /// Takes the whole-file lock of `file` without waiting; `locked` when someone else has it. Ends
+  /// with close().
   virtual Result<void> lock(int file) = 0;
   virtual Result<DiskStats> disk_stats(const std::string& path) = 0;
   virtual void advise(int file, std::uint64_t offset, std::uint64_t size, FileAdvice advice) = 0;
@@ -92,7 +93,9 @@ class File {
  public:
   File() = default;
   File(FileOps& ops, int descriptor) : ops_(&ops), descriptor_(descriptor) {}
-  File(File&& other) noexcept : ops_(other.ops_), descriptor_(other.descriptor_) { other.ops_ = nullptr; }
+  File(File&& other) noexcept : ops_(other.ops_), descriptor_(other.descriptor_) {
+    other.ops_ = nullptr;
+  }
   File& operator=(File&& other) noexcept;
   ~File() { reset(); }
 

@@ -1,4 +1,5 @@
-// Records of the journal: {payload length u16, kind u8, payload, XXH3-64 over the rest, seeded by the last record's}.
+// Records of the journal: {payload length u16, kind u8, payload, XXH3-64 over the rest, seeded by
+// the last record's}.
 #include "cache/journal.hpp"
 
 #include "base/assert.hpp"
@@ -105,8 +106,10 @@ bool apply(RecordKind kind, ByteView payload, std::uint32_t chunk_count, Journal
   if (!reader.take_le(value) || value >= chunk_count) return false;
   const ChunkIndex index{value};
   switch (kind) {
-    case RecordKind::header: return false;
-    case RecordKind::chunk: return apply_chunk(reader, index, state);
+    case RecordKind::header:
+      return false;
+    case RecordKind::chunk:
+      return apply_chunk(reader, index, state);
     case RecordKind::link: {
       Midstate end;
       if (!take_midstate(reader, end) || !reader.rest().empty()) return false;

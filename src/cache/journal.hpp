@@ -1,5 +1,5 @@
-// The journal of a partial blob and the midstate sidecar of a proven one, as bytes. Pure codec: no files here.
-// Format: docs/cache-format.md.
+// The journal of a partial blob and the midstate sidecar of a proven one, as bytes. Pure codec: no
+// files here. Format: docs/cache-format.md.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -16,12 +16,14 @@
 
 namespace waggle::cache {
 
-/// XXH3-64 with a seed: guards against bit rot and torn writes, never against people. About 10 GB/s.
+/// XXH3-64 with a seed: guards against bit rot and torn writes, never against people. About 10
+/// GB/s.
 [[nodiscard]] std::uint64_t checksum(ByteView bytes, std::uint64_t seed = 0);
 
 /// Why a held chunk is believed.
 enum class ProofKind : std::uint8_t {
-  crec = 1,    ///< a signed record of the node that took it from upstream; the proof bytes are that record
+  crec = 1,    ///< a signed record of the node that took it from upstream; the proof bytes are that
+               ///< record
   linked = 2,  ///< it links two midstates of a list; proof bytes are empty or the caller's own
   own = 3,     ///< this node took it from upstream; the proof bytes are its own record
 };
@@ -51,8 +53,8 @@ struct JournalState {
   bool operator==(const JournalState&) const = default;
 };
 
-/// Writes records. Each carries its length and a checksum seeded by its predecessor's, so a record is only ever valid
-/// at its place in its own journal.
+/// Writes records. Each carries its length and a checksum seeded by its predecessor's, so a record
+/// is only ever valid at its place in its own journal.
 class JournalWriter {
  public:
   /// Starts a journal; the first record must be header().
@@ -75,11 +77,12 @@ class JournalWriter {
 };
 
 /// Replays a journal: the longest valid prefix counts, a torn tail is ignored.
-/// Errors: truncated or malformed when not even the header is whole; unsupported for another format version;
-/// limit_exceeded when `bytes` exceeds limits::journal_bytes_max. Cost O(bytes).
+/// Errors: truncated or malformed when not even the header is whole; unsupported for another format
+/// version; limit_exceeded when `bytes` exceeds limits::journal_bytes_max. Cost O(bytes).
 [[nodiscard]] Result<JournalState> replay_journal(ByteView bytes);
 
-/// What outlives the copy: the size and the midstates at chunk boundaries of a blob whose digest was proven here.
+/// What outlives the copy: the size and the midstates at chunk boundaries of a blob whose digest
+/// was proven here.
 struct MidstateList {
   Digest digest;
   std::uint64_t size = 0;
@@ -91,9 +94,11 @@ inline constexpr std::size_t sidecar_head_bytes_max = 96;
 
 /// @pre midstates.size() <= chunk count of the size
 [[nodiscard]] Bytes encode_sidecar(const MidstateList& list);
-/// Strict: every byte of `bytes` is accounted for. truncated, malformed, unsupported, limit_exceeded.
+/// Strict: every byte of `bytes` is accounted for. truncated, malformed, unsupported,
+/// limit_exceeded.
 [[nodiscard]] Result<MidstateList> decode_sidecar(ByteView bytes);
-/// Reads digest and size from the first sidecar_head_bytes_max bytes (or all, if fewer); midstates stay empty.
+/// Reads digest and size from the first sidecar_head_bytes_max bytes (or all, if fewer); midstates
+/// stay empty.
 [[nodiscard]] Result<MidstateList> decode_sidecar_head(ByteView bytes);
 
 }  // namespace waggle::cache

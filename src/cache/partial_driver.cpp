@@ -1,4 +1,5 @@
-// A partial's chunk states: absent -> writing -> held; a resume starts at unchecked, and the first read decides.
+// A partial's chunk states: absent -> writing -> held; a resume starts at unchecked, and the first
+// read decides.
 #include "cache/partial_driver.hpp"
 
 #include "base/assert.hpp"
@@ -128,7 +129,8 @@ Result<void> Partial::append(const Bytes& record, std::uint64_t chain_before) {
   if (written) {
     journal_bytes_ += record.size();
   } else {
-    // What a failed write left behind is overwritten by the next record; the chain keeps the rest of it invalid.
+    // What a failed write left behind is overwritten by the next record; the chain keeps the rest
+    // of it invalid.
     writer_.rewind(chain_before);
   }
   return written;
@@ -172,7 +174,8 @@ void Partial::drop(ChunkIndex chunk) {
   states_[to_value(chunk)] = ChunkState::absent;
   --held_count_;
   dropped_.push_back(chunk);
-  // Without this record a restart would find the same mismatch again: its failure costs nothing else.
+  // Without this record a restart would find the same mismatch again: its failure costs nothing
+  // else.
   const std::uint64_t before = writer_.chain();
   static_cast<void>(append(writer_.drop(chunk), before));
 }
@@ -249,7 +252,8 @@ Result<void> Partial::seal() {
   set_phase(Phase::sealed);
   const auto synced = data_.sync();
   if (!synced) {
-    // After a failed fsync the page cache no longer tells what is on disk: nothing here may be believed again.
+    // After a failed fsync the page cache no longer tells what is on disk: nothing here may be
+    // believed again.
     set_phase(Phase::closed);
   }
   return synced;

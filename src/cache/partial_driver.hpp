@@ -17,7 +17,8 @@
 
 namespace waggle::cache {
 
-/// A chunk that a resume found in the journal. Its bytes are checked against the journal when first read.
+/// A chunk that a resume found in the journal. Its bytes are checked against the journal when first
+/// read.
 struct HeldChunk {
   ChunkIndex chunk{};
   ProofKind kind = ProofKind::linked;
@@ -25,8 +26,9 @@ struct HeldChunk {
   std::optional<Midstate> end;  ///< its link, when one was added
 };
 
-/// Thread-safe: calls may come from several threads at once, also for different chunks of the same blob. Blocking.
-/// Dropping the last handle keeps the files for a later begin(); StoreDriver::abandon deletes them.
+/// Thread-safe: calls may come from several threads at once, also for different chunks of the same
+/// blob. Blocking. Dropping the last handle keeps the files for a later begin();
+/// StoreDriver::abandon deletes them.
 class Partial {
  public:
   Partial(const Partial&) = delete;
@@ -36,19 +38,22 @@ class Partial {
   [[nodiscard]] const Digest& digest() const { return header_.digest; }
   [[nodiscard]] const std::string& origin() const { return header_.origin; }
   [[nodiscard]] const BlobLayout& layout() const { return layout_; }
-  /// What the resume found, ascending; empty for a new partial. Moves the list out: the second call gives nothing.
+  /// What the resume found, ascending; empty for a new partial. Moves the list out: the second call
+  /// gives nothing.
   [[nodiscard]] std::vector<HeldChunk> take_resumed();
   /// A snapshot of the chunks held now.
   [[nodiscard]] Bitfield held() const;
 
-  /// Stores a chunk the caller has verified: data first, then the journal record. On success it survives kill -9
-  /// (a crash of the machine may lose it; the checksum finds that out). A chunk that is held and was checked is success and not written.
-  /// Errors: invalid (index, size of `bytes`, proof over limits::journal_proof_bytes_max), busy (the same chunk is
-  /// being written by another thread), disk_full, io, closed, limit_exceeded (journal full: abandon).
-  /// After an error the chunk is not held and may be written again.
+  /// Stores a chunk the caller has verified: data first, then the journal record. On success it
+  /// survives kill -9 (a crash of the machine may lose it; the checksum finds that out). A chunk
+  /// that is held and was checked is success and not written. Errors: invalid (index, size of
+  /// `bytes`, proof over limits::journal_proof_bytes_max), busy (the same chunk is being written by
+  /// another thread), disk_full, io, closed, limit_exceeded (journal full: abandon). After an error
+  /// the chunk is not held and may be written again.
   Result<void> write_chunk(ChunkIndex chunk, ByteView bytes, ProofKind kind, ByteView proof);
-  /// Reads out.size() bytes from `offset`; every chunk touched must be held. The first read of a resumed chunk checks
-  /// it whole. Errors: invalid, not_held, corrupt (the chunk was dropped: see take_dropped), io, closed.
+  /// Reads out.size() bytes from `offset`; every chunk touched must be held. The first read of a
+  /// resumed chunk checks it whole. Errors: invalid, not_held, corrupt (the chunk was dropped: see
+  /// take_dropped), io, closed.
   Result<void> read(std::uint64_t offset, MutableByteView out);
   /// The whole chunk.
   Result<Bytes> read_chunk(ChunkIndex chunk);
@@ -56,13 +61,15 @@ class Partial {
   Result<void> add_link(ChunkIndex chunk, const Midstate& end);
   /// Chunks that failed their checksum since the last call; they are no longer held.
   [[nodiscard]] std::vector<ChunkIndex> take_dropped();
-  /// The data file's descriptor, for sendfile of held chunks that were written or read by this process.
+  /// The data file's descriptor, for sendfile of held chunks that were written or read by this
+  /// process.
   [[nodiscard]] int fd() const { return data_.descriptor(); }
 
  private:
   friend class StoreDriver;
   enum class ChunkState : std::uint8_t { absent, writing, unchecked, held };
-  /// sealed: data synced, nothing more is written; renamed: the data file lies in blobs/; closed: the files are gone.
+  /// sealed: data synced, nothing more is written; renamed: the data file lies in blobs/; closed:
+  /// the files are gone.
   enum class Phase : std::uint8_t { open, sealed, renamed, committed, closed };
 
   Partial(FileOps& ops, std::string directory, JournalHeader header);

@@ -54,10 +54,9 @@ Result<std::unique_ptr<StoreDriver>> StoreDriver::open(const std::string& data_d
 }
 
 Result<void> StoreDriver::make_layout() {
-  for (const auto& directory :
-       {paths_.blobs(), paths_.algorithm(DigestAlgorithm::sha256),
-        paths_.algorithm(DigestAlgorithm::sha512), paths_.partials(), paths_.sidecars(),
-        paths_.pins()}) {
+  for (const auto& directory : {paths_.blobs(), paths_.algorithm(DigestAlgorithm::sha256),
+                                paths_.algorithm(DigestAlgorithm::sha512), paths_.partials(),
+                                paths_.sidecars(), paths_.pins()}) {
     if (const auto made = ops_.make_directory(directory); !made) return made.error();
   }
   if (const auto synced = ops_.sync_directory(paths_.blobs()); !synced) return synced.error();
@@ -140,7 +139,8 @@ Result<void> StoreDriver::publish(Partial& partial) {
         ops_.rename(partial.directory_ + partial_data_name, paths_.blob(partial.digest()));
     if (!renamed) return renamed.error();
     partial.set_phase(Partial::Phase::renamed);
-    // Only now: a partial that cannot be committed today must be writable when it is resumed. Not worth failing for.
+    // Only now: a partial that cannot be committed today must be writable when it is resumed. Not
+    // worth failing for.
     static_cast<void>(partial.data_.set_read_only());
   }
   if (const auto synced = ops_.sync_directory(directory); !synced) return synced.error();
@@ -161,7 +161,8 @@ Result<void> StoreDriver::abandon(const PartialHandle& partial) {
 
 Result<void> StoreDriver::discard(Partial& partial) {
   {
-    // A handle that was closed before may outlive a newer partial of the same name: its files are not ours.
+    // A handle that was closed before may outlive a newer partial of the same name: its files are
+    // not ours.
     const std::lock_guard lock(mutex_);
     const auto open = open_.find({partial.digest(), partial.origin()});
     if (open == open_.end() || open->second.lock().get() != &partial) return {};

@@ -1,4 +1,5 @@
-// Where things lie under the data directory, and what a name found there means. Pure text; layout: docs/cache-format.md.
+// Where things lie under the data directory, and what a name found there means. Pure text; layout:
+// docs/cache-format.md.
 #pragma once
 
 #include "base/digest.hpp"
@@ -9,8 +10,8 @@
 
 namespace waggle::cache {
 
-/// blobs/<algorithm>/<2 hex>/<hex>, partial/<hex>-<origin hash>/, midstates/<hex>, pins/<hex>. The two algorithms' hex
-/// differs in length, so names without the algorithm never collide.
+/// blobs/<algorithm>/<2 hex>/<hex>, partial/<hex>-<origin hash>/, midstates/<hex>, pins/<hex>. The
+/// two algorithms' hex differs in length, so names without the algorithm never collide.
 class StorePaths {
  public:
   explicit StorePaths(std::string root) : root_(std::move(root)) {}

@@ -1,4 +1,5 @@
-// What the store does at start: find what is there, trust what was renamed into place, remove what crashes left.
+// What the store does at start: find what is there, trust what was renamed into place, remove what
+// crashes left.
 #include "base/limits.hpp"
 #include "cache/store_driver.hpp"
 
@@ -88,7 +89,8 @@ Result<void> StoreDriver::recover_partials(Recovered& found) {
 
 Result<void> StoreDriver::recover_partial(const std::string& directory, Recovered& found) {
   const auto state = read_partial(ops_, directory);
-  // A journal that lies under another name, or whose blob is complete by now, is a leftover like an unreadable one.
+  // A journal that lies under another name, or whose blob is complete by now, is a leftover like an
+  // unreadable one.
   bool keep = state && paths_.partial(state->header.digest, state->header.origin) == directory;
   if (keep) {
     const auto complete = find(paths_.blob(state->header.digest));

@@ -64,7 +64,8 @@ TEST_SUITE("cache/catalog") {
     catalog.set_quota_bytes(10);
     CHECK(catalog.begin(at(1), digest_of(2), "o", 0).error() == CacheError::limit_exceeded);
     Catalog large(UINT64_MAX);
-    CHECK(large.begin(at(1), digest_of(1), "o", limits::blob_bytes_max + 1).error() == CacheError::invalid);
+    CHECK(large.begin(at(1), digest_of(1), "o", limits::blob_bytes_max + 1).error() ==
+          CacheError::invalid);
     CHECK(large.begin(at(1), digest_of(1), "o", limits::blob_bytes_max));
   }
 
@@ -93,11 +94,13 @@ TEST_SUITE("cache/catalog") {
     REQUIRE(catalog.begin(at(2), digest_of(1), "o", 3 * MiB));
     CHECK(catalog.bytes() == 0);
     CHECK(catalog.reserved() == 3 * MiB);
-    CHECK(catalog.find_partial(digest_of(1), "o")->held.size() == BlobLayout(3 * MiB).chunk_count());
+    CHECK(catalog.find_partial(digest_of(1), "o")->held.size() ==
+          BlobLayout(3 * MiB).chunk_count());
     catalog.check_invariants();
   }
 
-  TEST_CASE("partials of two origins are two copies until one is complete, and one blob after both are") {
+  TEST_CASE(
+      "partials of two origins are two copies until one is complete, and one blob after both are") {
     Catalog catalog(4 * MiB);
     for (const auto* origin : {"a", "b"}) {
       REQUIRE(catalog.begin(at(1), digest_of(1), origin, 100));
@@ -136,13 +139,18 @@ TEST_SUITE("cache/catalog") {
         const CopyEntry* partial = catalog.find_partial(digest, origin);
         const bool begun = partial != nullptr && partial->users > 0;
         switch (prng.below(8)) {
-          case 0: static_cast<void>(catalog.begin(now, digest, origin, prng.below(3) * MiB)); break;
-          case 1: catalog.end(now, digest, origin); break;
+          case 0:
+            static_cast<void>(catalog.begin(now, digest, origin, prng.below(3) * MiB));
+            break;
+          case 1:
+            catalog.end(now, digest, origin);
+            break;
           case 2:
           case 3:
             if (begun) {
               const auto count = partial->held.size();
-              catalog.chunk_stored(now, digest, origin, ChunkIndex{static_cast<std::uint32_t>(prng.below(count))});
+              catalog.chunk_stored(now, digest, origin,
+                                   ChunkIndex{static_cast<std::uint32_t>(prng.below(count))});
             }
             break;
           case 4:
@@ -151,7 +159,9 @@ TEST_SUITE("cache/catalog") {
           case 5:
             if (begun && partial->held.all()) catalog.commit(now, digest, origin);
             break;
-          case 6: catalog.touch(now, digest); break;
+          case 6:
+            catalog.touch(now, digest);
+            break;
           default:
             if (prng.chance(0.2)) catalog.erase({digest, std::nullopt});
         }

@@ -121,10 +121,13 @@ TEST_SUITE("cache/eviction") {
 
   TEST_CASE("a limit as large as the type does not overflow") {
     const Catalog catalog = catalog_of(1, 100);
-    CHECK_FALSE(Eviction({.min_free_bytes = UINT64_MAX}).make_room(catalog, 1, plenty, nobody).possible);
+    CHECK_FALSE(
+        Eviction({.min_free_bytes = UINT64_MAX}).make_room(catalog, 1, plenty, nobody).possible);
   }
 
-  TEST_CASE("on random catalogs the victims free enough, spare everyone protected, and are needed to the last") {
+  TEST_CASE(
+      "on random catalogs the victims free enough, spare everyone protected, and are needed to the "
+      "last") {
     for (std::uint64_t seed = 1; seed <= 200; ++seed) {
       CAPTURE(seed);
       Prng prng(seed);

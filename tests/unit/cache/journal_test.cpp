@@ -20,11 +20,12 @@ Midstate midstate_of(std::uint8_t fill) {
 
 struct Sample {
   Bytes bytes;
-  std::vector<std::size_t> ends;        // of each record
-  std::vector<JournalState> states;     // after each record
+  std::vector<std::size_t> ends;     // of each record
+  std::vector<JournalState> states;  // after each record
 };
 
-/// A journal of `records` random records after the header, with the state each prefix must replay to.
+/// A journal of `records` random records after the header, with the state each prefix must replay
+/// to.
 Sample sample_journal(std::uint64_t seed, std::size_t records) {
   Prng prng(seed);
   Sample sample;
@@ -74,24 +75,40 @@ Bytes sealed_record(std::uint8_t kind, ByteView payload, std::uint64_t chain) {
 
 TEST_SUITE("cache/journal") {
   TEST_CASE("checksum is XXH3-64: the published value of no input") {
-    CHECK(checksum({}) == 0x2d06800538d394c2ULL);  // xxHash's own test vector XSUM_XXH3 of length 0, seed 0
+    CHECK(checksum({}) ==
+          0x2d06800538d394c2ULL);  // xxHash's own test vector XSUM_XXH3 of length 0, seed 0
   }
 
   TEST_CASE("a header, a chunk, a link and a drop have exactly these bytes") {
     JournalWriter writer;
     const Bytes header = writer.header({.digest = abc, .origin = "o", .size = 8 * limits::MiB});
     CHECK(to_hex(ByteView(header).first(header.size() - 8)) ==
-          "3500" "01" "57474c4a524e4c0a" "0100" "21" "01" + abc.hex() + "0000800000000000" "6f");
+          "3500"
+          "01"
+          "57474c4a524e4c0a"
+          "0100"
+          "21"
+          "01" +
+              abc.hex() +
+              "0000800000000000"
+              "6f");
     CHECK(load_le<std::uint64_t>(ByteView(header).last(8)) == writer.chain());
 
     std::uint64_t chain = writer.chain();
-    const Bytes chunk = writer.chunk(
-        ChunkIndex{3}, {.checksum = 0x1122334455667788ULL, .kind = ProofKind::own, .proof = Bytes(2, std::byte{0xee})});
-    CHECK(chunk == sealed_record(2, *from_hex("03000000" "8877665544332211" "03" "eeee"), chain));
+    const Bytes chunk = writer.chunk(ChunkIndex{3}, {.checksum = 0x1122334455667788ULL,
+                                                     .kind = ProofKind::own,
+                                                     .proof = Bytes(2, std::byte{0xee})});
+    CHECK(chunk == sealed_record(2,
+                                 *from_hex("03000000"
+                                           "8877665544332211"
+                                           "03"
+                                           "eeee"),
+                                 chain));
 
     chain = writer.chain();
     const Bytes link = writer.link(ChunkIndex{4}, midstate_of(0xab));
-    CHECK(link == sealed_record(3, *from_hex("04000000" + to_hex(Bytes(32, std::byte{0xab}))), chain));
+    CHECK(link ==
+          sealed_record(3, *from_hex("04000000" + to_hex(Bytes(32, std::byte{0xab}))), chain));
 
     chain = writer.chain();
     CHECK(writer.drop(ChunkIndex{5}) == sealed_record(4, *from_hex("05000000"), chain));
@@ -134,7 +151,8 @@ TEST_SUITE("cache/journal") {
     const Sample sample = sample_journal(3, 10);
     const Sample other = sample_journal(4, 10);
     const auto record = [](const Sample& from, std::size_t index) {
-      return ByteView(from.bytes).subspan(from.ends[index - 1], from.ends[index] - from.ends[index - 1]);
+      return ByteView(from.bytes)
+          .subspan(from.ends[index - 1], from.ends[index] - from.ends[index - 1]);
     };
     for (const auto& stranger : {record(sample, 1), record(sample, 5), record(other, 3)}) {
       Bytes bytes = to_bytes(ByteView(sample.bytes).first(sample.ends[3]));
@@ -145,7 +163,8 @@ TEST_SUITE("cache/journal") {
     }
   }
 
-  TEST_CASE("a writer that goes on after a replay, or takes back a record, continues the same journal") {
+  TEST_CASE(
+      "a writer that goes on after a replay, or takes back a record, continues the same journal") {
     const Sample sample = sample_journal(5, 6);
     const auto replayed = replay_journal(sample.bytes);
     REQUIRE(replayed);
@@ -179,7 +198,8 @@ TEST_SUITE("cache/journal") {
       payload.resize(payload.size() + proof);
       return payload;
     };
-    CHECK_FALSE(replays_to_header(2, chunk_payload(chunk_count - 1, 3, limits::journal_proof_bytes_max)));
+    CHECK_FALSE(
+        replays_to_header(2, chunk_payload(chunk_count - 1, 3, limits::journal_proof_bytes_max)));
     CHECK(replays_to_header(2, chunk_payload(chunk_count, 3, 0)));
     CHECK(replays_to_header(2, chunk_payload(0, 3, limits::journal_proof_bytes_max + 1)));
     CHECK(replays_to_header(2, chunk_payload(0, 0, 0)));
@@ -201,13 +221,16 @@ TEST_SUITE("cache/journal") {
     CHECK(replay_header(magic + "0100" + digest + size));
     CHECK(replay_header(magic + "0100" + digest + size + to_hex(Bytes(256, std::byte{'o'}))));
     CHECK(replay_header(magic + "0200" + digest + size).error() == BaseError::unsupported);
-    CHECK(replay_header("58" + magic.substr(2) + "0100" + digest + size).error() == BaseError::malformed);
-    CHECK(replay_header(magic + "0100" + "2107" + abc.hex() + size).error() == BaseError::malformed);
+    CHECK(replay_header("58" + magic.substr(2) + "0100" + digest + size).error() ==
+          BaseError::malformed);
+    CHECK(replay_header(magic + "0100" + "2107" + abc.hex() + size).error() ==
+          BaseError::malformed);
     CHECK(replay_header(magic + "0100" + digest).error() == BaseError::malformed);
-    CHECK(replay_header(magic + "0100" + digest + size + to_hex(Bytes(257, std::byte{'o'}))).error() ==
-          BaseError::limit_exceeded);
+    CHECK(replay_header(magic + "0100" + digest + size + to_hex(Bytes(257, std::byte{'o'})))
+              .error() == BaseError::limit_exceeded);
     CHECK(replay_header(magic + "0100" + digest + "0000000000010000"));  // 1 TiB
-    CHECK(replay_header(magic + "0100" + digest + "0100000000010000").error() == BaseError::limit_exceeded);
+    CHECK(replay_header(magic + "0100" + digest + "0100000000010000").error() ==
+          BaseError::limit_exceeded);
   }
 
   TEST_CASE("seeded rubbish never crashes and never yields more than its valid prefix") {
@@ -219,17 +242,26 @@ TEST_SUITE("cache/journal") {
       for (std::uint64_t i = 0; i < edits && !bytes.empty(); ++i) {
         const auto at = static_cast<std::ptrdiff_t>(prng.below(bytes.size()));
         switch (prng.below(4)) {
-          case 0: bytes[static_cast<std::size_t>(at)] = static_cast<std::byte>(prng.next()); break;
-          case 1: bytes.resize(static_cast<std::size_t>(at)); break;
-          case 2: bytes.erase(bytes.begin() + at); break;
-          default: bytes.insert(bytes.begin() + at, static_cast<std::byte>(prng.next())); break;
+          case 0:
+            bytes[static_cast<std::size_t>(at)] = static_cast<std::byte>(prng.next());
+            break;
+          case 1:
+            bytes.resize(static_cast<std::size_t>(at));
+            break;
+          case 2:
+            bytes.erase(bytes.begin() + at);
+            break;
+          default:
+            bytes.insert(bytes.begin() + at, static_cast<std::byte>(prng.next()));
+            break;
         }
       }
       const auto state = replay_journal(bytes);
       if (!state) continue;
       // Whatever counts as valid is, byte for byte, a prefix of what was written.
       REQUIRE(state->valid_bytes <= sample.bytes.size());
-      REQUIRE(std::equal(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(state->valid_bytes),
+      REQUIRE(std::equal(bytes.begin(),
+                         bytes.begin() + static_cast<std::ptrdiff_t>(state->valid_bytes),
                          sample.bytes.begin()));
     }
   }
@@ -240,11 +272,18 @@ TEST_SUITE("cache/sidecar") {
     const MidstateList list{.digest = abc, .size = 3, .midstates = {midstate_of(0xcd)}};
     const Bytes bytes = encode_sidecar(list);
     CHECK(to_hex(ByteView(bytes).first(56)) ==
-          "57474c4d4944530a" "0100" "21" "01" + abc.hex() + "0300000000000000" "01000000");
+          "57474c4d4944530a"
+          "0100"
+          "21"
+          "01" +
+              abc.hex() +
+              "0300000000000000"
+              "01000000");
     const std::uint64_t head = checksum(ByteView(bytes).first(56));
     CHECK(load_le<std::uint64_t>(ByteView(bytes).subspan(56)) == head);
     CHECK(to_hex(ByteView(bytes).subspan(64, 32)) == to_hex(Bytes(32, std::byte{0xcd})));
-    CHECK(load_le<std::uint64_t>(ByteView(bytes).subspan(96)) == checksum(ByteView(bytes).subspan(64, 32), head));
+    CHECK(load_le<std::uint64_t>(ByteView(bytes).subspan(96)) ==
+          checksum(ByteView(bytes).subspan(64, 32), head));
     CHECK(bytes.size() == 104);
     CHECK(*decode_sidecar(bytes) == list);
   }
@@ -252,8 +291,9 @@ TEST_SUITE("cache/sidecar") {
   TEST_CASE("every truncation, every flipped bit and a byte too many are refused") {
     const Digest sha512(DigestAlgorithm::sha512, Bytes(64, std::byte{5}));
     for (const auto& digest : {abc, sha512}) {
-      const Bytes bytes = encode_sidecar(
-          {.digest = digest, .size = 2 * limits::MiB, .midstates = {midstate_of(1), midstate_of(2)}});
+      const Bytes bytes = encode_sidecar({.digest = digest,
+                                          .size = 2 * limits::MiB,
+                                          .midstates = {midstate_of(1), midstate_of(2)}});
       CHECK(decode_sidecar(bytes));
       for (std::size_t length = 0; length < bytes.size(); ++length) {
         REQUIRE(!decode_sidecar(ByteView(bytes).first(length)));

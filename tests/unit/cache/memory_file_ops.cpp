@@ -78,7 +78,8 @@ bool MemoryFileOps::has_children(const std::string& path) const {
 
 void MemoryFileOps::crash(Prng& prng) {
   const std::lock_guard lock(mutex_);
-  std::map<std::string, std::size_t> kept;  // directory -> how many of all changes came before its log ends
+  std::map<std::string, std::size_t>
+      kept;  // directory -> how many of all changes came before its log ends
   for (std::size_t i = 0; i < pending_names_.size(); ++i) {
     const NameChange& change = pending_names_[i];
     const std::string directory = parent_of(change.to.empty() ? change.from : change.to);
@@ -96,7 +97,8 @@ void MemoryFileOps::crash(Prng& prng) {
   for (auto& [path, inode] : live_) {
     for (auto& change : inode->pending) {
       if (prng.chance(0.5)) continue;
-      if (change.bytes && prng.chance(0.3)) change.bytes->resize(prng.below(change.bytes->size() + 1));
+      if (change.bytes && prng.chance(0.3))
+        change.bytes->resize(prng.below(change.bytes->size() + 1));
       apply(inode->durable, change);
     }
     inode->pending.clear();
@@ -145,7 +147,8 @@ Result<std::size_t> MemoryFileOps::pread(int file, MutableByteView out, std::uin
     if (const auto error = fault()) return *error;
     const Bytes& live = files_.at(file).inode->live;
     if (offset < live.size()) count = std::min<std::size_t>(out.size(), live.size() - offset);
-    if (count > 0) std::copy_n(live.begin() + static_cast<std::ptrdiff_t>(offset), count, out.begin());
+    if (count > 0)
+      std::copy_n(live.begin() + static_cast<std::ptrdiff_t>(offset), count, out.begin());
   }
   if (after_read_) std::exchange(after_read_, {})();
   return count;

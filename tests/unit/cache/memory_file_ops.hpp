@@ -1,6 +1,6 @@
 // A file system in memory that can fail its Nth operation, and lose on a crash what was not synced.
-// Names are ordered within a directory only (of each a prefix survives), data is not ordered at all (any part of any
-// unsynced write may survive). That is less than real file systems promise.
+// Names are ordered within a directory only (of each a prefix survives), data is not ordered at all
+// (any part of any unsynced write may survive). That is less than real file systems promise.
 #pragma once
 
 #include "base/prng.hpp"
@@ -26,19 +26,21 @@ class MemoryFileOps final : public FileOps {
   /// Holds one durable, empty directory: `root`.
   explicit MemoryFileOps(const std::string& root = "/d");
 
-  /// The operation `ordinal` (0 = the next one) fails with `error`; a failed write leaves half of its bytes, a failed
-  /// sync loses for good what it should have synced.
+  /// The operation `ordinal` (0 = the next one) fails with `error`; a failed write leaves half of
+  /// its bytes, a failed sync loses for good what it should have synced.
   void fail_at(std::uint64_t ordinal, CacheError error);
   /// From the operation `ordinal` on nothing happens any more: the machine is off.
   void halt_at(std::uint64_t ordinal);
   void clear_faults();
   /// True when the fault that was set has happened.
   [[nodiscard]] bool fault_happened() const { return operations_ > fault_at_; }
-  /// The power comes back: unsynced metadata survives up to a random point, unsynced data at random.
+  /// The power comes back: unsynced metadata survives up to a random point, unsynced data at
+  /// random.
   void crash(Prng& prng);
   /// Flips one bit of a file, durably. @pre the file exists and offset is inside
   void rot(const std::string& path, std::uint64_t offset);
-  /// Called once, after the next pread has taken its bytes and before it returns: where another thread may come in.
+  /// Called once, after the next pread has taken its bytes and before it returns: where another
+  /// thread may come in.
   void after_next_read(std::function<void()> hook) { after_read_ = std::move(hook); }
   [[nodiscard]] std::size_t open_count() const { return files_.size(); }
 
@@ -76,7 +78,8 @@ class MemoryFileOps final : public FileOps {
   };
   using InodePtr = std::shared_ptr<Inode>;
   using Names = std::map<std::string, InodePtr>;
-  struct NameChange {  // `from` empty: creation of `to`; `to` empty: removal of `from`; else a rename
+  struct NameChange {  // `from` empty: creation of `to`; `to` empty: removal of `from`; else a
+                       // rename
     std::string from;
     std::string to;
     InodePtr inode;

@@ -1,5 +1,5 @@
-// The store when things go wrong: every operation fails once, every operation is the last before a power cut, and long
-// random lives against a model.
+// The store when things go wrong: every operation fails once, every operation is the last before a
+// power cut, and long random lives against a model.
 #include "base/limits.hpp"
 #include "memory_file_ops.hpp"
 #include "store_fixture.hpp"
@@ -31,14 +31,16 @@ struct Outcome {
   bool committed = false;
 };
 
-/// A life: start, resume what is there, store `blob`, remove `doomed`. Goes on after errors as the node would.
+/// A life: start, resume what is there, store `blob`, remove `doomed`. Goes on after errors as the
+/// node would.
 Outcome live_through(StoreDriver& store, const TestBlob& blob, const TestBlob& doomed) {
   Outcome outcome;
   static_cast<void>(store.recover());
   const auto partial = store.begin(blob.digest, test_origin, blob.bytes.size());
   if (partial) {
     for (std::uint32_t i = 0; i < blob.chunk_count(); ++i) {
-      if (write(*partial, blob, i)) static_cast<void>((*partial)->add_link(ChunkIndex{i}, blob.midstate(i)));
+      if (write(*partial, blob, i))
+        static_cast<void>((*partial)->add_link(ChunkIndex{i}, blob.midstate(i)));
     }
     static_cast<void>((*partial)->read_chunk(ChunkIndex{0}));
     outcome.committed = store.commit(*partial, blob.midstates).has_value();
@@ -50,7 +52,8 @@ Outcome live_through(StoreDriver& store, const TestBlob& blob, const TestBlob& d
   return outcome;
 }
 
-/// Ends with `blob` complete, whatever happened before; a damaged or corrupt partial costs one more round.
+/// Ends with `blob` complete, whatever happened before; a damaged or corrupt partial costs one more
+/// round.
 void must_finish(StoreDriver& store, const TestBlob& blob) {
   for (int round = 0; round < 3; ++round) {
     const auto partial = store.begin(blob.digest, test_origin, blob.bytes.size());
@@ -68,7 +71,9 @@ void must_finish(StoreDriver& store, const TestBlob& blob) {
 }  // namespace
 
 TEST_SUITE("cache/store_faults") {
-  TEST_CASE("whichever operation fails: nothing wrong is complete, nothing committed is lost, the next try succeeds") {
+  TEST_CASE(
+      "whichever operation fails: nothing wrong is complete, nothing committed is lost, the next "
+      "try succeeds") {
     const TestBlob old_blob(3000, 1);
     const TestBlob doomed(2000, 2);
     const TestBlob blob(limits::MiB + 5, 3);
@@ -111,7 +116,9 @@ TEST_SUITE("cache/store_faults") {
     }
   }
 
-  TEST_CASE("whenever the power goes: what is complete is right, what was committed is there, the rest can be finished") {
+  TEST_CASE(
+      "whenever the power goes: what is complete is right, what was committed is there, the rest "
+      "can be finished") {
     const TestBlob old_blob(3000, 1);
     const TestBlob doomed(2000, 2);
     const TestBlob blob(limits::MiB + 5, 3);
@@ -149,20 +156,24 @@ TEST_SUITE("cache/store_faults") {
     }
   }
 
-  TEST_CASE("a failed sync of the data damages the partial for good: its bytes are never committed") {
+  TEST_CASE(
+      "a failed sync of the data damages the partial for good: its bytes are never committed") {
     const TestBlob blob(limits::MiB, 4);
     MemoryFileOps ops;
     const auto store = must_open(root, ops);
     const auto partial = store->begin(blob.digest, test_origin, blob.bytes.size());
     REQUIRE(write_missing(*partial, blob));
-    ops.fail_at(0, CacheError::io);  // commit's first operation: every chunk was written by this process
+    ops.fail_at(
+        0, CacheError::io);  // commit's first operation: every chunk was written by this process
     CHECK(store->commit(*partial, blob.midstates).error() == CacheError::io);
     CHECK(store->commit(*partial, blob.midstates).error() == CacheError::closed);
-    CHECK(store->begin(blob.digest, test_origin, blob.bytes.size()));  // anew, though the old handle is alive
+    CHECK(store->begin(blob.digest, test_origin,
+                       blob.bytes.size()));  // anew, though the old handle is alive
     CHECK(store->recover()->blobs.empty());
   }
 
-  TEST_CASE("a full disk fails the chunk, keeps the others, and the same chunk fits once there is room") {
+  TEST_CASE(
+      "a full disk fails the chunk, keeps the others, and the same chunk fits once there is room") {
     const TestBlob blob(limits::MiB, 5);
     MemoryFileOps ops;
     const auto store = must_open(root, ops);
@@ -180,7 +191,9 @@ TEST_SUITE("cache/store_faults") {
     CHECK(store->recover()->partials.at(0).held.count() == 2);  // the journal has no gap
   }
 
-  TEST_CASE("behind a broken journal record nothing comes back, not even when the same record is written again") {
+  TEST_CASE(
+      "behind a broken journal record nothing comes back, not even when the same record is written "
+      "again") {
     const TestBlob blob(2 * limits::MiB, 7);
     const std::string journal = StorePaths(root).partial(blob.digest, test_origin) + "/journal";
     MemoryFileOps ops;
@@ -216,7 +229,9 @@ TEST_SUITE("cache/store_faults") {
     CHECK((*partial)->take_dropped().empty());
   }
 
-  TEST_CASE("an I/O error while a resumed chunk is checked gives the chunk up, so that it can be fetched again") {
+  TEST_CASE(
+      "an I/O error while a resumed chunk is checked gives the chunk up, so that it can be fetched "
+      "again") {
     const TestBlob blob(limits::MiB, 9);
     MemoryFileOps ops;
     {

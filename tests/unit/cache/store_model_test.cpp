@@ -1,4 +1,5 @@
-// Long random lives of the store against a model of what it must hold, with restarts and power cuts between.
+// Long random lives of the store against a model of what it must hold, with restarts and power cuts
+// between.
 #include "base/limits.hpp"
 #include "memory_file_ops.hpp"
 #include "store_fixture.hpp"
@@ -13,12 +14,14 @@ namespace {
 
 const std::string root = "/d";
 
-/// What the store must hold. After a power cut a fact may be lost (chunks) or undone (removals), never invented.
+/// What the store must hold. After a power cut a fact may be lost (chunks) or undone (removals),
+/// never invented.
 class Life {
  public:
   explicit Life(std::uint64_t seed) : prng_(seed) {
     for (std::uint64_t i = 0; i < 5; ++i) {
-      static constexpr std::uint64_t sizes[] = {0, 700, limits::MiB, limits::MiB + 1, 2 * limits::MiB};
+      static constexpr std::uint64_t sizes[] = {0, 700, limits::MiB, limits::MiB + 1,
+                                                2 * limits::MiB};
       blobs_.emplace_back(sizes[i], seed * 10 + i);
     }
     start();
@@ -28,17 +31,28 @@ class Life {
     const std::size_t which = prng_.below(blobs_.size());
     const TestBlob& blob = blobs_[which];
     switch (prng_.below(16)) {
-      case 0: return restart(false);
-      case 1: return prng_.chance(0.3) ? restart(true) : void();
-      case 2: return remove(which);
-      case 3: return abandon(which);
-      case 4: handles_.erase(which); return;
-      case 5: return check_midstates(blob);
+      case 0:
+        return restart(false);
+      case 1:
+        return prng_.chance(0.3) ? restart(true) : void();
+      case 2:
+        return remove(which);
+      case 3:
+        return abandon(which);
+      case 4:
+        handles_.erase(which);
+        return;
+      case 5:
+        return check_midstates(blob);
       case 6:
-      case 7: return commit(which);
-      case 8: return read_random(which);
-      case 9: return touch_or_pin(which);
-      default: return write_some(which);
+      case 7:
+        return commit(which);
+      case 8:
+        return read_random(which);
+      case 9:
+        return touch_or_pin(which);
+      default:
+        return write_some(which);
     }
   }
 
@@ -126,7 +140,8 @@ class Life {
       REQUIRE(write(partial, blobs_[which], chunk));
       held_[which].insert(chunk);
       ever_written_[which].insert(chunk);
-      if (prng_.chance(0.5)) REQUIRE(partial->add_link(ChunkIndex{chunk}, blobs_[which].midstate(chunk)));
+      if (prng_.chance(0.5))
+        REQUIRE(partial->add_link(ChunkIndex{chunk}, blobs_[which].midstate(chunk)));
     }
   }
 
@@ -139,7 +154,8 @@ class Life {
     const auto read = partial->read(offset, out);
     drop_corrupt(which, partial);
     if (read) {
-      REQUIRE(std::equal(out.begin(), out.end(), blob.bytes.begin() + static_cast<std::ptrdiff_t>(offset)));
+      REQUIRE(std::equal(out.begin(), out.end(),
+                         blob.bytes.begin() + static_cast<std::ptrdiff_t>(offset)));
     } else {
       REQUIRE((read.error() == CacheError::not_held || read.error() == CacheError::corrupt));
     }

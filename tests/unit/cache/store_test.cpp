@@ -53,7 +53,9 @@ void write_text(const std::string& path, const std::string& text) {
 }  // namespace
 
 TEST_SUITE("cache/store_driver") {
-  TEST_CASE("a blob of any size goes in chunk by chunk, in any order, and comes out whole and read-only") {
+  TEST_CASE(
+      "a blob of any size goes in chunk by chunk, in any order, and comes out whole and "
+      "read-only") {
     const ScratchDirectory scratch;
     const auto store = open_real(scratch);
     for (const std::uint64_t size : {0ULL, 1ULL, 1000ULL, 1ULL << 20U, (3ULL << 20U) + 17}) {
@@ -78,7 +80,8 @@ TEST_SUITE("cache/store_driver") {
     CHECK(files_below(scratch.data() + "/partial") == 0);
   }
 
-  TEST_CASE("a restart finds blobs, pins, and the chunks of a partial with their proofs and links") {
+  TEST_CASE(
+      "a restart finds blobs, pins, and the chunks of a partial with their proofs and links") {
     const ScratchDirectory scratch;
     const TestBlob whole(5000, 1);
     const TestBlob started(2 * limits::MiB, 2);
@@ -90,7 +93,8 @@ TEST_SUITE("cache/store_driver") {
       REQUIRE(partial);
       for (const std::uint32_t i : {1U, 4U, 6U}) REQUIRE(write(*partial, started, i));
       REQUIRE((*partial)->add_link(ChunkIndex{4}, started.midstate(4)));
-      CHECK((*partial)->add_link(ChunkIndex{2}, started.midstate(2)).error() == CacheError::not_held);
+      CHECK((*partial)->add_link(ChunkIndex{2}, started.midstate(2)).error() ==
+            CacheError::not_held);
     }
     const auto store = open_real(scratch);
     const auto found = store->recover();
@@ -123,7 +127,9 @@ TEST_SUITE("cache/store_driver") {
     CHECK(read_whole(*store, started.digest) == started.bytes);
   }
 
-  TEST_CASE("a chunk that rotted while the daemon was down is dropped at its first read, and can be written again") {
+  TEST_CASE(
+      "a chunk that rotted while the daemon was down is dropped at its first read, and can be "
+      "written again") {
     const ScratchDirectory scratch;
     const TestBlob blob(2 * limits::MiB, 3);
     const auto data_path = [&] {
@@ -212,15 +218,21 @@ TEST_SUITE("cache/store_driver") {
     const TestBlob blob(limits::MiB, 6);
     CHECK(store->begin(blob.digest, std::string(limits::origin_bytes_max + 1, 'o'), 1).error() ==
           CacheError::invalid);
-    CHECK(store->begin(blob.digest, "o", limits::blob_bytes_max + 1).error() == CacheError::invalid);
-    const auto partial = store->begin(blob.digest, std::string(limits::origin_bytes_max, 'o'), limits::MiB);
+    CHECK(store->begin(blob.digest, "o", limits::blob_bytes_max + 1).error() ==
+          CacheError::invalid);
+    const auto partial =
+        store->begin(blob.digest, std::string(limits::origin_bytes_max, 'o'), limits::MiB);
     REQUIRE(partial);
     const ByteView chunk = blob.chunk(0);
     const Bytes proof(limits::journal_proof_bytes_max + 1);
-    CHECK((*partial)->write_chunk(ChunkIndex{4}, chunk, ProofKind::own, {}).error() == CacheError::invalid);
-    CHECK((*partial)->write_chunk(ChunkIndex{0}, chunk.first(9), ProofKind::own, {}).error() == CacheError::invalid);
-    CHECK((*partial)->write_chunk(ChunkIndex{0}, chunk, ProofKind::own, proof).error() == CacheError::invalid);
-    CHECK((*partial)->write_chunk(ChunkIndex{0}, chunk, ProofKind::own, ByteView(proof).first(256)));
+    CHECK((*partial)->write_chunk(ChunkIndex{4}, chunk, ProofKind::own, {}).error() ==
+          CacheError::invalid);
+    CHECK((*partial)->write_chunk(ChunkIndex{0}, chunk.first(9), ProofKind::own, {}).error() ==
+          CacheError::invalid);
+    CHECK((*partial)->write_chunk(ChunkIndex{0}, chunk, ProofKind::own, proof).error() ==
+          CacheError::invalid);
+    CHECK(
+        (*partial)->write_chunk(ChunkIndex{0}, chunk, ProofKind::own, ByteView(proof).first(256)));
     Bytes out(2);
     CHECK((*partial)->read(limits::MiB - 1, out).error() == CacheError::invalid);
     CHECK((*partial)->read(UINT64_MAX, out).error() == CacheError::invalid);
@@ -231,7 +243,8 @@ TEST_SUITE("cache/store_driver") {
     CHECK(store->commit(*partial, {}).error() == CacheError::incomplete);
     REQUIRE(write_missing(*partial, blob));
     CHECK(store->commit(*partial, std::vector<Midstate>(5)).error() == CacheError::invalid);
-    CHECK(store->write_midstates({blob.digest, 3, std::vector<Midstate>(2)}).error() == CacheError::invalid);
+    CHECK(store->write_midstates({blob.digest, 3, std::vector<Midstate>(2)}).error() ==
+          CacheError::invalid);
   }
 
   TEST_CASE("an abandoned partial leaves nothing and its handles say closed") {
@@ -248,7 +261,8 @@ TEST_SUITE("cache/store_driver") {
     const auto again = store->begin(blob.digest, test_origin, limits::MiB);
     REQUIRE(again);
     CHECK((*again)->held().none());
-    CHECK(store->abandon(*partial));  // the old handle once more: it must not take the new one's files
+    CHECK(store->abandon(
+        *partial));  // the old handle once more: it must not take the new one's files
     REQUIRE(write_missing(*again, blob));
     REQUIRE(store->commit(*again, blob.midstates));
     CHECK(read_whole(*store, blob.digest) == blob.bytes);
@@ -301,17 +315,19 @@ TEST_SUITE("cache/store_driver") {
     CHECK(read_whole(*store, blob.digest) == blob.bytes);
   }
 
-  TEST_CASE("recovery trusts nothing that was not renamed into place, and leaves alone what is not ours") {
+  TEST_CASE(
+      "recovery trusts nothing that was not renamed into place, and leaves alone what is not "
+      "ours") {
     const ScratchDirectory scratch;
     const TestBlob blob(5000, 11);
     { REQUIRE(store_whole(*open_real(scratch), blob)); }
     const std::string root = scratch.data();
     const std::string hex = sha256_of(as_bytes("x")).hex();
     const std::string prefix = root + "/blobs/sha256/" + hex.substr(0, 2);
-    fs::create_directories(prefix + "/" + hex);                            // a directory where a blob would be
-    write_text(prefix + "/readme", "hello");                               // not a digest
+    fs::create_directories(prefix + "/" + hex);  // a directory where a blob would be
+    write_text(prefix + "/readme", "hello");     // not a digest
     fs::create_directories(root + "/blobs/sha256/zz");
-    write_text(root + "/blobs/sha256/zz/" + hex, "x");                     // a digest in the wrong place
+    write_text(root + "/blobs/sha256/zz/" + hex, "x");  // a digest in the wrong place
     fs::create_directories(root + "/partial/" + hex + "-" + std::string(32, '0'));  // no journal
     fs::create_directories(root + "/partial/notes");
     write_text(root + "/midstates/" + hex + ".tmp7", "half");
@@ -328,7 +344,9 @@ TEST_SUITE("cache/store_driver") {
     CHECK(store->open_blob(sha256_of(as_bytes("x"))).error() == CacheError::corrupt);
   }
 
-  TEST_CASE("a blob whose size is not the proven one is removed at start; a broken sidecar at its first read") {
+  TEST_CASE(
+      "a blob whose size is not the proven one is removed at start; a broken sidecar at its first "
+      "read") {
     const ScratchDirectory scratch;
     const TestBlob shortened(5000, 12);
     const TestBlob other(5000, 13);
@@ -338,7 +356,8 @@ TEST_SUITE("cache/store_driver") {
       REQUIRE(store_whole(*store, other));
     }
     const auto blob_path = [&](const TestBlob& blob) {
-      return scratch.data() + "/blobs/sha256/" + blob.digest.hex().substr(0, 2) + "/" + blob.digest.hex();
+      return scratch.data() + "/blobs/sha256/" + blob.digest.hex().substr(0, 2) + "/" +
+             blob.digest.hex();
     };
     fs::resize_file(blob_path(shortened), 4999);
     fs::resize_file(scratch.data() + "/midstates/" + other.digest.hex(), 40);
@@ -390,7 +409,8 @@ TEST_SUITE("cache/store_driver") {
     const auto store = open_real(scratch);
     const std::vector<TestBlob> blobs = {{4 * limits::MiB, 16}, {4 * limits::MiB, 17}};
     std::vector<PartialHandle> partials;
-    for (const auto& blob : blobs) partials.push_back(*store->begin(blob.digest, test_origin, blob.bytes.size()));
+    for (const auto& blob : blobs)
+      partials.push_back(*store->begin(blob.digest, test_origin, blob.bytes.size()));
     std::atomic<int> failures{0};
     std::vector<std::thread> threads;
     for (std::uint32_t t = 0; t < 4; ++t) {
@@ -403,7 +423,8 @@ TEST_SUITE("cache/store_driver") {
           if (!written) continue;
           const auto read = partials[t % 2]->read_chunk(ChunkIndex{index});
           if (!read || *read != to_bytes(blobs[t % 2].chunk(index))) ++failures;
-          if (!partials[t % 2]->add_link(ChunkIndex{index}, blobs[t % 2].midstate(index))) ++failures;
+          if (!partials[t % 2]->add_link(ChunkIndex{index}, blobs[t % 2].midstate(index)))
+            ++failures;
         }
       });
     }
