@@ -31,6 +31,7 @@ class TransferCategory final : public boost::system::error_category {
       case TransferError::closed_by_peer: return "closed_by_peer";
       case TransferError::closed_locally: return "closed_locally";
       case TransferError::unreachable: return "unreachable";
+      case TransferError::too_many_dials: return "too_many_dials";
     }
     return "unknown error";
   }

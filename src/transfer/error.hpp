@@ -34,6 +34,7 @@ enum class TransferError {
   closed_locally,        ///< close() was called
   // Dials.
   unreachable,           ///< no endpoint accepted within the time given
+  too_many_dials,        ///< limits::dials_max
 };
 
 [[nodiscard]] const boost::system::error_category& transfer_category() noexcept;

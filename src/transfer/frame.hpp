@@ -10,6 +10,7 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <utility>
@@ -87,7 +88,9 @@ class FrameReader {
   [[nodiscard]] std::size_t buffered() const { return end_ - begin_; }
 
  private:
-  Bytes buffer_;
+  // Not zeroed: a session that only ever sees small messages touches the first pages only.
+  std::unique_ptr<std::byte[]> buffer_;
+  std::size_t capacity_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
 };
