@@ -151,6 +151,7 @@ class TcpDriver::Core : public std::enable_shared_from_this<TcpDriver::Core> {
  private:
   using Self = std::shared_ptr<Core>;
   error_code listen(const Endpoint& endpoint);
+  error_code listen_at(const tcp::endpoint& local, bool dual_stack);
   asio::awaitable<void> accept(Self self, std::size_t listener);
   void admit(tcp::socket socket);
   asio::awaitable<void> answer(Self self, ConnectionPtr connection, Endpoint remote);
@@ -198,14 +199,20 @@ boost::system::result<void> TcpDriver::Core::start() {
 }
 
 error_code TcpDriver::Core::listen(const Endpoint& endpoint) {
+  const bool everywhere = endpoint.is_unspecified();
+  const error_code error = listen_at(to_asio(endpoint), everywhere);
+  if (everywhere && error == asio::error::address_family_not_supported) {
+    return listen_at({tcp::v4(), endpoint.port}, false);  // a host without IPv6: "[::]" still means everywhere
+  }
+  return error;
+}
+
+error_code TcpDriver::Core::listen_at(const tcp::endpoint& local, bool dual_stack) {
   tcp::acceptor acceptor(executor_);
-  const tcp::endpoint local = to_asio(endpoint);
   error_code error;
   acceptor.open(local.protocol(), error);
   if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-  if (!error && local.address().is_v6()) {
-    acceptor.set_option(asio::ip::v6_only(!endpoint.is_unspecified()), error);
-  }
+  if (!error && local.address().is_v6()) acceptor.set_option(asio::ip::v6_only(!dual_stack), error);
   if (!error) acceptor.bind(local, error);
   if (!error) acceptor.listen(tcp::acceptor::max_listen_connections, error);
   if (!error) acceptors_.push_back(std::move(acceptor));

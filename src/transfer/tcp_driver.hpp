@@ -24,7 +24,8 @@
 namespace waggle::transfer {
 
 struct TcpConfig {
-  std::vector<Endpoint> bind;  ///< listening sockets; port 0 picks one; "[::]" takes IPv4 too
+  std::vector<Endpoint> bind;  ///< listening sockets; port 0 picks one; "[::]" takes IPv4 too,
+                               ///< and nothing else on a host without IPv6
   std::string cluster_name = "waggle";
   std::size_t sessions_max = limits::sessions_max;
   std::size_t half_open_max = limits::half_open_handshakes_max;

@@ -71,8 +71,10 @@ struct Node {
 
   TcpCallbacks callbacks() {
     TcpCallbacks out;
-    out.on_session_open = [this](SessionId id, const NodeId& peer, bool outgoing, const Endpoint&) {
+    out.on_session_open = [this](SessionId id, const NodeId& peer, bool outgoing,
+                                 const Endpoint& remote) {
       opened.push_back({id, peer, outgoing});
+      remotes.push_back(remote);
       live.insert(id);
     };
     out.on_session_closed = [this](SessionId id, const NodeId&, error_code reason) {
@@ -99,6 +101,7 @@ struct Node {
   SystemRandomSource random;
   Identity identity = Identity::generate(random);
   std::vector<Opened> opened;
+  std::vector<Endpoint> remotes;
   std::vector<Closed> closed;
   std::set<SessionId> live;
   std::vector<error_code> dials_failed, handshakes_failed;
@@ -132,12 +135,16 @@ struct RawPeer {
   RawPeer(asio::io_context& shared, const Endpoint& to) : context(shared), socket(shared) {
     socket.connect({asio::ip::make_address_v4("127.0.0.1"), to.port});
     socket.non_blocking(true);
+    socket.set_option(tcp::no_delay(true));
   }
   void send(ByteView bytes) {
-    error_code error;
-    const std::size_t sent = socket.send(asio::buffer(bytes.data(), bytes.size()), 0, error);
-    REQUIRE_FALSE(error);
-    REQUIRE(sent == bytes.size());
+    while (!bytes.empty()) {
+      const std::size_t size = std::min(piece_bytes, bytes.size());
+      error_code error;
+      REQUIRE(socket.send(asio::buffer(bytes.data(), size), 0, error) == size);
+      bytes = bytes.subspan(size);
+      if (piece_bytes == 1) context.poll();  // so that the driver sees the pieces
+    }
   }
   void poll() {
     std::array<std::byte, 4096> buffer{};
@@ -167,6 +174,7 @@ struct RawPeer {
   asio::io_context& context;
   tcp::socket socket;
   Bytes received;
+  std::size_t piece_bytes = SIZE_MAX;
   bool ended = false;
 };
 
@@ -195,6 +203,37 @@ TEST_SUITE("transfer/tcp_driver") {
     CHECK(a.last_byte == std::byte{0x5a});
     CHECK(b.driver.queued_bytes(b.opened[0].id) == 0);
     CHECK(a.driver.received_bytes() > 65'536);
+  }
+
+  TEST_CASE("a socket bound to [::] takes IPv4 callers and knows them as such") {
+    asio::io_context context;
+    TcpConfig config;
+    config.bind = {Endpoint::parse("[::]:0").value()};
+    Node everywhere(context, config);
+    Node a(context);
+    a.driver.dial(everywhere.identity.node_id(),
+                  {Endpoint::v4(127, 0, 0, 1, everywhere.endpoint.port)});
+    REQUIRE(run_until(context, [&] { return everywhere.live.size() == 1; }));
+    CHECK(everywhere.remotes.at(0).is_v4());
+    CHECK(everywhere.remotes[0].is_loopback());
+  }
+
+  TEST_CASE("a handshake and records that arrive byte by byte") {
+    asio::io_context context;
+    Node node(context);
+    SystemRandomSource random;
+    const Identity identity = Identity::generate(random);
+    RawPeer peer(context, node.endpoint);
+    peer.piece_bytes = 1;
+    SessionSealer sealer(peer.shake(identity, random));
+    Bytes stream;
+    sealer.seal_control(to_bytes(as_bytes("slow")), stream);
+    Bytes record(payload_record_bytes(100));
+    sealer.seal_payload(header_of(1, 100), record);
+    append(stream, record);
+    peer.send(stream);
+    REQUIRE(run_until(context, [&] { return node.payloads.size() == 1; }));
+    CHECK(as_text(node.controls.at(0)) == "slow");
   }
 
   TEST_CASE("a dial while a session is open or under way does nothing") {
