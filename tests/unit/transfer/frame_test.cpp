@@ -28,17 +28,15 @@ std::vector<Bytes> decode(ByteView stream, NextSize next_size) {
   std::vector<Bytes> out;
   while (!stream.empty()) {
     const MutableByteView space = reader.prepare();
-    REQUIRE_FALSE(space.empty());
     const std::size_t size = std::min({next_size(), stream.size(), space.size()});
     std::copy_n(stream.begin(), size, space.begin());
     reader.commit(size);
     stream = stream.subspan(size);
     for (;;) {
-      const auto record = reader.next();
-      REQUIRE(record.has_value());
-      if (!record->has_value()) break;
-      out.push_back(to_bytes((*record)->header));
-      append(out.back(), (*record)->body);
+      const auto record = reader.next().value();
+      if (!record) break;
+      out.push_back(to_bytes(record->header));
+      append(out.back(), record->body);
     }
   }
   CHECK(reader.buffered() == 0);

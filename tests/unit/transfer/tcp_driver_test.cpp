@@ -80,6 +80,7 @@ struct Node {
     out.on_session_closed = [this](SessionId id, const NodeId&, error_code reason) {
       CHECK(live.erase(id) == 1);
       closed.push_back({id, reason});
+      if (on_closed) on_closed();
     };
     out.on_dial_failed = [this](const NodeId&, error_code reason) { dials_failed.push_back(reason); };
     out.on_handshake_failed = [this](error_code reason, bool) { handshakes_failed.push_back(reason); };
@@ -88,6 +89,7 @@ struct Node {
       payload_bytes += data.size();
       payloads.push_back(header);
       if (!data.empty()) last_byte = data.back();
+      if (on_received) on_received();
     };
     out.on_payload_sent = [this](SessionId, const PayloadHeader&) {
       ++payloads_sent;
@@ -109,7 +111,7 @@ struct Node {
   std::vector<PayloadHeader> payloads;
   std::size_t payload_bytes = 0, payloads_sent = 0, unavailable = 0;
   std::byte last_byte{};
-  std::function<void()> on_sent;
+  std::function<void()> on_sent, on_received, on_closed;
   Endpoint endpoint;
   TcpDriver driver;
 };
@@ -426,6 +428,109 @@ TEST_SUITE("transfer/tcp_driver") {
     }
     CHECK(node.controls.empty());
     CHECK(node.driver.session_count() == 0);
+  }
+
+  TEST_CASE("a dialler that disappears after any byte of the handshake leaves nothing behind") {
+    asio::io_context context;
+    Node node(context);
+    SystemRandomSource random;
+    const Identity identity = Identity::generate(random);
+    const auto config = HandshakeConfig::make("waggle", shared_keys(), identity, 0);
+    std::size_t failed = 0;
+    for (std::size_t cut = 0; cut < 104; cut += 3) {  // message 3 is 104 bytes, length included
+      CAPTURE(cut);
+      Handshake handshake = Handshake::initiator(config, random);
+      const Bytes first = handshake.start().value();
+      if (cut < first.size()) {
+        RawPeer gone(context, node.endpoint);
+        gone.send(ByteView(first).first(cut));
+        gone.socket.close();
+        REQUIRE(run_until(context, [&] { return node.handshakes_failed.size() == failed + 1; }));
+        ++failed;
+      }
+      RawPeer late(context, node.endpoint);
+      late.send(first);
+      REQUIRE(run_until(context, [&] { return late.poll(), late.received.size() == 136; }));
+      REQUIRE(handshake.receive(ByteView(late.received).first(2)).has_value());
+      const Bytes third = handshake.receive(ByteView(late.received).subspan(2)).value();
+      REQUIRE(third.size() == 104);
+      late.send(ByteView(third).first(cut));
+      late.socket.close();
+      REQUIRE(run_until(context, [&] { return node.handshakes_failed.size() == failed + 1; }));
+      ++failed;
+    }
+    CHECK(node.opened.empty());
+    CHECK(node.driver.half_open_count() == 0);
+    CHECK(node.driver.session_count() == 0);
+  }
+
+  TEST_CASE("a listener that disappears after any part of message 2 fails the dial") {
+    asio::io_context context;
+    Node node(context);
+    SystemRandomSource random;
+    const Identity identity = Identity::generate(random);
+    tcp::acceptor acceptor(context, {asio::ip::make_address_v4("127.0.0.1"), 0});
+    const Endpoint endpoint = Endpoint::v4(127, 0, 0, 1, acceptor.local_endpoint().port());
+    for (const std::size_t cut : {0U, 1U, 2U, 50U, 135U}) {
+      CAPTURE(cut);
+      const std::size_t failed = node.dials_failed.size();
+      node.driver.dial(identity.node_id(), {endpoint});
+      std::optional<tcp::socket> socket;
+      acceptor.async_accept([&](error_code, tcp::socket accepted) { socket = std::move(accepted); });
+      REQUIRE(run_until(context, [&] { return socket.has_value(); }));
+      Handshake handshake = Handshake::responder(
+          HandshakeConfig::make("waggle", shared_keys(), identity, 0), random);
+      Bytes first(56);
+      std::size_t read = 0;
+      socket->non_blocking(true);
+      REQUIRE(run_until(context, [&] {
+        error_code error;
+        read += socket->receive(asio::buffer(first.data() + read, 56 - read), 0, error);
+        return read == 56;
+      }));
+      REQUIRE(handshake.receive(ByteView(first).first(8)).has_value());
+      const Bytes second = handshake.receive(ByteView(first).subspan(8)).value();
+      if (cut > 0) CHECK(socket->send(asio::buffer(second.data(), cut)) == cut);
+      socket->close();
+      REQUIRE(run_until(context, [&] { return node.dials_failed.size() == failed + 1; }));
+    }
+    CHECK(node.opened.empty());
+  }
+
+  TEST_CASE("a peer that vanishes while frames are queued to it") {
+    asio::io_context context;
+    Node a(context);
+    auto b = std::make_unique<Node>(context);
+    connect(context, a, *b);
+    for (std::uint32_t i = 0; i < 500; ++i) {
+      a.driver.send_payload(a.opened[0].id, header_of(i, 65'536), payload_of(block(65'536)));
+    }
+    REQUIRE(run_until(context, [&] { return b->payloads.size() > 3; }));
+    b.reset();
+    REQUIRE(run_until(context, [&] { return !a.closed.empty(); }));
+    CHECK(a.driver.session_count() == 0);
+    CHECK(a.driver.queued_bytes(a.opened[0].id) == 0);
+  }
+
+  TEST_CASE("callbacks may close, dial and stop") {
+    asio::io_context context;
+    Node a(context);
+    Node b(context);
+    connect(context, a, b);
+    b.on_received = [&] { b.driver.close(b.opened.back().id); };
+    a.on_closed = [&] { a.dial(b); };
+    for (std::uint32_t i = 0; i < 20; ++i) {
+      a.driver.send_payload(a.opened[0].id, header_of(i, 100), payload_of(block(100)));
+    }
+    REQUIRE(run_until(context, [&] { return a.opened.size() == 2 && b.opened.size() == 2; }));
+    CHECK(b.payloads.size() == 1);  // the others came in the same read and were dropped
+    b.on_received = [&] { b.driver.stop(); };
+    a.on_closed = {};
+    a.driver.send_payload(a.opened[1].id, header_of(1, 100), payload_of(block(100)));
+    a.driver.send_payload(a.opened[1].id, header_of(2, 100), payload_of(block(100)));
+    REQUIRE(run_until(context, [&] { return a.closed.size() == 2; }));
+    CHECK(b.payloads.size() == 2);
+    CHECK(b.closed.size() == 1);
   }
 
   TEST_CASE("a restarted peer's new session replaces its old one") {
