@@ -121,7 +121,8 @@ std::vector<ByteView> control_parts(ByteView message) {
 }
 
 std::size_t control_wire_bytes(std::size_t size) {
-  const std::size_t records = std::max<std::size_t>(1, (size + control_part_bytes - 1) / control_part_bytes);
+  const std::size_t records =
+      std::max<std::size_t>(1, (size + control_part_bytes - 1) / control_part_bytes);
   return size + records * (record_header_bytes + flag_bytes + record_tag_bytes);
 }
 

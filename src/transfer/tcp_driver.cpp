@@ -41,12 +41,14 @@ namespace {
 using namespace std::chrono_literals;
 constexpr auto no_throw = asio::as_tuple(asio::use_awaitable);  // errors arrive as values
 
-constexpr int notsent_low_water_bytes = 128 * 1024;  // what the kernel may hold unsent: control waits behind it
+constexpr int notsent_low_water_bytes =
+    128 * 1024;  // what the kernel may hold unsent: control waits behind it
 constexpr int keepalive_idle_seconds = 10;
 constexpr int keepalive_interval_seconds = 5;
 constexpr int keepalive_probes = 2;
-constexpr unsigned user_timeout_ms = 20'000;  // unacknowledged data ends the session like lost keepalives do
-constexpr auto accept_pause = 100ms;          // when the process is out of descriptors
+constexpr unsigned user_timeout_ms =
+    20'000;  // unacknowledged data ends the session like lost keepalives do
+constexpr auto accept_pause = 100ms;  // when the process is out of descriptors
 
 /// A coroutine's exception is a bug or memory's end: it leaves through io_context::run.
 void rethrow(std::exception_ptr failure) {
@@ -63,9 +65,9 @@ tcp::endpoint to_asio(const Endpoint& endpoint) {
 
 Endpoint from_asio(const tcp::endpoint& endpoint) {
   const asio::ip::address address = endpoint.address();
-  const auto bytes = address.is_v4()
-                         ? asio::ip::make_address_v6(asio::ip::v4_mapped, address.to_v4()).to_bytes()
-                         : address.to_v6().to_bytes();
+  const auto bytes =
+      address.is_v4() ? asio::ip::make_address_v6(asio::ip::v4_mapped, address.to_v4()).to_bytes()
+                      : address.to_v6().to_bytes();
   Endpoint out;
   std::memcpy(out.address.data(), bytes.data(), bytes.size());
   out.port = endpoint.port();
@@ -112,7 +114,8 @@ void disarm(Connection& connection) {
 
 void arm(const ConnectionPtr& connection, Duration timeout) {
   connection->armed = true;
-  connection->timer.expires_after(std::chrono::duration_cast<std::chrono::steady_clock::duration>(timeout));
+  connection->timer.expires_after(
+      std::chrono::duration_cast<std::chrono::steady_clock::duration>(timeout));
   connection->timer.async_wait([connection](error_code error) {
     if (error || !connection->armed) return;
     connection->expired = true;
@@ -174,7 +177,7 @@ class TcpDriver::Core : public std::enable_shared_from_this<TcpDriver::Core> {
   HandshakeConfig handshake_;
   std::shared_ptr<TcpShared> shared_;
   std::vector<tcp::acceptor> acceptors_;
-  std::set<ConnectionPtr> connections_;           // handshakes under way, both directions
+  std::set<ConnectionPtr> connections_;  // handshakes under way, both directions
   std::map<std::array<std::byte, 16>, std::size_t> half_open_by_address_;
   std::size_t half_open_ = 0;
   std::set<NodeId> dialling_;
@@ -202,7 +205,8 @@ error_code TcpDriver::Core::listen(const Endpoint& endpoint) {
   const bool everywhere = endpoint.is_unspecified();
   const error_code error = listen_at(to_asio(endpoint), everywhere);
   if (everywhere && error == asio::error::address_family_not_supported) {
-    return listen_at({tcp::v4(), endpoint.port}, false);  // a host without IPv6: "[::]" still means everywhere
+    return listen_at({tcp::v4(), endpoint.port},
+                     false);  // a host without IPv6: "[::]" still means everywhere
   }
   return error;
 }
@@ -295,7 +299,8 @@ asio::awaitable<void> TcpDriver::Core::answer([[maybe_unused]] Self self, Connec
 void TcpDriver::Core::dial(const NodeId& expected, std::vector<Endpoint> endpoints) {
   if (shared_->stopped || has_session(expected) || dialling_.contains(expected)) return;
   if (dial_count_ >= limits::dials_max || endpoints.empty()) {
-    const auto reason = endpoints.empty() ? TransferError::unreachable : TransferError::too_many_dials;
+    const auto reason =
+        endpoints.empty() ? TransferError::unreachable : TransferError::too_many_dials;
     asio::post(executor_, [self = shared_from_this(), expected, reason] {
       const auto& failed = self->shared_->callbacks.on_dial_failed;
       if (!self->shared_->stopped && failed) failed(expected, reason);
@@ -337,8 +342,7 @@ asio::awaitable<error_code> TcpDriver::Core::try_endpoint(NodeId expected, Endpo
     tune(connection->socket);
     arm(connection, shared_->config.handshake_timeout);
     const auto who = expected.is_zero() ? std::nullopt : std::optional<NodeId>(expected);
-    auto handshake =
-        std::make_shared<Handshake>(Handshake::initiator(handshake_, random_, who));
+    auto handshake = std::make_shared<Handshake>(Handshake::initiator(handshake_, random_, who));
     error = co_await shake(connection, handshake, true);
     disarm(*connection);
     if (!error && !shared_->stopped) {
@@ -359,7 +363,8 @@ asio::awaitable<error_code> TcpDriver::Core::shake(ConnectionPtr connection,
   auto reply = handshake->start();
   for (;;) {
     if (!reply) co_return reply.error();
-    // The dialler proves itself last: here it can still step back without the peer ever seeing two sessions.
+    // The dialler proves itself last: here it can still step back without the peer ever seeing two
+    // sessions.
     if (outgoing && handshake->peer() && has_session(*handshake->peer())) {
       co_return TransferError::duplicate_session;
     }
@@ -378,7 +383,8 @@ asio::awaitable<error_code> TcpDriver::Core::shake(ConnectionPtr connection,
 }
 
 bool TcpDriver::Core::replaces(const TcpSession& old, bool outgoing) const {
-  if (old.outgoing() == outgoing) return true;  // the dialler had no session left: the old one is dead
+  if (old.outgoing() == outgoing)
+    return true;  // the dialler had no session left: the old one is dead
   const bool mine_survives = self_ < old.peer();
   return outgoing == mine_survives;
 }
@@ -395,11 +401,11 @@ error_code TcpDriver::Core::open(ConnectionPtr connection, const SessionSecrets&
   }
   if (sessions_.size() >= shared_->config.sessions_max) return TransferError::too_many_sessions;
   const SessionId id{++last_session_};
-  const auto session = std::make_shared<TcpSession>(
-      id, std::move(connection->socket), secrets, outgoing, shared_,
-      [weak = weak_from_this()](SessionId which, error_code reason) {
-        if (const auto self = weak.lock()) self->ended(which, reason);
-      });
+  const auto session =
+      std::make_shared<TcpSession>(id, std::move(connection->socket), secrets, outgoing, shared_,
+                                   [weak = weak_from_this()](SessionId which, error_code reason) {
+                                     if (const auto self = weak.lock()) self->ended(which, reason);
+                                   });
   sessions_.emplace(id, session);
   by_peer_[secrets.peer] = id;
   session->start();

@@ -191,8 +191,7 @@ void TcpSession::fill_batch() {
 
 void TcpSession::fill_payload() {
   if (!payload_batch_) {
-    payload_batch_ =
-        std::make_unique_for_overwrite<std::byte[]>(limits::session_write_batch_bytes);
+    payload_batch_ = std::make_unique_for_overwrite<std::byte[]>(limits::session_write_batch_bytes);
   }
   const QueuedPayload next = std::move(payloads_.front());
   payloads_.pop_front();

@@ -1,4 +1,5 @@
-// One open session of TcpDriver: a connected socket, its ciphers, and the two queues in front of it.
+// One open session of TcpDriver: a connected socket, its ciphers, and the two queues in front of
+// it.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -30,7 +31,8 @@ struct TcpShared {
   bool stopped = false;  ///< after it no callback is made
 };
 
-/// Moves frames between the socket and the callbacks until it is closed. Everything on the driver's strand.
+/// Moves frames between the socket and the callbacks until it is closed. Everything on the driver's
+/// strand.
 class TcpSession : public std::enable_shared_from_this<TcpSession> {
  public:
   /// Told from the event loop, once, when the session ended by itself or by close().

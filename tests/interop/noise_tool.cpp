@@ -1,5 +1,6 @@
-// One side of a transfer session over stdin and stdout, for tests/interop/run.py: the real handshake, records and ciphers
-// against a peer that shares no code. Exit 0 when everything it read was right.
+// One side of a transfer session over stdin and stdout, for tests/interop/run.py: the real
+// handshake, records and ciphers against a peer that shares no code. Exit 0 when everything it read
+// was right.
 #include "base/keys.hpp"
 #include "transfer/frame.hpp"
 #include "transfer/handshake.hpp"
@@ -65,8 +66,8 @@ SessionSecrets shake(bool initiator, bool aes) {
   const Identity mine = identity_of(initiator ? 1 : 2);
   const Identity theirs = identity_of(initiator ? 2 : 1);
   SystemRandomSource random;
-  const auto config = HandshakeConfig::make("interop", {ClusterKey(key)}, mine,
-                                            aes ? capability::aes_gcm : 0);
+  const auto config =
+      HandshakeConfig::make("interop", {ClusterKey(key)}, mine, aes ? capability::aes_gcm : 0);
   Handshake handshake = initiator ? Handshake::initiator(config, random, theirs.node_id())
                                   : Handshake::responder(config, random);
   write_all(value_of(handshake.start(), "start"));

@@ -96,7 +96,8 @@ TEST_SUITE("transfer/frame") {
     }
     records.push_back(record_of(RecordKind::control, 17, 99));
     append(stream, records.back());
-    for (const std::size_t size : {std::size_t{1}, std::size_t{3}, std::size_t{4}, std::size_t{65'536}, SIZE_MAX}) {
+    for (const std::size_t size :
+         {std::size_t{1}, std::size_t{3}, std::size_t{4}, std::size_t{65'536}, SIZE_MAX}) {
       CAPTURE(size);
       CHECK(decode(stream, [&] { return size; }) == records);
     }
@@ -134,8 +135,9 @@ TEST_SUITE("transfer/frame") {
   }
 
   TEST_CASE("control messages are cut into full parts and joined again") {
-    for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{65'518}, std::size_t{65'519},
-                                   std::size_t{200'000}, limits::control_frame_bytes_max}) {
+    for (const std::size_t size :
+         {std::size_t{0}, std::size_t{1}, std::size_t{65'518}, std::size_t{65'519},
+          std::size_t{200'000}, limits::control_frame_bytes_max}) {
       CAPTURE(size);
       Bytes message(size);
       for (std::size_t i = 0; i < size; ++i) message[i] = static_cast<std::byte>(i * 31);
@@ -154,7 +156,8 @@ TEST_SUITE("transfer/frame") {
     }
   }
 
-  TEST_CASE("a control message beyond the limit, short middle parts and unknown flags end the session") {
+  TEST_CASE(
+      "a control message beyond the limit, short middle parts and unknown flags end the session") {
     ControlJoiner joiner;
     for (int i = 0; i < 16; ++i) CHECK(joiner.add(part(control_more, 65'518)).has_value());
     CHECK(joiner.add(part(control_last, 289)).error() == TransferError::control_too_long);

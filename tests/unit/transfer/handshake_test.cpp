@@ -96,8 +96,7 @@ TEST_SUITE("transfer/handshake") {
       pair.bob_config.capabilities = (mask >> 1) & 1;
       pair.run();
       REQUIRE(pair.alice_secrets.has_value());
-      const auto cipher =
-          mask == 3 ? PayloadCipher::aes_256_gcm : PayloadCipher::chacha20_poly1305;
+      const auto cipher = mask == 3 ? PayloadCipher::aes_256_gcm : PayloadCipher::chacha20_poly1305;
       CHECK(pair.alice_secrets->payload_cipher == cipher);
       CHECK(pair.bob_secrets->payload_cipher == cipher);
     }
@@ -265,7 +264,8 @@ TEST_SUITE("transfer/handshake") {
 
   TEST_CASE("message lengths outside the possible are refused unread") {
     Pair pair;
-    for (const std::size_t length : {std::size_t{0}, std::size_t{133}, std::size_t{353}, std::size_t{65535}}) {
+    for (const std::size_t length :
+         {std::size_t{0}, std::size_t{133}, std::size_t{353}, std::size_t{65535}}) {
       CAPTURE(length);
       Handshake initiator = Handshake::initiator(pair.alice_config, pair.random);
       REQUIRE(initiator.start().has_value());

@@ -94,8 +94,8 @@ TEST_SUITE("transfer/noise") {
   }
 
   TEST_CASE("low order points are refused") {
-    // The points of small order on Curve25519 and their non-canonical forms, from RFC 7748 section 6.1's warning and
-    // libsodium's own list.
+    // The points of small order on Curve25519 and their non-canonical forms, from RFC 7748
+    // section 6.1's warning and libsodium's own list.
     const std::vector<std::string> points = {
         "0000000000000000000000000000000000000000000000000000000000000000",
         "0100000000000000000000000000000000000000000000000000000000000000",

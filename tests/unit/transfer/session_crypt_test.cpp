@@ -147,7 +147,8 @@ TEST_SUITE("transfer/session_crypt") {
                               ends.left.payload_send);
     Bytes record(payload_record_bytes(10));
     const auto clear =
-        RecordHeader{RecordKind::payload, static_cast<std::uint32_t>(payload_sealed_bytes(10))}.to_wire();
+        RecordHeader{RecordKind::payload, static_cast<std::uint32_t>(payload_sealed_bytes(10))}
+            .to_wire();
     std::ranges::copy(clear, record.begin());
     const MutableByteView body = MutableByteView(record).subspan(record_header_bytes);
     header_of(11).to_wire(body.first<payload_header_bytes>());

@@ -1,4 +1,5 @@
-// Golden vectors of a whole session, made by an independent implementation (tests/interop/noise_peer.py).
+// Golden vectors of a whole session, made by an independent implementation
+// (tests/interop/noise_peer.py).
 #include "transfer/session_crypt.hpp"
 
 #include <doctest/doctest.h>
@@ -81,8 +82,9 @@ TEST_SUITE("transfer/session_wire") {
       FixedRandomSource alice_random(3);
       FixedRandomSource bob_random(4);
       const std::uint32_t caps = aes ? capability::aes_gcm : 0;
-      Handshake initiator = Handshake::initiator(
-          HandshakeConfig::make("interop", cluster_keys(), alice, caps), alice_random, bob.node_id());
+      Handshake initiator =
+          Handshake::initiator(HandshakeConfig::make("interop", cluster_keys(), alice, caps),
+                               alice_random, bob.node_id());
       Handshake responder = Handshake::responder(
           HandshakeConfig::make("interop", cluster_keys(), bob, caps), bob_random);
 
