@@ -166,7 +166,11 @@ class TcpDriver::Core : public std::enable_shared_from_this<TcpDriver::Core> {
   error_code open(ConnectionPtr connection, const SessionSecrets& secrets, bool outgoing,
                   const Endpoint& remote);
   [[nodiscard]] bool replaces(const TcpSession& old, bool outgoing) const;
-  [[nodiscard]] bool has_session(const NodeId& peer) const { return by_peer_.contains(peer); }
+  /// False for a session that is closed and only waits to be reported.
+  [[nodiscard]] bool has_session(const NodeId& peer) const {
+    const auto found = by_peer_.find(peer);
+    return found != by_peer_.end() && !sessions_.at(found->second)->closed();
+  }
   [[nodiscard]] bool is_current(const SecretKey& psk) const;
   void ended(SessionId id, error_code reason);
   void report_handshake(error_code error, bool outgoing);
@@ -394,9 +398,13 @@ error_code TcpDriver::Core::open(ConnectionPtr connection, const SessionSecrets&
   if (!is_current(secrets.psk)) return TransferError::key_retired;
   if (const auto found = by_peer_.find(secrets.peer); found != by_peer_.end()) {
     const std::shared_ptr<TcpSession> old = sessions_.at(found->second);
-    if (!old->closed() && !replaces(*old, outgoing)) return TransferError::duplicate_session;
-    old->close_silently();
-    ended(old->id(), TransferError::duplicate_session);
+    error_code reason = old->reason();
+    if (!old->closed()) {
+      if (!replaces(*old, outgoing)) return TransferError::duplicate_session;
+      old->close_silently();
+      reason = TransferError::duplicate_session;
+    }
+    ended(old->id(), reason);
     if (shared_->stopped) return {};
   }
   if (sessions_.size() >= shared_->config.sessions_max) return TransferError::too_many_sessions;

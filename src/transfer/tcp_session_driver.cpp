@@ -85,6 +85,7 @@ bool TcpSession::cancel_payload(const PayloadHeader& header) {
 
 void TcpSession::close(boost::system::error_code reason) {
   if (closed_) return;
+  reason_ = reason;
   close_silently();
   asio::post(socket_.get_executor(), [self = shared_from_this(), reason] {
     if (!self->shared_->stopped) self->ended_(self->id_, reason);

@@ -55,6 +55,8 @@ class TcpSession : public std::enable_shared_from_this<TcpSession> {
   [[nodiscard]] const SecretKey& psk() const { return psk_; }
   [[nodiscard]] bool outgoing() const { return outgoing_; }
   [[nodiscard]] bool closed() const { return closed_; }
+  /// Why it was closed. @pre closed()
+  [[nodiscard]] boost::system::error_code reason() const { return reason_; }
   [[nodiscard]] std::size_t queued_bytes() const { return queued_bytes_; }
 
  private:
@@ -93,6 +95,7 @@ class TcpSession : public std::enable_shared_from_this<TcpSession> {
   std::size_t payload_batch_bytes_ = 0;
   std::vector<PayloadHeader> batch_headers_;
   bool closed_ = false;
+  boost::system::error_code reason_;
 };
 
 }  // namespace waggle::transfer

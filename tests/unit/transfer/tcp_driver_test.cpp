@@ -216,6 +216,19 @@ TEST_SUITE("transfer/tcp_driver") {
     CHECK(a.driver.queued_bytes(id) == 0);
   }
 
+  TEST_CASE("a dial right after close opens a new session") {
+    asio::io_context context;
+    Node a(context);
+    Node b(context);
+    connect(context, a, b);
+    a.driver.close(a.opened[0].id);
+    a.dial(b);
+    REQUIRE(run_until(context, [&] { return a.opened.size() == 2 && b.opened.size() == 2; }));
+    CHECK(a.closed.at(0).reason == TransferError::closed_locally);
+    CHECK(a.live == std::set{a.opened[1].id});
+    CHECK(run_until(context, [&] { return b.live == std::set{b.opened[1].id}; }));
+  }
+
   TEST_CASE("a key that leaves the ring takes its sessions along, one that stays does not") {
     asio::io_context context;
     Node a(context);
