@@ -59,7 +59,8 @@ Result<RecordHeader> RecordHeader::from_wire(std::span<const std::byte, record_h
   return make_error_code(TransferError::bad_record);
 }
 
-FrameReader::FrameReader(std::size_t capacity) : buffer_(capacity) {
+FrameReader::FrameReader(std::size_t capacity)
+    : buffer_(std::make_unique_for_overwrite<std::byte[]>(capacity)), capacity_(capacity) {
   WAGGLE_ASSERT(capacity >= record_bytes_max);
 }
 
@@ -67,21 +68,21 @@ MutableByteView FrameReader::prepare() {
   // Moving the unfinished tail costs less than a read that is split because the free end is short.
   if (begin_ == end_) {
     begin_ = end_ = 0;
-  } else if (begin_ > 0 && buffer_.size() - end_ < buffer_.size() / 2) {
-    std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+  } else if (begin_ > 0 && capacity_ - end_ < capacity_ / 2) {
+    std::memmove(buffer_.get(), buffer_.get() + begin_, end_ - begin_);
     end_ -= begin_;
     begin_ = 0;
   }
-  return MutableByteView(buffer_).subspan(end_);
+  return {buffer_.get() + end_, capacity_ - end_};
 }
 
 void FrameReader::commit(std::size_t size) {
-  WAGGLE_ASSERT(size <= buffer_.size() - end_);
+  WAGGLE_ASSERT(size <= capacity_ - end_);
   end_ += size;
 }
 
 Result<std::optional<Record>> FrameReader::next() {
-  const MutableByteView held = MutableByteView(buffer_).subspan(begin_, end_ - begin_);
+  const MutableByteView held(buffer_.get() + begin_, end_ - begin_);
   if (held.size() < record_header_bytes) return std::optional<Record>{};
   const auto header = RecordHeader::from_wire(held.first<record_header_bytes>());
   if (!header) return header.error();
@@ -120,7 +121,8 @@ std::vector<ByteView> control_parts(ByteView message) {
 }
 
 std::size_t control_wire_bytes(std::size_t size) {
-  const std::size_t records = std::max<std::size_t>(1, (size + control_part_bytes - 1) / control_part_bytes);
+  const std::size_t records =
+      std::max<std::size_t>(1, (size + control_part_bytes - 1) / control_part_bytes);
   return size + records * (record_header_bytes + flag_bytes + record_tag_bytes);
 }
 

@@ -1,5 +1,6 @@
-// The record layer of a session's byte stream: headers, the incremental decoder, and the joining of control messages.
-// It knows lengths and kinds, no keys (session_crypt.hpp). Page: docs/wire-transfer.md, "Records".
+// The record layer of a session's byte stream: headers, the incremental decoder, and the joining of
+// control messages. It knows lengths and kinds, no keys (session_crypt.hpp). Page:
+// docs/wire-transfer.md, "Records".
 #pragma once
 
 #include "base/bytes.hpp"
@@ -10,6 +11,7 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <utility>
@@ -46,7 +48,8 @@ struct PayloadHeader {
 
   /// tag 16 | chunk u32 | offset u32 | length u32, little-endian.
   void to_wire(std::span<std::byte, payload_header_bytes> out) const;
-  [[nodiscard]] static PayloadHeader from_wire(std::span<const std::byte, payload_header_bytes> wire);
+  [[nodiscard]] static PayloadHeader from_wire(
+      std::span<const std::byte, payload_header_bytes> wire);
 };
 
 /// The clear header of a record: its kind and how many sealed bytes follow.
@@ -68,10 +71,10 @@ struct Record {
   MutableByteView body;  ///< sealed bytes and tag
 };
 
-/// Cuts a byte stream into records, whatever the splits. One buffer of fixed size; nothing is copied but the unfinished
-/// record at a buffer's end.
-/// Contract: fill prepare(), commit() what was read, then take next() until it is empty. Views of a record are valid
-/// until the following prepare(). After an error the stream is lost: close it.
+/// Cuts a byte stream into records, whatever the splits. One buffer of fixed size; nothing is
+/// copied but the unfinished record at a buffer's end. Contract: fill prepare(), commit() what was
+/// read, then take next() until it is empty. Views of a record are valid until the following
+/// prepare(). After an error the stream is lost: close it.
 class FrameReader {
  public:
   /// @param capacity  at least one record of the largest size
@@ -81,31 +84,35 @@ class FrameReader {
   [[nodiscard]] MutableByteView prepare();
   /// @pre size <= the last prepare().size()
   void commit(std::size_t size);
-  /// The next whole record; nothing when more bytes are needed; bad_record when the stream is not ours.
+  /// The next whole record; nothing when more bytes are needed; bad_record when the stream is not
+  /// ours.
   [[nodiscard]] Result<std::optional<Record>> next();
   /// Bytes held that belong to no whole record yet.
   [[nodiscard]] std::size_t buffered() const { return end_ - begin_; }
 
  private:
-  Bytes buffer_;
+  // Not zeroed: a session that only ever sees small messages touches the first pages only.
+  std::unique_ptr<std::byte[]> buffer_;
+  std::size_t capacity_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
 };
 
-/// Joins the opened control records of one session into messages. Each begins with a flag byte; a part that more
-/// follow is full.
+/// Joins the opened control records of one session into messages. Each begins with a flag byte; a
+/// part that more follow is full.
 class ControlJoiner {
  public:
   /// The message when `plaintext` ends one; nothing while parts are missing.
-  /// control_too_long past limits::control_frame_bytes_max; bad_record for an unknown flag, none, or a short part that
-  /// is not the last.
+  /// control_too_long past limits::control_frame_bytes_max; bad_record for an unknown flag, none,
+  /// or a short part that is not the last.
   [[nodiscard]] Result<std::optional<Bytes>> add(ByteView plaintext);
 
  private:
   Bytes parts_;
 };
 
-/// The parts a control message is sent in, one record each, all but the last full; views into `message`.
+/// The parts a control message is sent in, one record each, all but the last full; views into
+/// `message`.
 [[nodiscard]] std::vector<ByteView> control_parts(ByteView message);
 /// Bytes on the wire of a control message of `size` bytes.
 [[nodiscard]] std::size_t control_wire_bytes(std::size_t size);

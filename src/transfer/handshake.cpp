@@ -85,11 +85,15 @@ Result<Bytes> Handshake::start() {
 
 std::size_t Handshake::wanted() const {
   switch (stage_) {
-    case Stage::preamble: return preamble_bytes + length_bytes;
-    case Stage::length: return length_bytes;
-    case Stage::message: return length_;
+    case Stage::preamble:
+      return preamble_bytes + length_bytes;
+    case Stage::length:
+      return length_bytes;
+    case Stage::message:
+      return length_;
     case Stage::idle:
-    case Stage::finished: break;
+    case Stage::finished:
+      break;
   }
   return 0;
 }
@@ -97,9 +101,12 @@ std::size_t Handshake::wanted() const {
 Result<Bytes> Handshake::receive(ByteView bytes) {
   WAGGLE_ASSERT(wanted() > 0 && bytes.size() == wanted());
   switch (stage_) {
-    case Stage::preamble: return receive_preamble(bytes);
-    case Stage::length: return receive_length(bytes);
-    default: return receive_message(bytes);
+    case Stage::preamble:
+      return receive_preamble(bytes);
+    case Stage::length:
+      return receive_length(bytes);
+    default:
+      return receive_message(bytes);
   }
 }
 

@@ -1,5 +1,5 @@
-// The handshake of a session, without I/O: preamble, three Noise messages, proof of identity, negotiation.
-// Page: docs/wire-transfer.md, "Preamble" and "Handshake".
+// The handshake of a session, without I/O: preamble, three Noise messages, proof of identity,
+// negotiation. Page: docs/wire-transfer.md, "Preamble" and "Handshake".
 #pragma once
 
 #include "base/bytes.hpp"
@@ -22,7 +22,8 @@ inline constexpr std::uint8_t session_version_max = 1;
 
 /// What a node can do, whoever it is: bits of the handshake payload. Unknown bits are ignored.
 namespace capability {
-inline constexpr std::uint32_t aes_gcm = 1U << 0U;  ///< AES in hardware: prefers AES-256-GCM for payload
+inline constexpr std::uint32_t aes_gcm =
+    1U << 0U;  ///< AES in hardware: prefers AES-256-GCM for payload
 }
 
 enum class PayloadCipher : std::uint8_t { chacha20_poly1305, aes_256_gcm };
@@ -51,14 +52,15 @@ struct SessionSecrets {
   NodeId peer;
   std::uint8_t version = 0;        ///< the highest that both speak
   std::uint32_t capabilities = 0;  ///< the peer's
-  SecretKey psk;                   ///< of the key both used, to close the session when that key retires
+  SecretKey psk;  ///< of the key both used, to close the session when that key retires
 };
 
 /// One side of one handshake.
-/// Contract: send start() (empty for a responder), then hand exactly wanted() bytes of the stream to receive(), send
-/// what it returns, and go on until wanted() is 0; then finish(). After an error: close, answer nothing.
-/// A responder answers nothing before message 1 has proven that the peer holds a key of the ring; a replayed message 1
-/// is worth one reply of handshake_message_bytes_max and ends there.
+/// Contract: send start() (empty for a responder), then hand exactly wanted() bytes of the stream
+/// to receive(), send what it returns, and go on until wanted() is 0; then finish(). After an
+/// error: close, answer nothing. A responder answers nothing before message 1 has proven that the
+/// peer holds a key of the ring; a replayed message 1 is worth one reply of
+/// handshake_message_bytes_max and ends there.
 class Handshake {
  public:
   /// @param expected  the node dialled; nothing: whoever answers
@@ -70,7 +72,8 @@ class Handshake {
   [[nodiscard]] Result<Bytes> start();
   /// Exactly how many bytes receive() takes next; 0 when nothing is left to receive.
   [[nodiscard]] std::size_t wanted() const;
-  /// What to send next; may be empty. Errors: the handshake group of TransferError. @pre bytes.size() == wanted() > 0
+  /// What to send next; may be empty. Errors: the handshake group of TransferError. @pre
+  /// bytes.size() == wanted() > 0
   [[nodiscard]] Result<Bytes> receive(ByteView bytes);
   /// Who the peer has proven to be; known to the initiator before its last message is sent.
   [[nodiscard]] const std::optional<NodeId>& peer() const { return peer_; }
@@ -108,9 +111,11 @@ class Handshake {
 };
 
 inline constexpr std::size_t preamble_bytes = 6;
-inline constexpr std::size_t handshake_first_bytes = 48;         ///< message 1: always
-inline constexpr std::size_t handshake_payload_bytes_min = 38;   ///< of messages 2 and 3
-inline constexpr std::size_t handshake_payload_bytes_max = 256;  ///< later versions may append fields
-inline constexpr std::size_t handshake_message_bytes_max = 32 + 48 + handshake_payload_bytes_max + 16;
+inline constexpr std::size_t handshake_first_bytes = 48;        ///< message 1: always
+inline constexpr std::size_t handshake_payload_bytes_min = 38;  ///< of messages 2 and 3
+inline constexpr std::size_t handshake_payload_bytes_max =
+    256;  ///< later versions may append fields
+inline constexpr std::size_t handshake_message_bytes_max =
+    32 + 48 + handshake_payload_bytes_max + 16;
 
 }  // namespace waggle::transfer

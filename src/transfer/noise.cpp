@@ -83,9 +83,9 @@ void CipherState::rekey() {
   constexpr std::array<unsigned char, 32> zeros{};
   std::array<std::byte, 48> sealed{};
   const Nonce nonce = nonce_of(counter_last);
-  crypto_aead_chacha20poly1305_ietf_encrypt(as_uchar(MutableByteView(sealed)), nullptr, zeros.data(),
-                                            zeros.size(), nullptr, 0, nullptr, nonce.data(),
-                                            key_.data());
+  crypto_aead_chacha20poly1305_ietf_encrypt(as_uchar(MutableByteView(sealed)), nullptr,
+                                            zeros.data(), zeros.size(), nullptr, 0, nullptr,
+                                            nonce.data(), key_.data());
   std::copy_n(sealed.begin(), SecretKey::size(), key_.mutable_view().begin());
   sodium_memzero(sealed.data(), sealed.size());
 }

@@ -1,5 +1,5 @@
-// The two inner objects of the Noise Protocol Framework, on libsodium, for one suite: 25519, ChaChaPoly, SHA256.
-// Names and rules are the specification's (revision 34, sections 5.1 and 5.2).
+// The two inner objects of the Noise Protocol Framework, on libsodium, for one suite: 25519,
+// ChaChaPoly, SHA256. Names and rules are the specification's (revision 34, sections 5.1 and 5.2).
 #pragma once
 
 #include "base/bytes.hpp"
@@ -23,12 +23,12 @@ class CipherState {
   CipherState() = default;
   explicit CipherState(const SecretKey& key) : key_(key) {}
 
-  /// EncryptWithAd: writes plaintext.size() + 16 bytes to `out`, which may start where `plaintext` does.
-  /// not_authentic when the counter is used up.
+  /// EncryptWithAd: writes plaintext.size() + 16 bytes to `out`, which may start where `plaintext`
+  /// does. not_authentic when the counter is used up.
   [[nodiscard]] boost::system::result<void> seal(ByteView aad, ByteView plaintext,
                                                  MutableByteView out);
-  /// DecryptWithAd: writes sealed.size() - 16 bytes to `out`, which may start where `sealed` does. On not_authentic
-  /// the counter stays and `out` holds nothing of use.
+  /// DecryptWithAd: writes sealed.size() - 16 bytes to `out`, which may start where `sealed` does.
+  /// On not_authentic the counter stays and `out` holds nothing of use.
   [[nodiscard]] boost::system::result<void> open(ByteView aad, ByteView sealed,
                                                  MutableByteView out);
   /// REKEY(k) of section 4.2; the counter goes on.

@@ -1,5 +1,6 @@
-// The Noise pattern of every session, Noise_XXpsk0_25519_ChaChaPoly_SHA256, as the specification has it: no framing, no
-// identities, any payload. handshake.hpp builds the session's handshake on it.
+// The Noise pattern of every session, Noise_XXpsk0_25519_ChaChaPoly_SHA256, as the specification
+// has it: no framing, no identities, any payload. handshake.hpp builds the session's handshake on
+// it.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -23,8 +24,9 @@ struct NoiseKeyPair {
 enum class NoiseRole : std::uint8_t { initiator, responder };
 
 /// One run of the pattern: -> psk, e   <- e, ee, s, es   -> s, se
-/// The two sides take turns, the initiator first; each message carries a payload. After the first error the object is
-/// of no use. Cost: message 1 is verified by its AEAD tag alone, before any Diffie-Hellman (57 us each).
+/// The two sides take turns, the initiator first; each message carries a payload. After the first
+/// error the object is of no use. Cost: message 1 is verified by its AEAD tag alone, before any
+/// Diffie-Hellman (57 us each).
 class NoiseHandshake {
  public:
   /// @param ephemeral  32 fresh random bytes
@@ -33,7 +35,8 @@ class NoiseHandshake {
 
   /// @pre it is this side's turn
   [[nodiscard]] Result<Bytes> write_message(ByteView payload);
-  /// The payload. bad_handshake: too short; not_authentic; weak_key. @pre it is the other side's turn
+  /// The payload. bad_handshake: too short; not_authentic; weak_key. @pre it is the other side's
+  /// turn
   [[nodiscard]] Result<Bytes> read_message(ByteView message);
 
   [[nodiscard]] bool finished() const { return message_ == 3; }
@@ -53,7 +56,9 @@ class NoiseHandshake {
     if (role_ == NoiseRole::responder) std::swap(keys.first, keys.second);
     return keys;
   }
-  [[nodiscard]] bool my_turn() const { return (message_ % 2 == 0) == (role_ == NoiseRole::initiator); }
+  [[nodiscard]] bool my_turn() const {
+    return (message_ % 2 == 0) == (role_ == NoiseRole::initiator);
+  }
   void write_ephemeral(Bytes& out);
   [[nodiscard]] boost::system::result<void> write_static(Bytes& out);
   [[nodiscard]] boost::system::result<void> read_ephemeral(ByteView& message);

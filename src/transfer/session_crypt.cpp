@@ -49,14 +49,14 @@ void PayloadCipherState::set_key(const SecretKey& key) {
 }
 
 void PayloadCipherState::set_nonce(std::uint64_t counter) {
-  // Noise section 12: 32 zero bits, then the counter: little-endian for ChaChaPoly, big-endian for AESGCM.
+  // Noise section 12: 32 zero bits, then the counter: little-endian for ChaChaPoly, big-endian for
+  // AESGCM.
   std::array<unsigned char, 12> nonce{};
   const bool big_endian = cipher_ == PayloadCipher::aes_256_gcm;
   for (std::size_t i = 0; i < 8; ++i) {
     nonce[big_endian ? 11 - i : 4 + i] = static_cast<unsigned char>(counter >> (8 * i));
   }
-  const int done =
-      EVP_CipherInit_ex2(context_.get(), nullptr, nullptr, nonce.data(), -1, nullptr);
+  const int done = EVP_CipherInit_ex2(context_.get(), nullptr, nullptr, nonce.data(), -1, nullptr);
   WAGGLE_ASSERT(done == 1);
 }
 
@@ -76,8 +76,8 @@ void PayloadCipherState::seal_at(std::uint64_t counter, ByteView aad, MutableByt
   done &= EVP_CipherUpdate(context, as_uchar(text), &size, as_uchar(text),
                            static_cast<int>(text.size()));
   done &= EVP_CipherFinal_ex(context, as_uchar(tag), &size);
-  done &= EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, static_cast<int>(tag.size()),
-                              tag.data());
+  done &=
+      EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, static_cast<int>(tag.size()), tag.data());
   WAGGLE_ASSERT(done == 1);
 }
 
@@ -89,8 +89,8 @@ bool PayloadCipherState::open(ByteView aad, MutableByteView record) {
   set_nonce(counter_);
   int size = 0;
   EVP_CIPHER_CTX* const context = context_.get();
-  int done = EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, static_cast<int>(tag.size()),
-                                 tag.data());
+  int done =
+      EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, static_cast<int>(tag.size()), tag.data());
   done &= EVP_CipherUpdate(context, nullptr, &size, as_uchar(aad), static_cast<int>(aad.size()));
   done &= EVP_CipherUpdate(context, as_uchar(text), &size, as_uchar(text),
                            static_cast<int>(text.size()));
@@ -108,7 +108,8 @@ void PayloadCipherState::rekey() {
   PayloadCipherState last(cipher_, CipherDirection::seal, key_);
   std::array<std::byte, SecretKey::size() + record_tag_bytes> zeros{};
   last.seal_at(counter_last, {}, zeros);
-  const SecretKey next{std::span<const std::byte, SecretKey::size()>(zeros.data(), SecretKey::size())};
+  const SecretKey next{
+      std::span<const std::byte, SecretKey::size()>(zeros.data(), SecretKey::size())};
   OPENSSL_cleanse(zeros.data(), zeros.size());
   set_key(next);
 }

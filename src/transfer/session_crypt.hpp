@@ -1,5 +1,6 @@
-// Sealing and opening the records of one session: control by the Noise transport cipher (libsodium), payload by keys of
-// its own through OpenSSL, whose ciphers are about three times as fast. Page: docs/wire-transfer.md, "Records".
+// Sealing and opening the records of one session: control by the Noise transport cipher
+// (libsodium), payload by keys of its own through OpenSSL, whose ciphers are about three times as
+// fast. Page: docs/wire-transfer.md, "Records".
 #pragma once
 
 #include "base/bytes.hpp"
@@ -26,9 +27,11 @@ class PayloadCipherState {
   PayloadCipherState(PayloadCipherState&&) = default;
   PayloadCipherState& operator=(PayloadCipherState&&) = default;
 
-  /// In place: `record` is plaintext and room for the tag. @pre direction seal; counter below 2^64 - 1
+  /// In place: `record` is plaintext and room for the tag. @pre direction seal; counter below 2^64
+  /// - 1
   void seal(ByteView aad, MutableByteView record);
-  /// In place: true when the tag is right; then all but the last 16 bytes are plaintext. On false the counter stays.
+  /// In place: true when the tag is right; then all but the last 16 bytes are plaintext. On false
+  /// the counter stays.
   [[nodiscard]] bool open(ByteView aad, MutableByteView record);
   /// REKEY(k) of the Noise specification, section 4.2; the counter goes on.
   void rekey();
@@ -49,7 +52,8 @@ class PayloadCipherState {
   std::unique_ptr<evp_cipher_ctx_st, FreeContext> context_;
 };
 
-/// What one side sends. Both ciphers are rekeyed after `rekey_after` sealed bytes, on both sides at the same record.
+/// What one side sends. Both ciphers are rekeyed after `rekey_after` sealed bytes, on both sides at
+/// the same record.
 class SessionSealer {
  public:
   explicit SessionSealer(const SessionSecrets& secrets,
@@ -58,8 +62,8 @@ class SessionSealer {
   /// Appends the message's records, control_wire_bytes(message.size()) bytes.
   /// @pre message.size() <= limits::control_frame_bytes_max
   void seal_control(ByteView message, Bytes& out);
-  /// Seals one payload record in place. @pre record.size() == payload_record_bytes(header.length), the data lying in
-  /// payload_data(record); the rest is written here
+  /// Seals one payload record in place. @pre record.size() == payload_record_bytes(header.length),
+  /// the data lying in payload_data(record); the rest is written here
   void seal_payload(const PayloadHeader& header, MutableByteView record);
   /// Where the data of a payload record goes.
   [[nodiscard]] static MutableByteView payload_data(MutableByteView record) {
@@ -86,9 +90,11 @@ class SessionOpener {
   explicit SessionOpener(const SessionSecrets& secrets,
                          std::uint64_t rekey_after = limits::rekey_bytes);
 
-  /// The plaintext, opened in place, for ControlJoiner. Errors: record_forged. @pre record.kind is control
+  /// The plaintext, opened in place, for ControlJoiner. Errors: record_forged. @pre record.kind is
+  /// control
   [[nodiscard]] Result<ByteView> open_control(const Record& record);
-  /// Header and data, opened in place. Errors: record_forged, bad_payload. @pre record.kind is payload
+  /// Header and data, opened in place. Errors: record_forged, bad_payload. @pre record.kind is
+  /// payload
   [[nodiscard]] Result<PayloadFrame> open_payload(const Record& record);
 
  private:

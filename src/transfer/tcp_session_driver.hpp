@@ -1,0 +1,101 @@
+// One open session of TcpDriver: a connected socket, its ciphers, and the two queues in front of
+// it.
+#pragma once
+
+#include "base/bytes.hpp"
+#include "base/endpoint.hpp"
+#include "base/error.hpp"
+#include "base/ids.hpp"
+#include "transfer/frame.hpp"
+#include "transfer/session_crypt.hpp"
+#include "transfer/tcp_driver.hpp"
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace waggle::transfer {
+
+/// What all sessions of a driver share, and what outlives the driver while their coroutines end.
+struct TcpShared {
+  TcpConfig config;
+  TcpCallbacks callbacks;
+  std::uint64_t sent_bytes = 0;
+  std::uint64_t received_bytes = 0;
+  bool stopped = false;  ///< after it no callback is made
+};
+
+/// Moves frames between the socket and the callbacks until it is closed. Everything on the driver's
+/// strand.
+class TcpSession : public std::enable_shared_from_this<TcpSession> {
+ public:
+  /// Told from the event loop, once, when the session ended by itself or by close().
+  using Ended = std::function<void(SessionId, boost::system::error_code)>;
+
+  TcpSession(SessionId id, boost::asio::ip::tcp::socket socket, const SessionSecrets& secrets,
+             bool outgoing, std::shared_ptr<TcpShared> shared, Ended ended);
+
+  void start();
+  void send_control(Bytes message);
+  void send_payload(const PayloadHeader& header, PayloadSource source);
+  bool cancel_payload(const PayloadHeader& header);
+  /// Closes the socket now and reports `reason` later, from the event loop.
+  void close(boost::system::error_code reason);
+  /// Closes the socket; Ended is not called any more.
+  void close_silently();
+
+  [[nodiscard]] SessionId id() const { return id_; }
+  [[nodiscard]] const NodeId& peer() const { return peer_; }
+  [[nodiscard]] const SecretKey& psk() const { return psk_; }
+  [[nodiscard]] bool outgoing() const { return outgoing_; }
+  [[nodiscard]] bool closed() const { return closed_; }
+  /// Why it was closed. @pre closed()
+  [[nodiscard]] boost::system::error_code reason() const { return reason_; }
+  [[nodiscard]] std::size_t queued_bytes() const { return queued_bytes_; }
+
+ private:
+  struct QueuedPayload {
+    PayloadHeader header;
+    PayloadSource source;
+  };
+  [[nodiscard]] boost::asio::awaitable<void> read(std::shared_ptr<TcpSession> self);
+  [[nodiscard]] boost::asio::awaitable<void> write(std::shared_ptr<TcpSession> self);
+  /// Opens and hands up every whole record in the read buffer.
+  [[nodiscard]] boost::system::result<void> deliver();
+  [[nodiscard]] boost::system::result<void> deliver(const Record& record);
+  /// Seals queued frames, control first, up to one write's worth.
+  void fill_batch();
+  void fill_payload();
+  void enqueue(std::size_t bytes);
+
+  SessionId id_;
+  boost::asio::ip::tcp::socket socket_;
+  boost::asio::steady_timer wake_;  // cancelled when there is something to write
+  bool outgoing_;
+  NodeId peer_;
+  SecretKey psk_;
+  std::shared_ptr<TcpShared> shared_;
+  Ended ended_;
+  SessionSealer sealer_;
+  SessionOpener opener_;
+  FrameReader reader_;
+  ControlJoiner joiner_;
+
+  std::deque<Bytes> controls_;
+  std::deque<QueuedPayload> payloads_;
+  std::size_t queued_bytes_ = 0;
+  Bytes control_batch_;
+  std::unique_ptr<std::byte[]> payload_batch_;  // made with the first payload
+  std::size_t payload_batch_bytes_ = 0;
+  std::vector<PayloadHeader> batch_headers_;
+  bool closed_ = false;
+  boost::system::error_code reason_;
+};
+
+}  // namespace waggle::transfer
