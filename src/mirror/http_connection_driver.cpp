@@ -73,7 +73,7 @@ HttpConnection::HttpConnection(Socket socket_in, std::shared_ptr<HttpServerShare
       shared_(std::move(shared)),
       allowed_(allowed),
       buffer_(shared_->config.header_bytes_max + limits::http_target_bytes_max),
-      timer_(socket.get_executor()) {
+      watchdog_(socket.get_executor(), [this] { close(); }) {
   request.client = client;
 }
 
@@ -81,7 +81,7 @@ asio::awaitable<void> HttpConnection::run() {
   while (!closed_ && !shared_->stopping) {
     idle_ = buffer_.size() == 0;
     if (idle_) {
-      arm(shared_->config.idle_timeout);
+      watchdog_.arm(shared_->config.idle_timeout);
       const auto [error] = co_await socket.async_wait(Socket::wait_read, no_throw);
       if (error || closed_) break;
       idle_ = false;
@@ -96,12 +96,12 @@ asio::awaitable<void> HttpConnection::run() {
 
 /// False when there is no request to answer: the connection ended, or was refused here.
 asio::awaitable<bool> HttpConnection::read_head() {
-  arm(shared_->config.header_timeout);
+  watchdog_.arm(shared_->config.header_timeout);
   parser_.emplace();
   parser_->header_limit(static_cast<std::uint32_t>(shared_->config.header_bytes_max));
   parser_->body_limit(boost::none);
   const auto [error, size] = co_await http::async_read_header(socket, buffer_, *parser_, no_throw);
-  disarm();
+  watchdog_.disarm();
   if (!error && !closed_) {
     take_request();
     co_return true;
@@ -184,7 +184,7 @@ asio::awaitable<void> HttpConnection::refuse(unsigned status, std::string_view m
 asio::awaitable<void> HttpConnection::linger() {
   error_code ignored;
   socket.shutdown(Socket::shutdown_send, ignored);
-  arm(linger_timeout);
+  watchdog_.arm(linger_timeout);
   std::array<std::byte, 4096> scratch;
   for (std::uint64_t total = 0; total < linger_bytes_max && !closed_;) {
     const auto [error, size] = co_await socket.async_read_some(asio::buffer(scratch), no_throw);
@@ -196,7 +196,6 @@ asio::awaitable<void> HttpConnection::linger() {
 void HttpConnection::close() {
   if (closed_) return;
   closed_ = true;
-  timer_.cancel();
   error_code ignored;
   socket.close(ignored);
   note_client_gone();
@@ -205,33 +204,6 @@ void HttpConnection::close() {
 void HttpConnection::close_when_idle() {
   keep_alive_ = false;
   if (idle_) close();
-}
-
-void HttpConnection::arm(Duration timeout) {
-  deadline_ = std::chrono::steady_clock::now() + timeout;
-  if (!timer_waits_) {
-    wait_for_deadline();
-  } else if (timer_.expiry() > deadline_) {
-    timer_.cancel();  // its handler waits again, for the new deadline
-  }
-}
-
-void HttpConnection::disarm() { deadline_ = SteadyTime::max(); }
-
-void HttpConnection::wait_for_deadline() {
-  timer_waits_ = true;
-  timer_.expires_at(deadline_);
-  timer_.async_wait([weak = weak_from_this()](error_code) {
-    const auto self = weak.lock();
-    if (!self) return;
-    self->timer_waits_ = false;
-    if (self->closed_ || self->deadline_ == SteadyTime::max()) return;
-    if (std::chrono::steady_clock::now() >= self->deadline_) {
-      self->close();
-    } else {
-      self->wait_for_deadline();
-    }
-  });
 }
 
 void HttpConnection::watch_client() {
@@ -258,7 +230,7 @@ asio::awaitable<Result<std::string>> HttpConnection::read_body(std::size_t bytes
   if (const auto length = parser_->content_length(); length && *length > bytes_max) {
     co_return MirrorError::too_large;
   }
-  arm(shared_->config.write_timeout);
+  watchdog_.arm(shared_->config.write_timeout);
   if (iequals(request.header("Expect"), "100-continue")) {
     constexpr std::string_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
     const auto [error, size] = co_await asio::async_write(socket, asio::buffer(go_on), no_throw);
@@ -266,7 +238,7 @@ asio::awaitable<Result<std::string>> HttpConnection::read_body(std::size_t bytes
   }
   parser_->body_limit(bytes_max);
   const auto [error, size] = co_await http::async_read(socket, buffer_, *parser_, no_throw);
-  disarm();
+  watchdog_.disarm();
   if (error == http::error::body_limit) co_return MirrorError::too_large;
   if (error) co_return error;
   watch_client();
@@ -303,10 +275,10 @@ asio::awaitable<Result<void>> HttpConnection::flush_head(bool more_follows) {
                            MSG_DONTWAIT | MSG_NOSIGNAL | (more_follows ? MSG_MORE : 0));
   const auto done = static_cast<std::size_t>(std::max<ssize_t>(sent, 0));
   if (done < head_text_.size()) {
-    arm(shared_->config.write_timeout);
+    watchdog_.arm(shared_->config.write_timeout);
     const auto [error, size] = co_await asio::async_write(
         socket, asio::buffer(head_text_.data() + done, head_text_.size() - done), no_throw);
-    disarm();
+    watchdog_.disarm();
     if (error) co_return error;
   }
   head_text_.clear();
@@ -327,9 +299,9 @@ asio::awaitable<Result<void>> HttpConnection::write(ByteView bytes) {
   const std::array<asio::const_buffer, 4> buffers = {asio::buffer(head_text_), asio::buffer(before),
                                                      asio::buffer(bytes.data(), bytes.size()),
                                                      asio::buffer(after)};
-  arm(shared_->config.write_timeout);
+  watchdog_.arm(shared_->config.write_timeout);
   const auto [error, size] = co_await asio::async_write(socket, buffers, no_throw);
-  disarm();
+  watchdog_.disarm();
   head_text_.clear();
   if (error) co_return error;
   co_return boost::system::in_place_value;
@@ -356,9 +328,9 @@ asio::awaitable<Result<void>> HttpConnection::write_file(int descriptor, std::ui
     } else if (sent == 0) {
       co_return MirrorError::short_body;
     } else if (errno == EAGAIN) {
-      arm(shared_->config.write_timeout);
+      watchdog_.arm(shared_->config.write_timeout);
       const auto [error] = co_await socket.async_wait(Socket::wait_write, no_throw);
-      disarm();
+      watchdog_.disarm();
       if (error) co_return error;
     } else if (errno != EINTR) {
       co_return last_system_error();

@@ -3,15 +3,14 @@
 #pragma once
 
 #include "mirror/http_server_driver.hpp"
+#include "mirror/watchdog_driver.hpp"
 
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 
-#include <chrono>
 #include <memory>
 
 namespace waggle::mirror {
@@ -30,7 +29,6 @@ struct HttpServerShared {
 
 struct HttpConnection : std::enable_shared_from_this<HttpConnection> {
   using Socket = boost::asio::generic::stream_protocol::socket;
-  using SteadyTime = std::chrono::steady_clock::time_point;
 
   HttpConnection(Socket socket, std::shared_ptr<HttpServerShared> shared, std::optional<Endpoint> client, bool allowed);
 
@@ -66,9 +64,6 @@ struct HttpConnection : std::enable_shared_from_this<HttpConnection> {
   boost::asio::awaitable<void> linger();
   boost::asio::awaitable<Result<void>> flush_head(bool more_follows);
   void take_request();
-  void arm(Duration timeout);
-  void disarm();
-  void wait_for_deadline();
   void watch_client();
   void note_client_gone();
 
@@ -78,9 +73,7 @@ struct HttpConnection : std::enable_shared_from_this<HttpConnection> {
   bool closed_ = false;
   boost::beast::flat_buffer buffer_;
   std::optional<Parser> parser_;
-  boost::asio::steady_timer timer_;
-  SteadyTime deadline_ = SteadyTime::max();
-  bool timer_waits_ = false;
+  Watchdog watchdog_;
   boost::asio::cancellation_signal client_watch_;
 
   // The answer under way.

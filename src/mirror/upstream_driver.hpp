@@ -25,8 +25,8 @@ struct RegistryConfig {
   std::string endpoint;  ///< "https://registry-1.docker.io", "http://127.0.0.1:5000"; empty: https://<registry>
   std::string username;
   std::string password;
-  std::string ca_file;    ///< PEM; trusted for this registry in place of the system's
-  bool insecure = false;  ///< no certificate check
+  std::string ca_file;    ///< PEM; trusted beside the system's in requests to this registry and where it redirects to
+  bool insecure = false;  ///< no certificate check at the endpoint itself
 };
 
 struct UpstreamConfig {
@@ -86,7 +86,8 @@ class UpstreamRequest {
   virtual void cancel() = 0;
 };
 
-/// Contract: all calls on the executor's one thread; must outlive its requests' coroutines.
+/// Contract: all calls on the executor's one thread; its context must accept work from other threads (DNS runs on its
+/// own) and must outlive the driver and its requests.
 class UpstreamDriver {
  public:
   UpstreamDriver(boost::asio::any_io_executor executor, UpstreamConfig config);

@@ -1,0 +1,90 @@
+// A ContentSource in memory whose readers can be slow, stuck or broken on demand.
+#pragma once
+
+#include "mirror/content_source.hpp"
+#include "mirror/error.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <string>
+
+namespace waggle::mirror::test {
+
+struct MemoryBlob {
+  std::string bytes;
+  Source source = Source::peer;
+  std::size_t available = std::string::npos;  ///< bytes that ever come; reads beyond never complete
+  std::size_t read_bytes_max = std::string::npos;
+  std::size_t fails_at = std::string::npos;   ///< reads from this offset on fail
+  bool open_hangs = false;
+  int descriptor = -1;
+};
+
+/// Touched on the loop's thread only, but for the counters.
+class MemorySource final : public ContentSource {
+ public:
+  [[nodiscard]] bool ready() const override { return is_ready; }
+  [[nodiscard]] std::optional<BlobInfo> known(const Digest& digest) const override {
+    const auto found = blobs.find(digest);
+    if (found == blobs.end() || found->second.open_hangs) return std::nullopt;
+    return BlobInfo{found->second.bytes.size(), found->second.source};
+  }
+  [[nodiscard]] std::unique_ptr<BlobReader> open(const BlobRequest& request, const RangeSpec* range) override {
+    last_request = request;
+    last_range = range != nullptr ? range->to_string() : std::string();
+    const auto found = blobs.find(request.digest);
+    return std::make_unique<Reader>(*this, found == blobs.end() ? nullptr : &found->second);
+  }
+  void async_resolve_tag(const TagRequest& request, Callback<ResolvedTag> done) override {
+    const auto found = tags.find(request.registry + "/" + request.repository + ":" + request.tag);
+    if (found == tags.end()) return done(MirrorError::not_found);
+    done(found->second);
+  }
+  void async_forward(const ForwardRequest& request, Callback<ForwardResponse> done) override {
+    last_forward = request.registry + request.path_and_query;
+    done(forward);
+  }
+
+  bool is_ready = true;
+  std::map<Digest, MemoryBlob> blobs;
+  std::map<std::string, ResolvedTag> tags;
+  Result<ForwardResponse> forward = MirrorError::unavailable;
+  BlobRequest last_request;
+  std::string last_range;
+  std::string last_forward;
+  std::atomic<int> readers_alive = 0;
+  std::atomic<int> readers_opened = 0;
+
+ private:
+  class Reader final : public BlobReader {
+   public:
+    Reader(MemorySource& owner, const MemoryBlob* blob) : owner_(owner), blob_(blob) {
+      ++owner_.readers_alive;
+      ++owner_.readers_opened;
+    }
+    ~Reader() override { --owner_.readers_alive; }
+    void async_open(Callback<BlobInfo> done) override {
+      if (blob_ == nullptr) return done(MirrorError::unavailable);
+      if (!blob_->open_hangs) done(BlobInfo{blob_->bytes.size(), blob_->source});
+    }
+    void async_read(std::uint64_t offset, MutableByteView buffer, Callback<std::size_t> done) override {
+      if (offset >= blob_->fails_at) return done(MirrorError::unavailable);
+      const auto end = std::min({blob_->available, blob_->bytes.size(), blob_->fails_at});
+      if (offset >= end) return;
+      const auto size = std::min({buffer.size(), static_cast<std::size_t>(end - offset), blob_->read_bytes_max});
+      std::copy_n(as_bytes(blob_->bytes).begin() + static_cast<std::ptrdiff_t>(offset), size, buffer.begin());
+      done(size);
+    }
+    [[nodiscard]] std::optional<int> complete_file_descriptor() const override {
+      if (blob_->descriptor < 0) return std::nullopt;
+      return blob_->descriptor;
+    }
+
+   private:
+    MemorySource& owner_;
+    const MemoryBlob* blob_;
+  };
+};
+
+}  // namespace waggle::mirror::test
