@@ -153,7 +153,8 @@ class AnnouncementNetwork {
       for (std::uint64_t blob = 0; blob < blobs; ++blob) {
         std::vector<NodeId> truth;
         for (std::size_t j = 0; j < size(); ++j) {
-          if (j != i && running(j) && held_[id(j)].contains(digest_of(blob))) truth.push_back(id(j));
+          if (j == i || !running(j)) continue;
+          if (held_[id(j)].contains(digest_of(blob))) truth.push_back(id(j));
         }
         std::sort(truth.begin(), truth.end());
         if (holders(i, blob) != truth) return false;

@@ -48,7 +48,11 @@ struct GoldenBulk {
 
 std::vector<Golden> golden_messages() {
   return {
-      {Records{node_a(), 300, 7, {Have{Id64{5}}, DefinedHave{definition()}, Drop{Id64{1ULL << 63U}}, Named{name()}, Base{299, 6, 0x1234}}},
+      {Records{node_a(),
+               300,
+               7,
+               {Have{Id64{5}}, DefinedHave{definition()}, Drop{Id64{1ULL << 63U}}, Named{name()},
+                Base{299, 6, 0x1234}}},
     "9501c4100102030405060708090a0b0c0d0e0f10cd012c07959201059302c42101aaaaaaaaaaaaaa"
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacd10009203cf800000000000000097"
     "0477c42101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa09a361"
@@ -176,7 +180,9 @@ TEST_SUITE("gossip/announcement_wire") {
     pull.ranges.push_back({{}, 1, 1});
     CHECK(failure(pull).has_value());
     DefinitionPull ids;
-    for (std::size_t i = 0; i < limits::definitions_per_message_max; ++i) ids.ids.push_back(Id64{i});
+    for (std::size_t i = 0; i < limits::definitions_per_message_max; ++i) {
+      ids.ids.push_back(Id64{i});
+    }
     CHECK_FALSE(failure(ids).has_value());
     ids.ids.push_back(Id64{1000});
     CHECK(failure(ids) == limit);
@@ -220,13 +226,15 @@ TEST_SUITE("gossip/announcement_wire") {
     CHECK(failure(AePull{{{node_a(), 1, 0}}}).has_value());
     CHECK(failure(AeVectors{false, false, {}, {{node_a(), 1, 0, 0, 1}}}).has_value());  // no record at all
     CHECK(failure(AeVectors{false, false, {}, {{node_a(), 1, 5, 0, 7}}}).has_value());  // log beyond its end
-    CHECK(failure(AeVectors{false, false, {}, {{node_b(), 1, 5, 0, 1}, {node_a(), 1, 5, 0, 1}}}).has_value());
+    const AeVectors descending{false, false, {}, {{node_b(), 1, 5, 0, 1}, {node_a(), 1, 5, 0, 1}}};
+    CHECK(failure(descending).has_value());
     CHECK(failure(AeVectors{true, false, node_b(), {{node_b(), 1, 5, 0, 1}}}).has_value());
     CHECK(bulk_failure(SetData{node_a(), 1, 1, 0, 0, 1, {Id64{2}, Id64{1}}, {}}).has_value());
     CHECK(bulk_failure(SetData{node_a(), 1, 1, 0, 0, 1, {Id64{2}, Id64{2}}, {}}).has_value());
     CHECK(bulk_failure(SetData{node_a(), 1, 1, 0, 1, 2, {Id64{2}}, {}}).has_value());  // ids beside part 0
     CHECK(bulk_failure(SetData{node_a(), 1, 1, 0, 1, 1, {}, {}}).has_value());
-    CHECK(bulk_failure(SetData{node_a(), 1, 1, 0, 0, limits::set_parts_max + 1, {}, {}}).has_value());
+    const SetData many_parts{node_a(), 1, 1, 0, 0, limits::set_parts_max + 1, {}, {}};
+    CHECK(bulk_failure(many_parts).has_value());
     // Bulk kinds are no datagrams, unknown kinds nothing, foreign digests neither.
     CHECK_FALSE(decode_message(encode_bulk(SetNone{node_a()})).has_value());
     CHECK_FALSE(decode_bulk(encode(AeRoot{1, false})).has_value());
