@@ -22,7 +22,11 @@ AnnouncementLog::Order AnnouncementLog::order_of(std::uint64_t seq) const {
 void AnnouncementLog::append(LogRecord record, bool changes_set) {
   if (changes_set && record.kind != LogRecord::Kind::name) {
     set_hash_ ^= id_hash(key_, record.id);
-    id_count_ += record.kind == LogRecord::Kind::drop ? UINT64_MAX : 1;
+    if (record.kind != LogRecord::Kind::drop) {
+      ++id_count_;
+    } else if (id_count_ > 0) {  // drops of refused facts may outnumber the rest
+      --id_count_;
+    }
   }
   records_.push_back(std::move(record));
   ++seq_;

@@ -198,7 +198,7 @@ class Announcements {
   void open_new_slot(TimePoint now, const NodeId& id, Origin& origin);
   void settle(TimePoint now, Origin& origin);
   void install_set(TimePoint now, const NodeId& from, const SetData& set);
-  void serve_set(TimePoint now, const NodeId& to, const NodeId& id);
+  void serve_set(const NodeId& to, const NodeId& id, const Origin& origin, std::vector<Id64> ids);
   /// Sends what the peer's log lacks; false when it needs more than our log has.
   bool push_records(const NodeId& to, const Origin& origin, const OriginVector& mine,
                     const OriginVector& theirs);

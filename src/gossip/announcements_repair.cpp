@@ -365,23 +365,33 @@ void Announcements::request_sets(TimePoint now, const NodeId& peer,
 
 void Announcements::handle_bulk_message(TimePoint now, const NodeId& from,
                                         const SetPull& message) {
-  for (const auto& origin : message.origins) serve_set(now, from, origin);
+  std::vector<std::map<NodeId, Origin>::const_iterator> served;
+  std::vector<NodeSlot> slots;
+  for (const auto& id : message.origins) {
+    const auto found = origins_.find(id);
+    if (found == origins_.end() || found->second.log.seq() == 0 || !found->second.whole ||
+        (id == config_.self && !anti_entropy_.admit_own_serve(now))) {
+      send_bulk(from, encode_bulk(SetNone{id}));
+      continue;
+    }
+    served.push_back(found);
+    slots.push_back(found->second.slot);
+  }
+  if (served.empty()) return;
+  auto ids = index_.ids_of(slots);  // one pass over the index for all of them
+  for (std::size_t i = 0; i < served.size(); ++i) {
+    serve_set(from, served[i]->first, served[i]->second, std::move(ids[i]));
+  }
 }
 
-void Announcements::serve_set(TimePoint now, const NodeId& to, const NodeId& id) {
-  const auto found = origins_.find(id);
-  if (found == origins_.end() || found->second.log.seq() == 0 || !found->second.whole ||
-      (id == config_.self && !anti_entropy_.admit_own_serve(now))) {
-    send_bulk(to, encode_bulk(SetNone{id}));
-    return;
-  }
+void Announcements::serve_set(const NodeId& to, const NodeId& id, const Origin& origin,
+                              std::vector<Id64> ids) {
   ++stats_.sets_served;
-  const AnnouncementLog& log = found->second.log;
+  const AnnouncementLog& log = origin.log;
   const auto names = names_.names_of(id);
   const std::size_t per_frame = limits::set_names_per_frame_max;
   const std::size_t parts = 1 + (names.size() + per_frame - 1) / per_frame;
-  SetData data{id, log.incarnation(), log.seq(), log.set_hash(), 0, parts, {}, {}};
-  data.ids = index_.ids_of(found->second.slot);
+  SetData data{id, log.incarnation(), log.seq(), log.set_hash(), 0, parts, std::move(ids), {}};
   send_bulk(to, encode_bulk(data));
   data.ids.clear();
   for (std::size_t first = 0; first < names.size(); first += per_frame) {
@@ -425,8 +435,10 @@ void Announcements::install_set(TimePoint now, const NodeId& from, const SetData
   }
   ++stats_.sets_pulled;
   open_new_slot(now, found->first, origin);
-  for (const Id64 id : index_.ids_of(origin.slot)) {
-    if (!std::binary_search(set.ids.begin(), set.ids.end(), id)) index_.remove(id, origin.slot);
+  if (origin.log.id_count() > 0 || !origin.whole) {  // a new origin has nothing to look for
+    for (const Id64 id : index_.ids_of(origin.slot)) {
+      if (!std::binary_search(set.ids.begin(), set.ids.end(), id)) index_.remove(id, origin.slot);
+    }
   }
   origin.whole = true;
   DefinitionPull pull;

@@ -231,14 +231,21 @@ bool ContentIndex::holds(Id64 id, const Digest& digest, NodeSlot slot) const {
 }
 
 std::vector<Id64> ContentIndex::ids_of(NodeSlot slot) const {
-  std::vector<Id64> ids;
+  return std::move(ids_of(std::span(&slot, 1)).front());
+}
+
+std::vector<std::vector<Id64>> ContentIndex::ids_of(std::span<const NodeSlot> slots) const {
+  std::vector<std::vector<Id64>> ids(slots.size());
+  const auto collect = [&](Id64 id, const HolderSet& holders) {
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      if (holders.contains(slots[i])) ids[i].push_back(id);
+    }
+  };
   for (const auto& entry : entries_) {
-    if (entry.used != 0 && entry.holders.contains(slot)) ids.push_back(entry.id);
+    if (entry.used != 0) collect(entry.id, entry.holders);
   }
-  for (const auto& [key, collision] : collisions_) {
-    if (collision.holders.contains(slot)) ids.push_back(key.first);
-  }
-  std::sort(ids.begin(), ids.end());
+  for (const auto& [key, collision] : collisions_) collect(key.first, collision.holders);
+  for (auto& of_one : ids) std::sort(of_one.begin(), of_one.end());
   return ids;
 }
 

@@ -51,6 +51,8 @@ class ContentIndex {
   [[nodiscard]] std::optional<std::uint64_t> size(Id64 id, const Digest& digest) const;
   /// All ids that one node holds, ascending; cost O(ids).
   [[nodiscard]] std::vector<Id64> ids_of(NodeSlot slot) const;
+  /// The same for several nodes in one pass.
+  [[nodiscard]] std::vector<std::vector<Id64>> ids_of(std::span<const NodeSlot> slots) const;
 
   /// Calls visit(slot) for the holders of `digest` in `mask`, ascending. Allocates nothing.
   template <typename Visit>

@@ -49,10 +49,12 @@ class AnnouncementNetwork {
 
   void announce(std::size_t i, std::uint64_t blob) {
     written_[id(i)].insert(digest_of(blob));
+    held_[id(i)].insert(digest_of(blob));
     at(i).announce(now_, digest_of(blob), blob + 1);
     pump(i);
   }
   void withdraw(std::size_t i, std::uint64_t blob) {
+    held_[id(i)].erase(digest_of(blob));
     at(i).withdraw(now_, digest_of(blob));
     pump(i);
   }
@@ -76,6 +78,7 @@ class AnnouncementNetwork {
   void restart(std::size_t i) {
     nodes_[i].core.reset();
     ++nodes_[i].incarnation;
+    held_[id(i)].clear();
     start(i);
     meet(i);
   }
@@ -142,6 +145,22 @@ class AnnouncementNetwork {
         }
       }
     }
+  }
+  /// What every node names is exactly what the running nodes hold.
+  [[nodiscard]] bool is_exact(std::uint64_t blobs) {
+    for (std::size_t i = 0; i < size(); ++i) {
+      if (!running(i)) continue;
+      for (std::uint64_t blob = 0; blob < blobs; ++blob) {
+        std::vector<NodeId> truth;
+        for (std::size_t j = 0; j < size(); ++j) {
+          if (j == i || !running(j)) continue;
+          if (held_[id(j)].contains(digest_of(blob))) truth.push_back(id(j));
+        }
+        std::sort(truth.begin(), truth.end());
+        if (holders(i, blob) != truth) return false;
+      }
+    }
+    return true;
   }
   [[nodiscard]] std::uint64_t trace() const { return trace_; }
   [[nodiscard]] std::uint64_t datagrams() const { return datagrams_; }
@@ -255,7 +274,8 @@ class AnnouncementNetwork {
   TimePoint now_{};
   std::vector<Node> nodes_;
   std::map<NodeId, std::size_t> by_id_;
-  std::map<NodeId, std::set<Digest>> written_;
+  std::map<NodeId, std::set<Digest>> written_;  // ever announced
+  std::map<NodeId, std::set<Digest>> held_;     // announced by the present process and not withdrawn
   std::multimap<TimePoint, Delivery> deliveries_;
   std::size_t border_ = 0;
   std::uint64_t trace_ = 0xcbf29ce484222325ULL;

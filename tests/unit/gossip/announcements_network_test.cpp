@@ -196,18 +196,23 @@ TEST_SUITE("gossip/announcements_network") {
           case 3: net.name(node, prng.below(3), prng.below(20), 1000 + prng.below(100)); break;
           default: net.announce(node, prng.below(20)); break;
         }
+        if (prng.chance(0.1)) net.partition(static_cast<std::size_t>(prng.below(12)));
+        if (prng.chance(0.2)) net.heal();
         net.run_for(Duration(prng.below(700'000'000)));
         net.check_facts(20);
       }
       net.set_loss(0);
+      net.heal();
       CHECK(net.run_until(30s, [&] { return net.roots_equal(); }));
       net.run_for(11s);
+      CHECK(net.is_exact(20));
+      CHECK(net.roots_equal());
       for (std::size_t i = 1; i < net.size(); ++i) {
         CHECK(net.at(i).fact_count() == net.at(0).fact_count());
       }
       return net.trace();
     };
-    for (std::uint64_t seed = 1; seed <= 6; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 12; ++seed) {
       CAPTURE(seed);
       CHECK(run(seed) == run(seed));
     }

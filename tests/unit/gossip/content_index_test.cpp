@@ -1,0 +1,161 @@
+// Facts, definitions, collisions and bounds of the content index.
+#include "gossip/content_index.hpp"
+
+#include "base/limits.hpp"
+#include "base/prng.hpp"
+
+#include <doctest/doctest.h>
+
+#include <map>
+#include <set>
+#include <string>
+
+using namespace waggle;
+using namespace waggle::gossip;
+
+namespace {
+
+using Change = ContentIndex::Change;
+
+Definition definition_of(int number) {
+  return {sha256_of(as_bytes(std::to_string(number))), static_cast<std::uint64_t>(number)};
+}
+std::vector<NodeSlot> holders_of(const ContentIndex& index, Id64 id, const Digest& digest) {
+  const std::vector<std::uint64_t> mask(16, ~std::uint64_t{0});
+  std::vector<NodeSlot> out;
+  index.for_each_holder(id, digest, mask, [&](NodeSlot slot) { out.push_back(slot); });
+  return out;
+}
+
+}  // namespace
+
+TEST_SUITE("gossip/content_index") {
+  TEST_CASE("an id lives from its first holder to its last") {
+    ContentIndex index(1, 100);
+    const Definition one = definition_of(1);
+    CHECK(index.add(Id64{5}, 3, &one, false) == Change::added);
+    CHECK(index.add(Id64{5}, 4, nullptr, false) == Change::added);
+    CHECK(index.add(Id64{5}, 4, nullptr, false) == Change::present);
+    CHECK(holders_of(index, Id64{5}, one.digest) == std::vector<NodeSlot>{3, 4});
+    CHECK(holders_of(index, Id64{5}, definition_of(2).digest).empty());
+    CHECK(index.size(Id64{5}, one.digest) == 1);
+    CHECK(index.definition(Id64{5}) == one);
+    CHECK(index.remove(Id64{5}, 3));
+    CHECK_FALSE(index.remove(Id64{5}, 3));
+    CHECK(index.remove(Id64{5}, 4));
+    CHECK(index.id_count() == 0);
+    CHECK(index.fact_count() == 0);
+    CHECK(index.size(Id64{5}, one.digest) == std::nullopt);
+    index.check_invariants();
+  }
+
+  TEST_CASE("a fact without a definition is found by any digest of that id until it is defined") {
+    ContentIndex index(1, 100);
+    const Definition one = definition_of(1);
+    index.add(Id64{5}, 3, nullptr, false);
+    CHECK(index.is_unresolved(Id64{5}));
+    CHECK(holders_of(index, Id64{5}, one.digest) == std::vector<NodeSlot>{3});
+    CHECK(index.size(Id64{5}, one.digest) == std::nullopt);
+    CHECK(index.define(Id64{5}, one));
+    CHECK_FALSE(index.define(Id64{5}, definition_of(2)));
+    CHECK_FALSE(index.define(Id64{6}, one));
+    CHECK(index.size(Id64{5}, one.digest) == 1);
+    CHECK(holders_of(index, Id64{5}, definition_of(2).digest).empty());
+  }
+
+  TEST_CASE("two digests with one id keep their holders apart") {
+    ContentIndex index(1, 100);
+    const Definition one = definition_of(1);
+    const Definition two = definition_of(2);
+    index.add(Id64{5}, 1, &one, false);
+    CHECK(index.is_plain(Id64{5}, one.digest));
+    CHECK(index.add(Id64{5}, 2, &two, false) == Change::added);
+    CHECK(index.add(Id64{5}, 3, nullptr, false) == Change::added);
+    CHECK_FALSE(index.is_plain(Id64{5}, one.digest));
+    CHECK(holders_of(index, Id64{5}, one.digest) == std::vector<NodeSlot>{1, 3});
+    CHECK(holders_of(index, Id64{5}, two.digest) == std::vector<NodeSlot>{2});
+    CHECK(index.size(Id64{5}, two.digest) == 2);
+    CHECK(index.definition_of(Id64{5}, 2) == two);
+    CHECK(index.holds(Id64{5}, two.digest, 2));
+    CHECK_FALSE(index.holds(Id64{5}, one.digest, 2));
+    // The same node under the other digest: its one fact moves.
+    CHECK(index.add(Id64{5}, 3, &two, false) == Change::added);
+    CHECK(index.fact_count() == 3);
+    CHECK(index.ids_of(3) == std::vector<Id64>{Id64{5}});
+    index.check_invariants();
+    CHECK(index.remove(Id64{5}, 2));
+    CHECK(index.remove(Id64{5}, 3));
+    CHECK(index.is_plain(Id64{5}, one.digest));
+    index.clear(1);
+    CHECK(index.id_count() == 0);
+    index.check_invariants();
+  }
+
+  TEST_CASE("a sha512 digest is compared to its last byte") {
+    ContentIndex index(1, 100);
+    Bytes hash(64, std::byte{7});
+    const Definition one{Digest(DigestAlgorithm::sha512, hash), 9};
+    hash[63] = std::byte{8};
+    const Digest other(DigestAlgorithm::sha512, hash);
+    index.add(Id64{1}, 1, &one, false);
+    CHECK(holders_of(index, Id64{1}, one.digest).size() == 1);
+    CHECK(holders_of(index, Id64{1}, other).empty());
+    CHECK(index.definition(Id64{1}) == one);
+    index.check_invariants();
+    index.remove(Id64{1}, 1);
+    index.check_invariants();
+  }
+
+  TEST_CASE("beyond the limits ids and collisions are refused, own ids are not") {
+    ContentIndex index(1, 3);
+    for (std::uint64_t id = 0; id < 3; ++id) index.add(Id64{id}, 1, nullptr, false);
+    CHECK(index.add(Id64{3}, 1, nullptr, false) == Change::refused);
+    CHECK(index.add(Id64{2}, 2, nullptr, false) == Change::added);
+    CHECK(index.add(Id64{3}, 0, nullptr, true) == Change::added);
+    ContentIndex collided(1, 1'000'000);
+    const Definition first = definition_of(-1);
+    collided.add(Id64{7}, 1, &first, false);
+    for (int i = 0; i < static_cast<int>(limits::id_collisions_max); ++i) {
+      const Definition next = definition_of(i);
+      CHECK(collided.add(Id64{7}, static_cast<NodeSlot>(i + 2), &next, false) == Change::added);
+    }
+    const Definition last = definition_of(99'999);
+    CHECK(collided.add(Id64{7}, 1, &last, false) == Change::refused);
+    CHECK(collided.holds(Id64{7}, 1));
+    collided.check_invariants();
+  }
+
+  TEST_CASE("an own size replaces one that was told") {
+    ContentIndex index(1, 3);
+    Definition told = definition_of(1);
+    told.size = 77;
+    index.add(Id64{1}, 1, &told, false);
+    const Definition own = definition_of(1);
+    index.add(Id64{1}, 0, &own, true);
+    CHECK(index.size(Id64{1}, own.digest) == 1);
+  }
+
+  TEST_CASE("random changes agree with a simple model") {
+    ContentIndex index(9, 1'000'000);
+    std::map<std::uint64_t, std::set<NodeSlot>> model;
+    Prng prng(4);
+    for (int step = 0; step < 30'000; ++step) {
+      const std::uint64_t id = prng.below(600);
+      const auto slot = static_cast<NodeSlot>(prng.below(40));
+      if (prng.chance(0.5)) {
+        index.add(Id64{id}, slot, nullptr, false);
+        model[id].insert(slot);
+      } else if (prng.chance(0.995)) {
+        index.remove(Id64{id}, slot);
+        model[id].erase(slot);
+      } else {
+        index.clear(slot);
+        for (auto& [known, slots] : model) slots.erase(slot);
+      }
+    }
+    index.check_invariants();
+    for (const auto& [id, slots] : model) {
+      CHECK(holders_of(index, Id64{id}, {}) == std::vector<NodeSlot>(slots.begin(), slots.end()));
+    }
+  }
+}
