@@ -84,8 +84,8 @@ struct BulkSend {
   NodeId to;
   Bytes frame;
 };
-/// This node learned that somebody else claims its id with a higher incarnation: it has refuted with
-/// `incarnation`, which must be persisted.
+/// The own incarnation grew to `incarnation`, which must be persisted: somebody held something against this node
+/// (a suspicion, or its id with a higher incarnation) and it has refuted, or it changed its own record.
 struct IncarnationRaised {
   std::uint64_t incarnation = 0;
 };
@@ -115,7 +115,10 @@ class Gossip {
   void handle_bulk(TimePoint now, const NodeId& from, ByteView frame);
   /// Replaces the join hints (static list, DNS answers); they are tried now and then for ever, at least every 30 s.
   void set_hints(TimePoint now, std::vector<Endpoint> hints);
-  /// Sends `payload` (<= app_payload_bytes_max()) sealed to a live member; false when it is not known.
+  /// Key rotation: the first key seals from now on, all open. @pre 1 or 2 keys
+  void set_keys(const KeyRing& keys);
+  /// Sends `payload` (<= app_payload_bytes_max()) sealed to a live member; false when it is not known. It may be
+  /// lost like any datagram; until both sides have a session up to 16 payloads per member wait, for at most 1 s.
   bool send_app(TimePoint now, const NodeId& to, std::uint8_t kind, ByteView payload);
   [[nodiscard]] std::size_t app_payload_bytes_max() const;
   /// This node completed a blob: announce it. Repeats change nothing.

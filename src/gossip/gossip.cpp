@@ -1,0 +1,367 @@
+// The facade: datagrams go to the courier, messages to membership or announcements, and what they say to each other
+// passes through here.
+#include "gossip/gossip.hpp"
+
+#include "base/assert.hpp"
+#include "base/limits.hpp"
+#include "gossip/announcements.hpp"
+#include "gossip/courier.hpp"
+#include "gossip/error.hpp"
+#include "gossip/membership.hpp"
+
+#include <algorithm>
+#include <deque>
+#include <utility>
+
+namespace waggle::gossip {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration index_ready_after = 10s;
+/// An ANNOUNCEMENT's array and bin headers around its body.
+constexpr std::size_t announcement_overhead_bytes = 8;
+
+/// First byte of a bulk frame: whose it is.
+enum class BulkKind : std::uint8_t { announcements = 0, fallback_ping = 1, fallback_ack = 2 };
+
+Bytes bulk_frame(BulkKind kind, ByteView body) {
+  Bytes frame{static_cast<std::byte>(kind)};
+  append(frame, body);
+  return frame;
+}
+
+Bytes fallback_frame(BulkKind kind, std::uint64_t seq) {
+  Bytes body;
+  append_le(body, seq);
+  return bulk_frame(kind, body);
+}
+
+Member self_record(const GossipConfig& config, const Identity& identity) {
+  WAGGLE_ASSERT(!config.advertise.empty());
+  Member self;
+  self.id = identity.node_id();
+  self.public_key = identity.public_key();
+  self.incarnation = config.incarnation;
+  self.endpoints = config.advertise;
+  self.endpoints.resize(std::min(self.endpoints.size(), limits::member_addresses_max));
+  self.name = config.name.substr(0, limits::node_name_bytes_max);
+  self.zone = config.zone.substr(0, limits::zone_bytes_max);
+  self.is_self = true;
+  return self;
+}
+
+MembershipConfig membership_config(const GossipConfig& config) {
+  return {IdKey::for_cluster(config.cluster_name), Courier::body_bytes_max(config.packet_bytes),
+          mix_seed(config.seed)};
+}
+
+AnnouncementsConfig announcements_config(const GossipConfig& config, const NodeId& self) {
+  AnnouncementsConfig out;
+  out.id_key = IdKey::for_cluster(config.cluster_name);
+  out.self = self;
+  out.incarnation = config.incarnation;
+  out.message_bytes_max = Courier::body_bytes_max(config.packet_bytes) - announcement_overhead_bytes;
+  out.seed = mix_seed(config.seed + 1);
+  return out;
+}
+
+bool is_up(MemberState state) { return state == MemberState::alive || state == MemberState::suspect; }
+
+}  // namespace
+
+struct Gossip::Impl {
+  Impl(const GossipConfig& config, const Identity& identity, RandomSource& random, TimePoint now)
+      : started(now),
+        membership(membership_config(config), self_record(config, identity), now),
+        courier(config, membership, random),
+        announcements(announcements_config(config, identity.node_id()), identity, now) {}
+
+  void dispatch(TimePoint now, const Endpoint& from, Received&& received);
+  void count(const boost::system::error_code& error);
+  void settle(TimePoint now);
+  bool settle_membership(TimePoint now);
+  bool settle_announcements(TimePoint now);
+  void apply(TimePoint now, const MembershipEvent& event);
+  void apply_record(TimePoint now, const RecordChanged& change);
+
+  TimePoint started;
+  Membership membership;
+  Courier courier;
+  Announcements announcements;
+  std::map<NodeId, std::uint64_t> incarnations;  ///< of the members that announcements count as up
+  std::deque<GossipEvent> events;
+  GossipStats counters;
+};
+
+// --- inside --------------------------------------------------------------------------------------
+
+void Gossip::Impl::dispatch(TimePoint now, const Endpoint& from, Received&& received) {
+  const NodeId& id = received.from;
+  struct Visitor {
+    Impl& impl;
+    TimePoint now;
+    const Endpoint& from;
+    const NodeId& id;
+    void operator()(Ping& ping) { impl.membership.handle_ping(now, id, from, ping); }
+    void operator()(Ack& ack) { impl.membership.handle_ack(now, id, ack); }
+    void operator()(PingReq& request) { impl.membership.handle_ping_req(now, id, request); }
+    void operator()(Nack& nack) { impl.membership.handle_nack(nack); }
+    void operator()(MemberHashes& message) { impl.membership.handle_hashes(now, id, message); }
+    void operator()(MemberRecords& message) { impl.membership.handle_records(now, id, message); }
+    void operator()(AnnouncementBody& message) {
+      impl.announcements.handle_message(now, id, message.body);
+    }
+    void operator()(App& app) {
+      impl.events.emplace_back(AppMessage{id, app.kind, std::move(app.payload)});
+    }
+  };
+  std::visit(Visitor{*this, now, from, id}, received.message);
+}
+
+void Gossip::Impl::count(const boost::system::error_code& error) {
+  if (error == GossipError::unknown_key || error == GossipError::not_authentic) {
+    ++counters.dropped_unauthenticated;
+  } else if (error == GossipError::replayed) {
+    ++counters.dropped_replay;
+  } else if (error == GossipError::no_session) {
+    ++counters.dropped_other;
+  } else {
+    ++counters.dropped_malformed;
+  }
+}
+
+void Gossip::Impl::settle(TimePoint now) {
+  while (settle_membership(now) || settle_announcements(now)) {
+  }
+}
+
+bool Gossip::Impl::settle_membership(TimePoint now) {
+  bool progress = false;
+  while (auto event = membership.poll_event()) {
+    apply(now, *event);
+    progress = true;
+  }
+  while (auto outgoing = membership.poll_outgoing()) {
+    courier.send(now, std::move(*outgoing));
+    progress = true;
+  }
+  return progress;
+}
+
+bool Gossip::Impl::settle_announcements(TimePoint now) {
+  bool progress = false;
+  while (auto message = announcements.poll_message()) {
+    courier.send(now, {message->to, std::nullopt, false, AnnouncementBody{std::move(message->body)}});
+    progress = true;
+  }
+  while (auto bulk = announcements.poll_bulk()) {
+    events.emplace_back(BulkSend{bulk->to, bulk_frame(BulkKind::announcements, bulk->frame)});
+    progress = true;
+  }
+  return progress;
+}
+
+void Gossip::Impl::apply(TimePoint now, const MembershipEvent& event) {
+  if (const auto* change = std::get_if<RecordChanged>(&event)) {
+    apply_record(now, *change);
+  } else if (const auto* forgotten = std::get_if<RecordForgotten>(&event)) {
+    courier.forget(forgotten->id);
+  } else if (const auto* ping = std::get_if<FallbackPing>(&event)) {
+    events.emplace_back(BulkSend{ping->to, fallback_frame(BulkKind::fallback_ping, ping->seq)});
+  } else {
+    const auto& raised = std::get<IncarnationRaised>(event);
+    announcements.set_incarnation(now, raised.incarnation);
+    events.emplace_back(raised);
+  }
+}
+
+void Gossip::Impl::apply_record(TimePoint now, const RecordChanged& change) {
+  const Member* member = membership.table().find(change.id);
+  if (member == nullptr) return;
+  if (!member->is_self) {
+    const auto known = incarnations.find(change.id);
+    const bool was_up = known != incarnations.end();
+    if (is_up(member->state)) {
+      const bool raised = was_up && known->second != member->incarnation;
+      if (raised && !change.by_itself) courier.doubt(change.id);
+      if (!was_up || raised) {
+        incarnations[change.id] = member->incarnation;
+        announcements.member_up(now, change.id, member->incarnation, member->public_key);
+      }
+    } else if (was_up) {
+      incarnations.erase(known);
+      courier.doubt(change.id);
+      announcements.member_down(now, change.id);
+    }
+  }
+  events.emplace_back(MemberChanged{change.id, member->state});
+}
+
+// --- inputs --------------------------------------------------------------------------------------
+
+Gossip::Gossip(const GossipConfig& config, const Identity& identity, RandomSource& random, TimePoint now)
+    : impl_(std::make_unique<Impl>(config, identity, random, now)) {}
+Gossip::~Gossip() = default;
+
+void Gossip::handle_datagram(TimePoint now, Endpoint from, ByteView datagram) {
+  ++impl_->counters.rx_packets;
+  impl_->counters.rx_bytes += datagram.size();
+  auto received = impl_->courier.receive(now, from, datagram);
+  if (!received) {
+    impl_->count(received.error());
+    return;
+  }
+  if (*received) impl_->dispatch(now, from, std::move(**received));
+  impl_->settle(now);
+}
+
+void Gossip::handle_timeout(TimePoint now) {
+  impl_->membership.handle_timeout(now);
+  impl_->courier.handle_timeout(now);
+  impl_->announcements.handle_timeout(now);
+  impl_->settle(now);
+}
+
+void Gossip::handle_bulk(TimePoint now, const NodeId& from, ByteView frame) {
+  if (frame.empty()) {
+    ++impl_->counters.dropped_malformed;
+    return;
+  }
+  const auto kind = static_cast<BulkKind>(frame.front());
+  const ByteView body = frame.subspan(1);
+  if (kind == BulkKind::announcements) {
+    impl_->announcements.handle_bulk(now, from, body);
+  } else if (kind == BulkKind::fallback_ping && body.size() == sizeof(std::uint64_t)) {
+    const auto seq = load_le<std::uint64_t>(body);
+    impl_->events.emplace_back(BulkSend{from, fallback_frame(BulkKind::fallback_ack, seq)});
+  } else if (kind == BulkKind::fallback_ack && body.size() == sizeof(std::uint64_t)) {
+    impl_->membership.handle_fallback_ack(load_le<std::uint64_t>(body), from);
+  } else {
+    ++impl_->counters.dropped_malformed;
+  }
+  impl_->settle(now);
+}
+
+void Gossip::set_hints(TimePoint now, std::vector<Endpoint> hints) {
+  impl_->membership.set_hints(now, std::move(hints));
+  impl_->settle(now);
+}
+
+void Gossip::set_keys(const KeyRing& keys) { impl_->courier.set_keys(keys); }
+
+bool Gossip::send_app(TimePoint now, const NodeId& to, std::uint8_t kind, ByteView payload) {
+  WAGGLE_ASSERT(payload.size() <= app_payload_bytes_max());
+  const Member* member = find(to);
+  if (member == nullptr || member->is_self || !is_up(member->state)) return false;
+  impl_->courier.send(now, {to, std::nullopt, false, App{kind, to_bytes(payload)}});
+  impl_->settle(now);
+  return true;
+}
+
+std::size_t Gossip::app_payload_bytes_max() const {
+  return impl_->courier.body_bytes_max() - app_overhead_bytes;
+}
+
+void Gossip::announce(TimePoint now, const Content& content) {
+  impl_->announcements.announce(now, content.digest, content.size);
+  impl_->settle(now);
+}
+
+void Gossip::withdraw(TimePoint now, const Digest& digest) {
+  impl_->announcements.withdraw(now, digest);
+  impl_->settle(now);
+}
+
+void Gossip::announce_name(TimePoint now, const NameRecord& name, std::uint64_t hlc_ms) {
+  impl_->announcements.announce_name(now, name, hlc_ms);
+  impl_->settle(now);
+}
+
+void Gossip::set_draining(TimePoint now, bool draining) {
+  impl_->membership.set_draining(now, draining);
+  impl_->settle(now);
+}
+
+void Gossip::leave(TimePoint now) {
+  impl_->membership.leave(now);
+  impl_->settle(now);
+}
+
+void Gossip::note_contact(TimePoint now, const NodeId& id) {
+  impl_->membership.note_contact(now, id);
+  impl_->settle(now);
+}
+
+// --- outputs -------------------------------------------------------------------------------------
+
+std::optional<Transmit> Gossip::poll_transmit() {
+  auto next = impl_->courier.poll_transmit();
+  if (next) {
+    ++impl_->counters.tx_packets;
+    impl_->counters.tx_bytes += next->datagram.size();
+  }
+  return next;
+}
+
+std::optional<GossipEvent> Gossip::poll_event() {
+  if (impl_->events.empty()) return std::nullopt;
+  GossipEvent next = std::move(impl_->events.front());
+  impl_->events.pop_front();
+  return next;
+}
+
+std::optional<TimePoint> Gossip::poll_timeout() const {
+  return earliest(earliest(impl_->membership.poll_timeout(), impl_->courier.poll_timeout()),
+                  impl_->announcements.poll_timeout());
+}
+
+// --- memory reads --------------------------------------------------------------------------------
+
+std::span<const NodeId> Gossip::live() const { return impl_->membership.table().live(); }
+std::span<const NodeId> Gossip::registrar_candidates() const {
+  return impl_->membership.table().candidates();
+}
+const Member* Gossip::find(const NodeId& id) const { return impl_->membership.table().find(id); }
+std::vector<Member> Gossip::members() const { return impl_->membership.table().members(); }
+
+void Gossip::holders(const Digest& digest, std::vector<NodeId>& out) {
+  impl_->announcements.holders(digest, out);
+}
+std::optional<std::uint64_t> Gossip::content_size(const Digest& digest) const {
+  return impl_->announcements.content_size(digest);
+}
+std::optional<NameRecord> Gossip::find_name(std::uint64_t key64) const {
+  return impl_->announcements.find_name(key64);
+}
+
+bool Gossip::index_ready(TimePoint now) const {
+  return impl_->announcements.matched_root() || now - impl_->started >= index_ready_after ||
+         impl_->membership.without_hints();
+}
+std::uint64_t Gossip::index_root() const { return impl_->announcements.root(); }
+
+GossipStats Gossip::stats() const {
+  GossipStats stats = impl_->counters;
+  const MemberTable& table = impl_->membership.table();
+  stats.dropped_other += impl_->courier.dropped();
+  stats.alive = table.count(MemberState::alive);
+  stats.suspect = table.count(MemberState::suspect);
+  stats.faulty = table.count(MemberState::faulty);
+  stats.left = table.count(MemberState::left);
+  stats.index_digests = impl_->announcements.digest_count();
+  stats.index_facts = impl_->announcements.fact_count();
+  return stats;
+}
+
+void Gossip::check_invariants() const {
+  impl_->membership.check_invariants();
+  impl_->courier.check_invariants();
+  impl_->announcements.check_invariants();
+  for (const auto& [id, incarnation] : impl_->incarnations) {
+    const Member* member = find(id);
+    WAGGLE_ASSERT(member != nullptr && is_up(member->state) && member->incarnation == incarnation);
+  }
+}
+
+}  // namespace waggle::gossip
