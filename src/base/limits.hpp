@@ -42,6 +42,28 @@ inline constexpr std::size_t names_per_origin_max = 16'384;  ///< oldest goes fi
 
 // Announcement logs: what a gap can be repaired from without pulling the whole set. Oldest record goes first.
 inline constexpr std::size_t log_records_per_origin_max = 256;
+inline constexpr std::size_t log_window_max = 64;               ///< parked out of order; beyond: a gap
+inline constexpr std::uint64_t incarnation_jump_max = 1ULL << 40U;  ///< larger jumps are refused
+
+// Announcement messages. Larger ones are malformed; what does not fit goes in the next one.
+inline constexpr std::size_t records_per_message_max = 128;
+inline constexpr std::size_t vectors_per_message_max = 64;
+inline constexpr std::size_t pulls_per_message_max = 64;
+inline constexpr std::size_t definitions_per_message_max = 64;
+inline constexpr std::size_t definitions_per_frame_max = 8192;
+inline constexpr std::size_t set_names_per_frame_max = 2048;
+inline constexpr std::size_t set_parts_max = 16;
+inline constexpr std::size_t media_type_bytes_max = 128;
+inline constexpr std::uint64_t hlc_ms_max = (1ULL << 48U) - 1;
+
+// Announcement queues and tables. Messages beyond are dropped (counted): anti-entropy repairs every loss.
+inline constexpr std::size_t announcement_queue_messages_max = 16'384;
+inline constexpr std::size_t announcement_queue_bulk_bytes_max = 64 * MiB;
+inline constexpr std::size_t set_pulls_max = 16;                ///< outstanding at a time, others wait a round
+inline constexpr std::size_t own_set_serves_max = 4;            ///< per second; others ask another node
+inline constexpr std::size_t names_max = 262'144;               ///< of all authors; oldest goes first
+inline constexpr std::size_t unresolved_ids_max = 65'536;       ///< tracked for definition pulls; others wait for a HAVE with one
+inline constexpr std::size_t id_collisions_max = 1024;          ///< second definitions of one id64; beyond: refused
 
 // Blobs. Larger ones are refused: the client is sent upstream.
 inline constexpr std::uint64_t blob_bytes_max = 1024 * GiB;

@@ -10,6 +10,7 @@
 #include "base/keys.hpp"
 #include "base/random_source.hpp"
 #include "base/time.hpp"
+#include "gossip/records.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -36,20 +37,6 @@ struct Member {
   std::uint8_t version_min = 1;  ///< protocol versions it speaks
   std::uint8_t version_max = 1;
   bool is_self = false;
-};
-
-/// One complete blob that some node holds.
-struct Content {
-  Digest digest;
-  std::uint64_t size = 0;
-};
-
-/// A named pointer kept by the cluster: tag -> manifest and the like. key64 = SipHash of the name.
-struct NameRecord {
-  std::uint64_t key64 = 0;
-  Digest digest;
-  std::uint64_t size = 0;
-  std::string media_type;
 };
 
 struct GossipConfig {

@@ -1,0 +1,237 @@
+// The announcement half of gossip: own log, other nodes' logs, the content index, names and their repair.
+// Membership tells it who lives, Gossip seals and sends what it says. Format: docs/wire-announcements.md.
+#pragma once
+
+#include "base/bytes.hpp"
+#include "base/digest.hpp"
+#include "base/identity.hpp"
+#include "base/ids.hpp"
+#include "base/prng.hpp"
+#include "base/siphash.hpp"
+#include "base/time.hpp"
+#include "base/timer_table.hpp"
+#include "gossip/announcement_log.hpp"
+#include "gossip/announcement_wire.hpp"
+#include "gossip/anti_entropy.hpp"
+#include "gossip/content_index.hpp"
+#include "gossip/name_table.hpp"
+#include "gossip/node_slots.hpp"
+#include "gossip/records.hpp"
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <vector>
+
+namespace waggle::gossip {
+
+struct AnnouncementsConfig {
+  IdKey id_key;
+  NodeId self;
+  std::uint64_t incarnation = 1;
+  std::size_t message_bytes_max = 1200;  ///< of one UDP message body; at least 512
+  std::uint64_t seed = 1;                ///< choices only
+};
+/// To be sealed and sent by datagram.
+struct AnnouncementMessage {
+  NodeId to;
+  Bytes body;
+};
+/// To be sent over a TCP session as one opaque frame.
+struct AnnouncementBulk {
+  NodeId to;
+  Bytes frame;
+};
+
+/// What was refused, dropped or repaired since the start.
+struct AnnouncementStats {
+  std::uint64_t malformed = 0;          ///< messages and frames that did not decode
+  std::uint64_t unknown_sender = 0;     ///< from nodes that membership did not name
+  std::uint64_t refused_records = 0;    ///< RECORDS of unknown origins, other incarnations, or about this node
+  std::uint64_t refused_facts = 0;      ///< beyond the limits of the index or of an origin
+  std::uint64_t refused_names = 0;      ///< signature wrong or a field beyond its limit
+  std::uint64_t refused_sets = 0;       ///< sets that nobody asked for, or whose hash is not theirs
+  std::uint64_t refused_members = 0;    ///< key that is not the id's, too many, incarnation jump
+  std::uint64_t dropped_messages = 0;   ///< the queue was full; anti-entropy repairs it
+  std::uint64_t gaps = 0;               ///< RECORDS beyond the window of their log
+  std::uint64_t sets_pulled = 0;
+  std::uint64_t sets_served = 0;
+};
+
+/// Own log, other nodes' logs, index, names, anti-entropy.
+///
+/// Own records go to every live node by datagram: 20 ms after the first one, then at most once a second. Nothing is
+/// sent twice for safety: every loss (and every full queue) is found by comparing roots with a random live node each
+/// 2 s (250 ms until the first equal root, 500 ms after a question without an answer), and repaired from logs or by pulling whole sets over bulk frames.
+/// Facts of a node that is down leave lookups at once and are cleared after 60 s. Facts of a former incarnation stay
+/// until the new log has the same set, at most 10 s.
+///
+/// Contract: after any input, drain poll_message and poll_bulk, then re-read poll_timeout, before the next input.
+/// Time never runs backwards between inputs. Same config + same inputs = same outputs.
+class Announcements {
+ public:
+  static constexpr Duration first_flush_delay = std::chrono::milliseconds(20);
+  static constexpr Duration flush_interval = std::chrono::seconds(1);
+  static constexpr Duration repair_interval = std::chrono::seconds(2);
+  static constexpr Duration repair_retry_interval = std::chrono::milliseconds(500);
+  static constexpr Duration join_repair_interval = std::chrono::milliseconds(250);
+  static constexpr Duration join_time = std::chrono::seconds(10);  ///< after it, repair_interval without a match too
+  static constexpr Duration old_facts_time = std::chrono::seconds(10);
+  static constexpr Duration down_facts_time = std::chrono::seconds(60);
+
+  /// @param identity  signs names; must outlive the object
+  Announcements(const AnnouncementsConfig& config, const Identity& identity, TimePoint now);
+  Announcements(const Announcements&) = delete;
+  Announcements& operator=(const Announcements&) = delete;
+
+  // Inputs.
+  /// This node holds a complete blob. Repeats change nothing; refused (counted) beyond ids_per_origin_max, and for
+  /// a second blob with the same id64 while the first is held.
+  void announce(TimePoint now, const Digest& digest, std::uint64_t size);
+  /// This node no longer holds it.
+  void withdraw(TimePoint now, const Digest& digest);
+  /// Signs the name and announces it when it is newer than what the cluster has. Cost about 36 us.
+  void announce_name(TimePoint now, const NameRecord& name, std::uint64_t hlc_ms);
+  /// The membership's view of another node: alive or suspect with this incarnation and key. Repeats change nothing.
+  void member_up(TimePoint now, const NodeId& id, std::uint64_t incarnation,
+                 const NodePublicKey& key);
+  /// Faulty or left: its facts leave lookups at once (masked), are kept 60 s for a comeback, then cleared.
+  void member_down(TimePoint now, const NodeId& id);
+  /// The own incarnation was raised: (incarnation, seq) starts again, with BASE instead of the whole set.
+  void set_incarnation(TimePoint now, std::uint64_t incarnation);
+  /// An authenticated message of type "announcement". Cost O(records), about 100 us for each new name.
+  void handle_message(TimePoint now, const NodeId& from, ByteView body);
+  /// A bulk frame from an authenticated session. Cost O(index ids) for a set.
+  void handle_bulk(TimePoint now, const NodeId& from, ByteView frame);
+  void handle_timeout(TimePoint now);  ///< early or repeated calls change nothing
+
+  // Outputs.
+  [[nodiscard]] std::optional<AnnouncementMessage> poll_message();
+  [[nodiscard]] std::optional<AnnouncementBulk> poll_bulk();
+  [[nodiscard]] std::optional<TimePoint> poll_timeout() const;
+
+  // Memory reads.
+  /// Appends the live holders other than self, in random order. Allocates nothing but room in `out`.
+  void holders(const Digest& digest, std::vector<NodeId>& out);
+  /// Size when somebody (self included) announced it with its definition.
+  [[nodiscard]] std::optional<std::uint64_t> content_size(const Digest& digest) const;
+  [[nodiscard]] std::optional<NameRecord> find_name(std::uint64_t key64) const;
+  /// True once a root equal to a peer's was seen.
+  [[nodiscard]] bool matched_root() const { return matched_root_; }
+  /// index_root() over the live nodes (self included) of which at least one record is known: nodes with the same
+  /// live members and the same records have the same root, whatever they still keep of dead ones.
+  [[nodiscard]] std::uint64_t root() const { return index_root(live_vectors()); }
+  /// State of every live origin with records, ascending by id.
+  [[nodiscard]] std::vector<OriginVector> live_vectors() const;
+  [[nodiscard]] std::size_t digest_count() const { return index_.id_count(); }
+  [[nodiscard]] std::size_t fact_count() const { return index_.fact_count(); }
+  [[nodiscard]] std::size_t index_bytes() const { return index_.memory_bytes(); }
+  [[nodiscard]] const AnnouncementStats& stats() const { return stats_; }
+  void check_invariants() const;
+
+ private:
+  enum class Timer { flush, repair, sweep, count };
+
+  /// Facts of a former incarnation, kept until the new log has the same set or the time is over. Until the first
+  /// record of the new log they stand under `slot`, afterwards under `old_slot`.
+  struct Transition {
+    Base former;
+    std::uint64_t id_count = 0;
+    TimePoint until;
+  };
+  struct Origin {
+    NodePublicKey key;
+    AnnouncementLog log;
+    NodeSlot slot = 0;
+    std::optional<NodeSlot> old_slot;
+    std::optional<Transition> transition;
+    std::optional<TimePoint> clear_at;  // set while down
+    bool live = true;
+    bool whole = true;  // false once a fact was refused: its set is not given to others
+  };
+  struct Outgoing {
+    NodeId to;
+    std::shared_ptr<const Bytes> body;  // one body may go to everybody
+  };
+
+  // announcements.cpp: the node itself, its members, time.
+  void append_own(TimePoint now, LogRecord record);
+  void flush(TimePoint now);
+  void begin_transition(TimePoint now, const NodeId& id, Origin& origin, std::uint64_t incarnation);
+  void end_transition(TimePoint now, Origin& origin);
+  void mask(Origin& origin);
+  void forget(TimePoint now, const NodeId& id);
+  void sweep(TimePoint now);
+  void arm_sweep();
+  void drop_slot(TimePoint now, NodeSlot slot);
+  void drop_old_slot(TimePoint now, Origin& origin);
+  void send(const NodeId& to, std::shared_ptr<const Bytes> body, bool reply);
+  void send(const NodeId& to, Bytes body, bool reply = true);
+  void send_to_live(const std::vector<Bytes>& bodies);
+  void send_bulk(const NodeId& to, Bytes frame);
+
+  // announcements_repair.cpp: records, vectors, pulls, sets.
+  void handle(TimePoint now, const NodeId& from, Records message);
+  void handle(TimePoint now, const NodeId& from, const AeRoot& message);
+  void handle(TimePoint now, const NodeId& from, const AeVectors& message);
+  void handle(TimePoint now, const NodeId& from, const AePull& message);
+  void handle(TimePoint now, const NodeId& from, const DefinitionPull& message);
+  void handle(TimePoint now, const NodeId& from, const Definitions& message);
+  void handle_bulk_message(TimePoint now, const NodeId& from, const SetPull& message);
+  void handle_bulk_message(TimePoint now, const NodeId& from, SetData message);
+  void handle_bulk_message(TimePoint now, const NodeId& from, const SetNone& message);
+  void handle_bulk_message(TimePoint now, const NodeId& from, const DefinitionPull& message);
+  void handle_bulk_message(TimePoint now, const NodeId& from, const Definitions& message);
+
+  /// False when the record cannot be applied: a BASE that does not fit.
+  [[nodiscard]] bool apply(TimePoint now, const NodeId& id, Origin& origin, const Record& record,
+                           std::vector<Id64>& unresolved);
+  void apply_parked(TimePoint now, const NodeId& id, Origin& origin, std::vector<Id64>& unresolved);
+  void apply_have(Origin& origin, Id64 id, const Definition* definition,
+                  std::vector<Id64>& unresolved);
+  void accept_name(const Origin& origin, const std::shared_ptr<const SignedName>& name);
+  void open_new_slot(TimePoint now, const NodeId& id, Origin& origin);
+  void settle(TimePoint now, Origin& origin);
+  void install_set(TimePoint now, const NodeId& from, const SetData& set);
+  void serve_set(TimePoint now, const NodeId& to, const NodeId& id);
+  void take_definitions(const Definitions& message);
+  void request_sets(TimePoint now, const NodeId& peer, const std::vector<NodeId>& origins);
+  void request_definitions(const NodeId& peer, const std::vector<Id64>& ids);
+  void repair_with(TimePoint now, const NodeId& peer);
+  void repair_with_random(TimePoint now);
+  void note_answer(TimePoint now, const NodeId& from);
+  [[nodiscard]] OriginVector vector_of(const NodeId& id, const Origin& origin) const;
+  [[nodiscard]] std::vector<Record> records_from(const Origin& origin,
+                                                 std::uint64_t from_seq) const;
+  [[nodiscard]] Origin& self() { return origins_.at(config_.self); }
+
+  AnnouncementsConfig config_;
+  const Identity& identity_;
+  Prng prng_;
+  TimePoint started_;
+  NodeSlots slots_;
+  ContentIndex index_;
+  NameTable names_;
+  std::map<NodeId, Origin> origins_;  // self included
+  std::size_t old_slot_count_ = 0;
+  AntiEntropy anti_entropy_;
+  TimerTable<Timer> timers_;
+  std::set<Id64> unresolved_;          // ids to ask definitions for
+  Id64 unresolved_asked_{};            // the last one asked for: the next round starts behind it
+  std::optional<NodeId> pull_more_;    // has sets that found no room among the pulls
+  std::uint64_t flushed_seq_ = 0;
+  TimePoint last_flush_;
+  std::optional<TimePoint> last_repair_;
+  std::optional<NodeId> asked_;        // whose answer to the last root is awaited
+  bool matched_root_ = false;
+  std::deque<Outgoing> messages_;
+  std::deque<AnnouncementBulk> bulk_;
+  std::size_t bulk_bytes_ = 0;
+  AnnouncementStats stats_;
+};
+
+}  // namespace waggle::gossip

@@ -1,0 +1,113 @@
+// The content index: id64 -> what it is and which nodes hold it. Every lookup of the node ends here.
+#pragma once
+
+#include "base/digest.hpp"
+#include "base/ids.hpp"
+#include "gossip/announcement_wire.hpp"
+#include "gossip/holder_set.hpp"
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace waggle::gossip {
+
+/// Facts (id, node slot) and definitions (id -> digest, size). A fact may come before its definition: then any
+/// digest with that id finds its holders, only the size is missing. An id with two definitions (somebody ground a
+/// SipHash collision) keeps holders per digest; facts without a definition go to the first one.
+/// Cost: lookup and change O(1) plus the holder set's; 70 bytes per id plus holder sets beyond 4.
+class ContentIndex {
+ public:
+  enum class Change { added, present, refused };
+
+  /// @param ids_max  distinct ids; beyond, add() refuses unless `own`
+  ContentIndex(std::uint64_t seed, std::size_t ids_max);
+
+  /// Adds a fact. @param definition  null when the announcer gave none  @param own  never refused
+  Change add(Id64 id, NodeSlot slot, const Definition* definition, bool own);
+  /// False when there was no such fact. The id goes with its last holder.
+  bool remove(Id64 id, NodeSlot slot);
+  /// Fills in what a known id stands for; true when that was missing.
+  bool define(Id64 id, const Definition& definition);
+  /// Removes every fact of one node; cost O(ids).
+  void clear(NodeSlot slot);
+
+  [[nodiscard]] bool holds(Id64 id, NodeSlot slot) const;
+  /// As holds(), for the fact about exactly this digest.
+  [[nodiscard]] bool holds(Id64 id, const Digest& digest, NodeSlot slot) const;
+  /// The definition that a bare HAVE of `id` stands for.
+  [[nodiscard]] std::optional<Definition> definition(Id64 id) const;
+  /// What `slot` holds under `id`; nullopt when that is nothing or not known.
+  [[nodiscard]] std::optional<Definition> definition_of(Id64 id, NodeSlot slot) const;
+  /// True when a bare HAVE of `id` would be taken for `digest` by whoever knows what this node knows.
+  [[nodiscard]] bool is_plain(Id64 id, const Digest& digest) const;
+  /// True when facts about `id` are known but not what it stands for.
+  [[nodiscard]] bool is_unresolved(Id64 id) const;
+  [[nodiscard]] std::optional<std::uint64_t> size(Id64 id, const Digest& digest) const;
+  /// All ids that one node holds, ascending; cost O(ids).
+  [[nodiscard]] std::vector<Id64> ids_of(NodeSlot slot) const;
+
+  /// Calls visit(slot) for the holders of `digest` in `mask`, ascending. Allocates nothing.
+  template <typename Visit>
+  void for_each_holder(Id64 id, const Digest& digest, std::span<const std::uint64_t> mask,
+                       Visit visit) const {
+    const Entry* const entry = find(id);
+    if (entry != nullptr && (entry->algorithm == 0 || stands_for(*entry, digest))) {
+      entry->holders.for_each_in(mask, visit);
+    } else if (!collisions_.empty()) {
+      const auto found = collisions_.find({id, digest});
+      if (found != collisions_.end()) found->second.holders.for_each_in(mask, visit);
+    }
+  }
+
+  [[nodiscard]] std::size_t id_count() const { return entry_count_ + collisions_.size(); }
+  [[nodiscard]] std::size_t fact_count() const { return fact_count_; }
+  /// Heap bytes of the whole index.
+  [[nodiscard]] std::size_t memory_bytes() const;
+  void check_invariants() const;
+
+ private:
+  struct Entry {
+    Id64 id{};
+    std::uint64_t size : 48 = 0;
+    std::uint64_t algorithm : 8 = 0;  // 0: not defined yet
+    std::uint64_t used : 8 = 0;
+    std::array<std::byte, 32> hash{};  // of a longer digest the first 32 bytes; the rest is in long_digests_
+    HolderSet holders;
+  };
+  static_assert(sizeof(Entry) == 64);
+  struct Collision {
+    std::uint64_t size = 0;
+    HolderSet holders;
+  };
+  using CollisionKey = std::pair<Id64, Digest>;
+
+  [[nodiscard]] std::size_t bucket_of(Id64 id) const;
+  [[nodiscard]] std::size_t find_bucket(Id64 id) const;
+  [[nodiscard]] const Entry* find(Id64 id) const;
+  [[nodiscard]] Entry* find(Id64 id) { return const_cast<Entry*>(std::as_const(*this).find(id)); }
+  [[nodiscard]] bool stands_for(const Entry& entry, const Digest& digest) const;
+  void set_definition(Entry& entry, const Definition& definition);
+  Entry& create(Id64 id);
+  void erase(Entry& entry);
+  void grow();
+  Change insert(HolderSet& holders, NodeSlot slot);
+  Change add_collision(Id64 id, NodeSlot slot, const Definition& definition);
+
+  std::uint64_t seed_;
+  std::size_t ids_max_;
+  std::deque<Entry> entries_;  // never moved; freed ones are reused, last freed first
+  std::vector<std::uint32_t> free_;
+  std::vector<std::uint32_t> buckets_;  // linear probing: entry number + 1, 0 = empty
+  std::map<Id64, Digest> long_digests_;
+  std::map<CollisionKey, Collision> collisions_;  // second and further definitions of an id
+  std::size_t entry_count_ = 0;
+  std::size_t fact_count_ = 0;
+};
+
+}  // namespace waggle::gossip

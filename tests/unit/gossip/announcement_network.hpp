@@ -1,0 +1,267 @@
+// A deterministic network of Announcements objects in virtual time: seeded delay and loss, partitions, restarts.
+// Membership is played by the test itself: whoever can reach whom is up.
+#pragma once
+
+#include "base/assert.hpp"
+#include "base/digest.hpp"
+#include "base/identity.hpp"
+#include "base/prng.hpp"
+#include "base/random_source.hpp"
+#include "gossip/announcements.hpp"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace waggle::gossip::test {
+
+using namespace std::chrono_literals;
+
+inline Digest digest_of(std::uint64_t number) {
+  return sha256_of(as_bytes("blob " + std::to_string(number)));
+}
+
+inline IdKey cluster_key() { return IdKey::for_cluster("test"); }
+
+class AnnouncementNetwork {
+ public:
+  AnnouncementNetwork(std::size_t count, std::uint64_t seed, double loss = 0)
+      : prng_(seed), seed_(seed), loss_(loss) {
+    SeededRandomSource random(seed);
+    for (std::size_t i = 0; i < count; ++i) {
+      nodes_.push_back({std::make_unique<Identity>(Identity::generate(random)), nullptr, 1, 0});
+      by_id_[id(i)] = i;
+    }
+    for (std::size_t i = 0; i < count; ++i) start(i);
+    for (std::size_t i = 0; i < count; ++i) meet(i);
+  }
+
+  [[nodiscard]] std::size_t size() const { return nodes_.size(); }
+  [[nodiscard]] const NodeId& id(std::size_t i) const { return nodes_[i].identity->node_id(); }
+  [[nodiscard]] Announcements& at(std::size_t i) { return *nodes_[i].core; }
+  [[nodiscard]] TimePoint now() const { return now_; }
+  void set_loss(double loss) { loss_ = loss; }
+
+  void announce(std::size_t i, std::uint64_t blob) {
+    written_[id(i)].insert(digest_of(blob));
+    at(i).announce(now_, digest_of(blob), blob + 1);
+    pump(i);
+  }
+  void withdraw(std::size_t i, std::uint64_t blob) {
+    at(i).withdraw(now_, digest_of(blob));
+    pump(i);
+  }
+  void name(std::size_t i, std::uint64_t key, std::uint64_t blob, std::uint64_t hlc) {
+    at(i).announce_name(now_, {key, digest_of(blob), blob, "text/plain"}, hlc);
+    pump(i);
+  }
+  void raise_incarnation(std::size_t i) {
+    at(i).set_incarnation(now_, ++nodes_[i].incarnation);
+    pump(i);
+    for (std::size_t j = 0; j < size(); ++j) see(j, i);
+  }
+  /// The process is gone; others notice at once.
+  void stop(std::size_t i) {
+    nodes_[i].core.reset();
+    for (std::size_t j = 0; j < size(); ++j) {
+      if (running(j)) lose(j, i);
+    }
+  }
+  /// A new process with an empty log and a higher incarnation; everybody meets it at once.
+  void restart(std::size_t i) {
+    nodes_[i].core.reset();
+    ++nodes_[i].incarnation;
+    start(i);
+    meet(i);
+  }
+  /// Nodes below `border` and the others no longer hear each other.
+  void partition(std::size_t border) {
+    border_ = border;
+    for (std::size_t i = 0; i < size(); ++i) {
+      for (std::size_t j = 0; j < size(); ++j) {
+        if (!connected(i, j)) lose(i, j);
+      }
+    }
+  }
+  void heal() {
+    border_ = 0;
+    for (std::size_t i = 0; i < size(); ++i) meet(i);
+  }
+  [[nodiscard]] bool running(std::size_t i) const { return nodes_[i].core != nullptr; }
+
+  void run_for(Duration duration) {
+    const TimePoint end = now_ + duration;
+    while (step(end)) {
+    }
+    now_ = end;
+  }
+  template <typename Condition>
+  bool run_until(Duration limit, Condition condition) {
+    const TimePoint end = now_ + limit;
+    while (!condition()) {
+      if (!step(end)) return condition();
+    }
+    return true;
+  }
+
+  [[nodiscard]] std::vector<NodeId> holders(std::size_t i, std::uint64_t blob) {
+    std::vector<NodeId> out;
+    at(i).holders(digest_of(blob), out);
+    std::sort(out.begin(), out.end());
+    return out;
+  }
+  /// Every running node but the holder itself names `holder` for `blob`.
+  [[nodiscard]] bool all_know(std::size_t holder, std::uint64_t blob) {
+    for (std::size_t i = 0; i < size(); ++i) {
+      if (i == holder || !running(i)) continue;
+      const auto known = holders(i, blob);
+      if (!std::binary_search(known.begin(), known.end(), id(holder))) return false;
+      if (at(i).content_size(digest_of(blob)) != blob + 1) return false;
+    }
+    return true;
+  }
+  [[nodiscard]] bool roots_equal() {
+    std::set<std::uint64_t> roots;
+    for (std::size_t i = 0; i < size(); ++i) {
+      if (running(i)) roots.insert(at(i).root());
+    }
+    return roots.size() == 1;
+  }
+  /// Safety: no node names a holder that never announced the digest.
+  void check_facts(std::uint64_t blobs) {
+    for (std::size_t i = 0; i < size(); ++i) {
+      if (!running(i)) continue;
+      for (std::uint64_t blob = 0; blob < blobs; ++blob) {
+        for (const auto& holder : holders(i, blob)) {
+          WAGGLE_ASSERT(written_[holder].contains(digest_of(blob)));
+        }
+      }
+    }
+  }
+  [[nodiscard]] std::uint64_t trace() const { return trace_; }
+  [[nodiscard]] std::uint64_t datagrams() const { return datagrams_; }
+  [[nodiscard]] std::uint64_t bulk_frames() const { return bulk_frames_; }
+
+ private:
+  struct Node {
+    std::unique_ptr<Identity> identity;
+    std::unique_ptr<Announcements> core;
+    std::uint64_t incarnation;
+    std::uint64_t starts;
+  };
+  struct Delivery {
+    std::size_t from, to;
+    Bytes bytes;
+    bool bulk;
+  };
+
+  [[nodiscard]] bool connected(std::size_t i, std::size_t j) const {
+    return running(i) && running(j) && (i < border_) == (j < border_);
+  }
+  void start(std::size_t i) {
+    Node& node = nodes_[i];
+    const AnnouncementsConfig config{cluster_key(), id(i), node.incarnation, 1200,
+                                     seed_ + i * 1000 + ++node.starts};
+    node.core = std::make_unique<Announcements>(config, *node.identity, now_);
+  }
+  void meet(std::size_t i) {
+    for (std::size_t j = 0; j < size(); ++j) {
+      see(i, j);
+      see(j, i);
+    }
+  }
+  void see(std::size_t i, std::size_t other) {
+    if (i == other || !connected(i, other)) return;
+    at(i).member_up(now_, id(other), nodes_[other].incarnation,
+                    nodes_[other].identity->public_key());
+    pump(i);
+  }
+  void lose(std::size_t i, std::size_t other) {
+    if (i == other || !running(i)) return;
+    at(i).member_down(now_, id(other));
+    pump(i);
+  }
+
+  void pump(std::size_t i) {
+    while (auto message = at(i).poll_message()) {
+      WAGGLE_ASSERT(message->body.size() <= 1200);
+      mix(message->body);
+      ++datagrams_;
+      const bool lost = prng_.chance(loss_);
+      const Duration delay = 200us + Duration(prng_.below(3'000'000));
+      if (!lost) deliver(delay, {i, by_id_.at(message->to), std::move(message->body), false});
+    }
+    while (auto bulk = at(i).poll_bulk()) {
+      WAGGLE_ASSERT(bulk->frame.size() <= 1024 * 1024);
+      mix(bulk->frame);
+      ++bulk_frames_;
+      deliver(5ms, {i, by_id_.at(bulk->to), std::move(bulk->frame), true});
+    }
+    if (++steps_ % check_every_ == 0) at(i).check_invariants();
+  }
+  void mix(const Bytes& bytes) {
+    for (const std::byte byte : bytes) {
+      trace_ = (trace_ ^ std::to_integer<std::uint64_t>(byte)) * 0x100000001b3ULL;
+    }
+  }
+  void deliver(Duration delay, Delivery delivery) {
+    deliveries_.emplace(now_ + delay, std::move(delivery));
+  }
+
+  /// Handles the next event, if it is due by `end`.
+  bool step(TimePoint end) {
+    std::optional<std::size_t> timer_of;
+    TimePoint next = end + 1ns;
+    for (std::size_t i = 0; i < size(); ++i) {
+      if (!running(i)) continue;
+      const auto deadline = at(i).poll_timeout();
+      if (deadline && *deadline < next) {
+        next = std::max(now_, *deadline);
+        timer_of = i;
+      }
+    }
+    if (!deliveries_.empty() && deliveries_.begin()->first < next) {
+      now_ = deliveries_.begin()->first;
+      const Delivery delivery = std::move(deliveries_.begin()->second);
+      deliveries_.erase(deliveries_.begin());
+      if (!connected(delivery.from, delivery.to)) return true;
+      if (delivery.bulk) {
+        at(delivery.to).handle_bulk(now_, id(delivery.from), delivery.bytes);
+      } else {
+        at(delivery.to).handle_message(now_, id(delivery.from), delivery.bytes);
+      }
+      pump(delivery.to);
+      return true;
+    }
+    if (!timer_of) return false;
+    now_ = next;
+    at(*timer_of).handle_timeout(now_);
+    pump(*timer_of);
+    return true;
+  }
+
+ public:
+  std::uint64_t check_every_ = 1;  ///< raised by tests with thousands of facts
+
+ private:
+  Prng prng_;
+  std::uint64_t seed_;
+  double loss_;
+  TimePoint now_{};
+  std::vector<Node> nodes_;
+  std::map<NodeId, std::size_t> by_id_;
+  std::map<NodeId, std::set<Digest>> written_;
+  std::multimap<TimePoint, Delivery> deliveries_;
+  std::size_t border_ = 0;
+  std::uint64_t trace_ = 0xcbf29ce484222325ULL;
+  std::uint64_t datagrams_ = 0;
+  std::uint64_t bulk_frames_ = 0;
+  std::uint64_t steps_ = 0;
+};
+
+}  // namespace waggle::gossip::test
