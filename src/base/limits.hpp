@@ -43,7 +43,6 @@ inline constexpr std::size_t names_per_origin_max = 16'384;  ///< oldest goes fi
 // Announcement logs: what a gap can be repaired from without pulling the whole set. Oldest record goes first.
 inline constexpr std::size_t log_records_per_origin_max = 256;
 inline constexpr std::size_t log_window_max = 64;               ///< parked out of order; beyond: a gap
-inline constexpr std::uint64_t incarnation_jump_max = 1ULL << 40U;  ///< larger jumps are refused
 
 // Announcement messages. Larger ones are malformed; what does not fit goes in the next one.
 inline constexpr std::size_t records_per_message_max = 128;

@@ -25,13 +25,13 @@ bool has_endpoint(const Member& member, const Endpoint& endpoint) {
   return std::find(member.endpoints.begin(), member.endpoints.end(), endpoint) != member.endpoints.end();
 }
 
-const std::optional<Member>* self_record(const Message& message) {
+const std::optional<Member>* self_record(const GossipMessage& message) {
   if (const auto* ping = std::get_if<Ping>(&message)) return &ping->self;
   if (const auto* ack = std::get_if<Ack>(&message)) return &ack->self;
   return nullptr;
 }
 
-bool is_for_other(const Message& message, const NodeId& self) {
+bool is_for_other(const GossipMessage& message, const NodeId& self) {
   const auto* ping = std::get_if<Ping>(&message);
   return ping != nullptr && ping->to && *ping->to != self;
 }
@@ -75,7 +75,7 @@ Result<std::optional<Received>> Courier::receive(TimePoint now, const Endpoint& 
 }
 
 Result<std::optional<Received>> Courier::read(TimePoint now, const Endpoint& from,
-                                              const PacketHeader& header, Message&& message) {
+                                              const PacketHeader& header, GossipMessage&& message) {
   const NodeId id = sessions_.node(header);
   if (const auto* ack = std::get_if<Ack>(&message)) {
     const auto awaited = sessions_.take_awaited(now, ack->seq);
@@ -87,7 +87,7 @@ Result<std::optional<Received>> Courier::read(TimePoint now, const Endpoint& fro
 }
 
 Result<std::optional<Received>> Courier::read_stranger(TimePoint now, const Endpoint& from,
-                                                       const PacketHeader& header, Message&& message) {
+                                                       const PacketHeader& header, GossipMessage&& message) {
   if (auto* ping = std::get_if<Ping>(&message)) return admit_ping(now, from, header, std::move(*ping));
   if (auto* ack = std::get_if<Ack>(&message)) return admit_ack(now, from, header, std::move(*ack));
   return GossipError::no_session;
@@ -175,12 +175,12 @@ void Courier::send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bo
   const bool mutual = destination && sessions_.is_mutual(*outgoing.to);
   if (!mutual) ping.self = membership_.table().self();
   sessions_.await(now, ping.seq, outgoing.to, confirm);
-  Message message = std::move(ping);
+  GossipMessage message = std::move(ping);
   if (mutual) membership_.add_news(message);
   transmit(*address, destination, message);
 }
 
-void Courier::park(TimePoint now, const NodeId& to, Message&& message) {
+void Courier::park(TimePoint now, const NodeId& to, GossipMessage&& message) {
   auto it = parked_.find(to);
   if (it == parked_.end()) {
     if (parked_.size() >= limits::parked_members_max) {
@@ -201,7 +201,7 @@ void Courier::flush(const NodeId& id) {
   const auto it = parked_.find(id);
   if (it == parked_.end()) return;
   const auto address = address_of(id);
-  for (const Message& message : it->second.messages) {
+  for (const GossipMessage& message : it->second.messages) {
     if (address) transmit(*address, sessions_.destination(id), message);
   }
   parked_.erase(it);
@@ -234,7 +234,7 @@ std::optional<Endpoint> Courier::address_of(const NodeId& id) const {
 }
 
 void Courier::transmit(const Endpoint& to, const std::optional<Destination>& destination,
-                       const Message& message) {
+                       const GossipMessage& message) {
   const PacketType type = type_of(message);
   const bool is_probe = type == PacketType::ping || type == PacketType::ack ||
                         type == PacketType::ping_req || type == PacketType::nack;

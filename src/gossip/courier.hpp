@@ -22,7 +22,7 @@ namespace waggle::gossip {
 /// A message whose sender is proven: the seal opened, the boot is current, the counter is new.
 struct Received {
   NodeId from;
-  Message message;
+  GossipMessage message;
 };
 
 /// A PING without a session costs its receiver one ACK with a cookie and no state; a PING that echoes the cookie, or an
@@ -57,12 +57,12 @@ class Courier {
  private:
   struct Parked {
     TimePoint until;
-    std::deque<Message> messages;
+    std::deque<GossipMessage> messages;
   };
   [[nodiscard]] Result<std::optional<Received>> read(TimePoint now, const Endpoint& from,
-                                                     const PacketHeader& header, Message&& message);
+                                                     const PacketHeader& header, GossipMessage&& message);
   [[nodiscard]] Result<std::optional<Received>> read_stranger(TimePoint now, const Endpoint& from,
-                                                              const PacketHeader& header, Message&& message);
+                                                              const PacketHeader& header, GossipMessage&& message);
   [[nodiscard]] Result<std::optional<Received>> admit_ping(TimePoint now, const Endpoint& from,
                                                            const PacketHeader& header, Ping&& ping);
   [[nodiscard]] Result<std::optional<Received>> admit_ack(TimePoint now, const Endpoint& from,
@@ -71,9 +71,9 @@ class Courier {
                              const Member& record);
   void settle_ack(TimePoint now, const NodeId& id, const Ack& ack, bool may_confirm);
   void send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bool confirm);
-  void park(TimePoint now, const NodeId& to, Message&& message);
+  void park(TimePoint now, const NodeId& to, GossipMessage&& message);
   void flush(const NodeId& id);
-  void transmit(const Endpoint& to, const std::optional<Destination>& destination, const Message& message);
+  void transmit(const Endpoint& to, const std::optional<Destination>& destination, const GossipMessage& message);
   [[nodiscard]] std::optional<Endpoint> address_of(const NodeId& id) const;
 
   Membership& membership_;

@@ -136,7 +136,7 @@ void Membership::handle_ping(TimePoint now, const NodeId& from, const Endpoint& 
   ack.table_hash = table_.hash();
   if (ping.self) ack.self = table_.self();
   ack.news = held_against(from, ping.self ? ping.self->incarnation : 0);
-  Message message = std::move(ack);
+  GossipMessage message = std::move(ack);
   add_news(message);
   outgoing_.push_back({from, address, false, std::move(message)});
 }
@@ -229,7 +229,7 @@ Ping Membership::make_ping(const std::optional<NodeId>& to, std::uint64_t seq) c
   return ping;
 }
 
-void Membership::add_news(Message& message) {
+void Membership::add_news(GossipMessage& message) {
   const std::size_t used = encode(message).size();
   if (dissemination_.empty() || used >= config_.body_bytes_max) return;
   // The array's length may take two bytes more than it did.

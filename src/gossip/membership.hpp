@@ -35,7 +35,7 @@ struct Outgoing {
   std::optional<NodeId> to;         ///< empty: whoever answers at `address`
   std::optional<Endpoint> address;  ///< empty: where the member was last reached
   bool undirected = false;          ///< a PING that must work whatever boot the receiver has
-  Message message;
+  GossipMessage message;
 };
 
 struct RecordChanged {
@@ -85,7 +85,7 @@ class Membership {
   /// A fresh PING without news, for the facade's session set-up. It tells a member what is held against it.
   [[nodiscard]] Ping make_ping(const std::optional<NodeId>& to);
   /// Fills the room left in a PING or ACK with news; each call counts as sent.
-  void add_news(Message& message);
+  void add_news(GossipMessage& message);
 
   [[nodiscard]] const MemberTable& table() const { return table_; }
   /// True when there is no hint but the node itself.

@@ -188,13 +188,13 @@ MemberHashes read_hashes(MsgReader& in) {
   return message;
 }
 
-Result<Message> finish(const MsgReader& in, bool matching, Message message) {
+Result<GossipMessage> finish(const MsgReader& in, bool matching, GossipMessage message) {
   if (!in.done()) return GossipError::malformed;
   if (!matching) return GossipError::id_mismatch;
   return message;
 }
 
-Result<Message> decode_ping(MsgReader& in) {
+Result<GossipMessage> decode_ping(MsgReader& in) {
   Ping ping;
   ping.seq = in.uint();
   ping.to = read_optional_id(in);
@@ -206,7 +206,7 @@ Result<Message> decode_ping(MsgReader& in) {
   return finish(in, matching, std::move(ping));
 }
 
-Result<Message> decode_ack(MsgReader& in) {
+Result<GossipMessage> decode_ack(MsgReader& in) {
   Ack ack;
   ack.seq = in.uint();
   ack.target = read_optional_id(in);
@@ -218,7 +218,7 @@ Result<Message> decode_ack(MsgReader& in) {
   return finish(in, matching, std::move(ack));
 }
 
-Result<Message> decode_records(MsgReader& in) {
+Result<GossipMessage> decode_records(MsgReader& in) {
   MemberRecords message;
   message.repair = in.boolean();
   message.records = read_updates(in);
@@ -228,17 +228,17 @@ Result<Message> decode_records(MsgReader& in) {
 
 }  // namespace
 
-PacketType type_of(const Message& message) {
+PacketType type_of(const GossipMessage& message) {
   return static_cast<PacketType>(message.index() + 1);
 }
 
-Bytes encode(const Message& message) {
+Bytes encode(const GossipMessage& message) {
   Encoder encoder;
   std::visit(encoder, message);
   return encoder.out.take();
 }
 
-Result<Message> decode(PacketType type, ByteView body) {
+Result<GossipMessage> decode(PacketType type, ByteView body) {
   MsgReader in = MsgReader::parse(body, wire_limits);
   if (!in.ok()) return GossipError::malformed;
   switch (type) {

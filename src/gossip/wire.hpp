@@ -87,13 +87,13 @@ struct App {
   Bytes payload;
 };
 
-using Message = std::variant<Ping, Ack, PingReq, Nack, MemberHashes, MemberRecords, AnnouncementBody, App>;
+using GossipMessage = std::variant<Ping, Ack, PingReq, Nack, MemberHashes, MemberRecords, AnnouncementBody, App>;
 
-[[nodiscard]] PacketType type_of(const Message& message);
-[[nodiscard]] Bytes encode(const Message& message);
+[[nodiscard]] PacketType type_of(const GossipMessage& message);
+[[nodiscard]] Bytes encode(const GossipMessage& message);
 /// @return malformed on anything that encode() does not write (limits: base/limits.hpp), id_mismatch on a record
 ///         whose id is not the hash of its key. Cost: one BLAKE2b per record.
-[[nodiscard]] Result<Message> decode(PacketType type, ByteView body);
+[[nodiscard]] Result<GossipMessage> decode(PacketType type, ByteView body);
 
 /// Bytes that one record takes in `news` or `records`.
 [[nodiscard]] std::size_t encoded_bytes(const MemberUpdate& update);
