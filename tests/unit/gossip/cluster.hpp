@@ -4,6 +4,7 @@
 #include "base/identity.hpp"
 #include "base/prng.hpp"
 #include "base/random_source.hpp"
+#include "base/timer_table.hpp"
 #include "gossip/gossip.hpp"
 #include "samples.hpp"
 

@@ -1,5 +1,4 @@
 // Stories of a small cluster in virtual time.
-#include "base/timer_table.hpp"
 #include "cluster.hpp"
 #include "gossip/suspicion.hpp"
 
