@@ -61,7 +61,7 @@ inline constexpr std::size_t announcement_queue_bulk_bytes_max = 64 * MiB;
 inline constexpr std::size_t set_pulls_max = 16;                ///< outstanding at a time, others wait a round
 inline constexpr std::size_t own_set_serves_max = 4;            ///< per second; others ask another node
 inline constexpr std::size_t names_max = 262'144;               ///< of all authors; oldest goes first
-inline constexpr std::size_t unresolved_ids_max = 65'536;       ///< tracked for definition pulls; others wait for a HAVE with one
+inline constexpr std::size_t unresolved_ids_max = 65'536;       ///< asked for; others wait for a HAVE that defines them
 inline constexpr std::size_t id_collisions_max = 1024;          ///< second definitions of one id64; beyond: refused
 
 // Blobs. Larger ones are refused: the client is sent upstream.
@@ -84,6 +84,12 @@ inline constexpr std::size_t half_open_per_address_max = 8;
 inline constexpr Duration handshake_timeout = 3s;
 inline constexpr std::size_t requests_per_peer_max = 32;        ///< beyond: BUSY
 inline constexpr std::size_t session_send_queue_bytes_max = 64 * MiB;  ///< beyond: the session is closed
+inline constexpr std::size_t payload_bytes_max = 64 * KiB;      ///< data of one payload frame
+inline constexpr std::size_t session_read_buffer_bytes = 512 * KiB;  ///< per open session
+inline constexpr std::size_t session_write_batch_bytes = 192 * KiB;  ///< sealed ahead of one write
+inline constexpr std::uint64_t rekey_bytes = 1 * GiB;           ///< sealed under one key; then REKEY
+inline constexpr std::size_t dials_max = 64;                    ///< at once; beyond: the dial fails
+inline constexpr Duration dial_timeout = 3s;                    ///< connecting, all endpoints together
 inline constexpr std::size_t origin_bytes_max = 256;            ///< "scheme://host:port"
 
 // Swarms and claims. Beyond these the request is served by a plain upstream fetch or refused.
@@ -96,9 +102,34 @@ inline constexpr std::size_t claim_bitmap_bits = 1024;          ///< window from
 inline constexpr std::uint64_t reassembly_bytes_per_peer_max = 4 * MiB;
 inline constexpr std::uint64_t download_buffer_bytes_max = 256 * MiB;
 
+// Cache. Beyond these: longer proofs and journals are refused, partials are refused, the oldest sidecars without a
+// copy go first.
+inline constexpr std::size_t journal_proof_bytes_max = 256;      ///< a serialized CREC
+inline constexpr std::uint64_t journal_bytes_max = 256 * MiB;    ///< three times what 1 TiB needs
+inline constexpr std::size_t partials_max = 4096;                ///< partial blobs on disk
+inline constexpr std::size_t sidecars_max = 65'536;              ///< midstate lists kept
+inline constexpr std::uint64_t fadvise_bytes_min = 1 * GiB;      ///< smaller blobs may stay in the page cache
+
 // HTTP. Beyond these: 431, 414, 503 with Retry-After absent (never 429 to containerd).
 inline constexpr std::size_t http_header_bytes_max = 64 * KiB;
 inline constexpr std::size_t http_connections_max = 1024;
 inline constexpr Duration http_header_timeout = 10s;
+inline constexpr Duration http_idle_timeout = 120s;              ///< between requests: closed
+inline constexpr Duration http_write_timeout = 300s;             ///< no byte taken: cut
+inline constexpr std::size_t http_target_bytes_max = 32 * KiB;   ///< signed URLs are long; beyond: 414
+inline constexpr std::uint64_t http_write_bytes = 256 * KiB;     ///< a response leaves in pieces of this size
+inline constexpr std::uint64_t forward_body_bytes_max = 4 * MiB; ///< tags and referrers; larger answers become 404
+inline constexpr std::size_t repository_bytes_max = 255;         ///< longer names are invalid
+inline constexpr std::size_t tag_bytes_max = 128;                ///< distribution spec
+
+// Upstream. Beyond these the request fails as a value; idle connections beyond the pool are closed.
+inline constexpr std::size_t upstream_redirects_max = 5;
+inline constexpr std::size_t upstream_header_bytes_max = 64 * KiB;
+inline constexpr std::size_t upstream_idle_per_origin_max = 16;
+inline constexpr std::size_t upstream_idle_max = 64;
+inline constexpr Duration upstream_idle_kept = 60s;
+inline constexpr std::size_t upstream_tokens_max = 1024;         ///< earliest expiry goes first
+inline constexpr std::uint64_t token_body_bytes_max = 1 * MiB;
+inline constexpr std::uint64_t docker_config_bytes_max = 4 * MiB;
 
 }  // namespace waggle::limits

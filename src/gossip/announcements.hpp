@@ -66,7 +66,8 @@ struct AnnouncementStats {
 ///
 /// Own records go to every live node by datagram: 20 ms after the first one, then at most once a second. Nothing is
 /// sent twice for safety: every loss (and every full queue) is found by comparing roots with a random live node each
-/// 2 s (250 ms until the first equal root, 500 ms after a question without an answer), and repaired from logs or by pulling whole sets over bulk frames.
+/// 2 s (250 ms until the first equal root, 500 ms after a question without an answer), and repaired from logs or by
+/// pulling whole sets over bulk frames.
 /// Facts of a node that is down leave lookups at once and are cleared after 60 s. Facts of a former incarnation stay
 /// until the new log has the same set, at most 10 s.
 ///
@@ -198,6 +199,9 @@ class Announcements {
   void settle(TimePoint now, Origin& origin);
   void install_set(TimePoint now, const NodeId& from, const SetData& set);
   void serve_set(TimePoint now, const NodeId& to, const NodeId& id);
+  /// Sends what the peer's log lacks; false when it needs more than our log has.
+  bool push_records(const NodeId& to, const Origin& origin, const OriginVector& mine,
+                    const OriginVector& theirs);
   void take_definitions(const Definitions& message);
   void request_sets(TimePoint now, const NodeId& peer, const std::vector<NodeId>& origins);
   void request_definitions(const NodeId& peer, const std::vector<Id64>& ids);

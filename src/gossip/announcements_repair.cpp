@@ -232,7 +232,8 @@ void Announcements::handle(TimePoint now, const NodeId& from, const AeVectors& m
     switch (compare(mine, theirs, config_.self, from)) {
       case Repair::none: break;
       case Repair::peer_behind:
-        if (found->second.live) ahead.push_back(mine);
+        if (!found->second.live || !message.full) break;
+        if (!push_records(from, found->second, mine, theirs)) ahead.push_back(mine);
         break;
       case Repair::pull_records:
         pull.ranges.push_back({mine.origin, mine.incarnation, mine.seq + 1});
@@ -260,6 +261,18 @@ void Announcements::handle(TimePoint now, const NodeId& from, const AeVectors& m
   }
   if (!pull.ranges.empty()) send(from, encode(pull));
   request_sets(now, from, sets);
+}
+
+bool Announcements::push_records(const NodeId& to, const Origin& origin, const OriginVector& mine,
+                                 const OriginVector& theirs) {
+  if (theirs.incarnation != mine.incarnation || theirs.seq + 1 < mine.log_first ||
+      theirs.seq == mine.seq) {
+    return false;
+  }
+  const auto bodies = pack_records(mine.origin, mine.incarnation, theirs.seq + 1,
+                                   records_from(origin, theirs.seq + 1), config_.message_bytes_max);
+  for (const auto& body : bodies) send(to, body);
+  return true;
 }
 
 void Announcements::handle(TimePoint, const NodeId& from, const AePull& message) {

@@ -24,7 +24,7 @@ TEST_SUITE("gossip/announcements_network") {
       AnnouncementNetwork net(30, seed, 0.2);
       net.run_for(1s);
       for (std::uint64_t blob = 0; blob < 60; ++blob) net.announce(blob % 30, blob);
-      CHECK(net.run_until(12s, [&] {
+      CHECK(net.run_until(20s, [&] {
         for (std::uint64_t blob = 0; blob < 60; ++blob) {
           if (!net.all_know(blob % 30, blob)) return false;
         }

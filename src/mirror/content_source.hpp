@@ -1,0 +1,112 @@
+// The port between the mirror's HTTP servers and the node: what a server needs to answer requests for content.
+// The node implements it; no Asio here. Everything runs on the node's one thread.
+#pragma once
+
+#include "base/bytes.hpp"
+#include "base/digest.hpp"
+#include "base/error.hpp"
+#include "mirror/range.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace waggle::mirror {
+
+/// Where the first byte of an answer came from: the X-Waggle-Source header.
+enum class Source : std::uint8_t { local, peer, upstream };
+[[nodiscard]] std::string_view to_text(Source source);
+
+struct BlobRequest {
+  enum class Kind : std::uint8_t { blob, manifest };
+  Digest digest;
+  std::string registry;    ///< the `ns` query value or mirror.default_registry: "docker.io", "registry.local:5000"
+  std::string repository;  ///< "library/busybox"
+  Kind kind = Kind::blob;
+  std::string authorization;  ///< the client's Authorization header, empty when it sent none
+};
+
+struct BlobInfo {
+  std::uint64_t size = 0;
+  Source source = Source::local;
+};
+
+template <typename T>
+using Callback = std::function<void(Result<T>)>;
+
+/// One client's way through one blob.
+/// Contract: one operation at a time; async_open first; the callback runs exactly once, on the node's thread, inside
+/// the call or later; after the destructor it never runs, and the destructor ends whatever the operation had started.
+class BlobReader {
+ public:
+  virtual ~BlobReader() = default;
+
+  /// Finds out the blob's size and where its bytes come from.
+  virtual void async_open(Callback<BlobInfo> done) = 0;
+
+  /// Copies bytes from `offset` on into `buffer`: at least one, only such as may be given out (verified, not in the
+  /// held tail), waiting for them as long as it takes. The caller watches the clock.
+  /// @pre  offset < size, buffer is not empty and stays alive until the callback or the destructor
+  virtual void async_read(std::uint64_t offset, MutableByteView buffer, Callback<std::size_t> done) = 0;
+
+  /// After async_open: a descriptor whose file holds exactly the proven blob, for sendfile. It stays open as long as
+  /// the reader lives. nullopt: read through async_read.
+  [[nodiscard]] virtual std::optional<int> complete_file_descriptor() const { return std::nullopt; }
+};
+
+struct TagRequest {
+  std::string registry;
+  std::string repository;
+  std::string tag;
+  std::string authorization;
+};
+
+struct ResolvedTag {
+  Digest digest;
+  std::uint64_t size = 0;
+  std::string media_type;  ///< empty when unknown: the server then reads the manifest to answer
+  Source source = Source::upstream;
+};
+
+/// A request that is passed on to the registry as it is: tags/list and referrers.
+struct ForwardRequest {
+  std::string registry;
+  std::string repository;
+  std::string path_and_query;  ///< "/v2/library/busybox/tags/list?n=10", without `ns`
+  bool head = false;
+  std::string accept;
+  std::string authorization;
+};
+
+struct ForwardResponse {
+  unsigned status = 0;
+  std::string content_type;
+  std::string link;  ///< the next page, verbatim
+  std::string body;  ///< at most limits::forward_body_bytes_max
+};
+
+/// Contract for the async_ functions: the callback runs exactly once, on the node's thread, inside the call or later.
+/// It may run after the server lost interest; it then changes nothing.
+class ContentSource {
+ public:
+  virtual ~ContentSource() = default;
+
+  /// False until the index is ready and while draining: the server answers 404 at once.
+  [[nodiscard]] virtual bool ready() const = 0;
+
+  /// Size and place of a blob when a memory read tells them; for HEAD.
+  [[nodiscard]] virtual std::optional<BlobInfo> known(const Digest& digest) const = 0;
+
+  /// @param range  what the client will read, as a hint for what to fetch first; null = all of it. An open range is
+  ///               often cut short by the client: nothing should be fetched to its end for it.
+  /// @return       never null
+  [[nodiscard]] virtual std::unique_ptr<BlobReader> open(const BlobRequest& request, const RangeSpec* range) = 0;
+
+  virtual void async_resolve_tag(const TagRequest& request, Callback<ResolvedTag> done) = 0;
+
+  virtual void async_forward(const ForwardRequest& request, Callback<ForwardResponse> done) = 0;
+};
+
+}  // namespace waggle::mirror

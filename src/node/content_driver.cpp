@@ -1,0 +1,266 @@
+// Choosing the way to a blob, and names.
+#include "node/content_driver.hpp"
+
+#include "node/reader_driver.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace waggle::node {
+namespace {
+
+namespace asio = boost::asio;
+using mirror::MirrorError;
+
+constexpr Duration tag_fresh = std::chrono::seconds(5);
+constexpr std::size_t tag_lookups_max = 4096;  ///< beyond: finished ones are forgotten
+
+ops::ByteSource to_metric(transfer::ChunkSource source) {
+  switch (source) {
+    case transfer::ChunkSource::local: return ops::ByteSource::local;
+    case transfer::ChunkSource::peer: return ops::ByteSource::peer;
+    case transfer::ChunkSource::upstream: return ops::ByteSource::upstream;
+  }
+  return ops::ByteSource::local;
+}
+
+/// A reader whose way ended before it began.
+class FailedReader final : public mirror::BlobReader {
+ public:
+  explicit FailedReader(MirrorError error) : error_(error) {}
+  void async_open(mirror::Callback<mirror::BlobInfo> done) override { done(error_); }
+  void async_read(std::uint64_t, MutableByteView, mirror::Callback<std::size_t> done) override { done(error_); }
+
+ private:
+  MirrorError error_;
+};
+
+/// Upstream did not answer at all, or with its own trouble: names from the cluster may stand in.
+bool upstream_is_down(const boost::system::error_code& error) {
+  return error == MirrorError::timeout || error == MirrorError::connect_failed ||
+         error == MirrorError::resolve_failed || error == MirrorError::unavailable ||
+         error == MirrorError::proxy_failed || error == MirrorError::short_body || error == MirrorError::protocol;
+}
+
+}  // namespace
+
+ContentDriver::ContentDriver(asio::any_io_executor strand, const Config::Mirror& config,
+                             const std::string& cluster_name, ContentDeps deps)
+    : strand_(std::move(strand)),
+      config_(config),
+      id_key_(IdKey::for_cluster(cluster_name)),
+      deps_(std::move(deps)) {}
+
+ContentDriver::~ContentDriver() { *alive_ = false; }
+
+bool ContentDriver::ready() const { return !draining_ && deps_.distributor.ready(deps_.now()); }
+
+std::optional<mirror::BlobInfo> ContentDriver::known(const Digest& digest) const {
+  if (const cache::CopyEntry* blob = deps_.distributor.catalog().find_blob(digest)) {
+    return mirror::BlobInfo{blob->size, mirror::Source::local};
+  }
+  if (const auto size = deps_.distributor.gossip().content_size(digest)) {
+    return mirror::BlobInfo{*size, mirror::Source::peer};
+  }
+  return std::nullopt;
+}
+
+std::unique_ptr<mirror::BlobReader> ContentDriver::open(const mirror::BlobRequest& request,
+                                                        const mirror::RangeSpec* range) {
+  if (deps_.distributor.catalog().find_blob(request.digest) != nullptr) {
+    if (auto blob = deps_.payload.open_blob(request.digest)) {
+      deps_.distributor.retain(deps_.now(), request.digest);
+      deps_.payload.touch(request.digest);
+      return std::make_unique<LocalReader>(*std::move(blob), request.digest, *this);
+    }
+    deps_.input([&](TimePoint at, transfer::Exchange&) { deps_.distributor.content_lost(at, request.digest); });
+  }
+  const auto origin = deps_.upstream.origin_of(request.registry);
+  if (!origin) return std::make_unique<FailedReader>(MirrorError::not_found);
+  if (config_.on_miss == "not_found" && deps_.distributor.holders_of(request.digest).empty()) {
+    return std::make_unique<FailedReader>(MirrorError::not_found);
+  }
+  std::optional<SwarmId> swarm;
+  deps_.input([&](TimePoint at, transfer::Exchange&) {
+    swarm = deps_.distributor.open(at, {request.digest, *origin});
+    if (swarm) deps_.fetches.set_target(*swarm, {request.registry, request.repository, request.kind});
+  });
+
+  if (!swarm) return std::make_unique<FailedReader>(MirrorError::unavailable);
+  return std::make_unique<SwarmReader>(*this, *swarm, ReaderId{next_reader_++}, range);
+}
+
+void ContentDriver::wake(SwarmId swarm) {
+  const auto found = swarms_.find(swarm);
+  if (found == swarms_.end()) return;
+  // A woken reader may finish and go: copy who is to be woken, look each up again.
+  const std::vector<ReaderId> waiting(found->second.readers.begin(), found->second.readers.end());
+  for (const ReaderId id : waiting) {
+    asio::post(strand_, [this, alive = alive_, id] {
+      if (!*alive) return;
+      const auto reader = readers_.find(id);
+      if (reader != readers_.end()) reader->second->advance();
+    });
+  }
+}
+
+void ContentDriver::swarm_size(SwarmId swarm, std::uint64_t size) {
+  Swarm& state = swarms_[swarm];
+  state.layout = BlobLayout(size);
+  state.sources.assign(state.layout->chunk_count(), transfer::ChunkSource::local);
+  state.present.assign(state.layout->chunk_count(), false);
+  wake(swarm);
+}
+
+void ContentDriver::chunk_ready(SwarmId swarm, ChunkIndex chunk, transfer::ChunkSource source) {
+  Swarm& state = swarms_[swarm];
+  if (!state.layout || to_value(chunk) >= state.layout->chunk_count()) return;
+  if (!state.present[to_value(chunk)] && source != transfer::ChunkSource::upstream) {
+    // Upstream bytes are counted as they arrive, also those that end up nowhere.
+    deps_.metrics.add_bytes(ops::Protocol::oci, to_metric(source), state.layout->chunk_size(chunk));
+  }
+  state.present[to_value(chunk)] = true;
+  state.sources[to_value(chunk)] = source;
+  wake(swarm);
+}
+
+void ContentDriver::swarm_proven(SwarmId swarm) {
+  swarms_[swarm].proven = true;
+  wake(swarm);
+}
+
+void ContentDriver::swarm_failed(SwarmId swarm, transfer::SwarmError error) {
+  const auto found = swarms_.find(swarm);
+  if (found == swarms_.end()) return;
+  const std::vector<ReaderId> waiting(found->second.readers.begin(), found->second.readers.end());
+  for (const ReaderId id : waiting) {
+    asio::post(strand_, [this, alive = alive_, id, error] {
+      if (!*alive) return;
+      const auto reader = readers_.find(id);
+      if (reader != readers_.end()) reader->second->fail(error_of(error));
+    });
+  }
+}
+
+void ContentDriver::swarm_closed(SwarmId swarm) {
+  const auto found = swarms_.find(swarm);
+  if (found == swarms_.end()) return;
+  found->second.closed = true;
+  forget_if_done(swarm);
+}
+
+void ContentDriver::forget_if_done(SwarmId swarm) {
+  const auto found = swarms_.find(swarm);
+  if (found != swarms_.end() && found->second.closed && found->second.readers.empty()) swarms_.erase(found);
+}
+
+std::uint64_t ContentDriver::name_key(const mirror::TagRequest& request) const {
+  return siphash(id_key_, as_bytes("tag:" + request.registry + "/" + request.repository + ":" + request.tag));
+}
+
+std::optional<mirror::ResolvedTag> ContentDriver::resolve_by_name(const mirror::TagRequest& request) const {
+  const auto name = deps_.distributor.gossip().find_name(name_key(request));
+  if (!name) return std::nullopt;
+  return mirror::ResolvedTag{name->digest, name->size, name->media_type, mirror::Source::peer};
+}
+
+void ContentDriver::async_resolve_tag(const mirror::TagRequest& request, mirror::Callback<mirror::ResolvedTag> done) {
+  if (config_.tags == "off") return done(MirrorError::not_found);
+  if (config_.tags == "peers") {
+    if (auto named = resolve_by_name(request)) return done(*std::move(named));
+  }
+  const std::string key = request.registry + "/" + request.repository + ":" + request.tag;
+  const TimePoint now = deps_.now();
+  if (tags_.size() >= tag_lookups_max) {
+    std::erase_if(tags_, [](const auto& entry) { return entry.second.result.has_value(); });
+  }
+  auto [entry, is_new] = tags_.try_emplace(key);
+  TagLookup& lookup = entry->second;
+  if (!is_new && lookup.result && now - lookup.since < tag_fresh && *lookup.result) return done(*lookup.result);
+  if (!is_new && !lookup.result) {
+    lookup.waiting.push_back(std::move(done));
+    return;
+  }
+  lookup = {now, std::nullopt, {}};
+  lookup.waiting.push_back(std::move(done));
+  asio::co_spawn(strand_, resolve(key, request), asio::detached);
+}
+
+asio::awaitable<void> ContentDriver::resolve(std::string key, mirror::TagRequest request) {
+  const auto alive = alive_;
+  auto result = co_await resolve_upstream(request);
+  if (!*alive) co_return;
+  if (result) {
+    const auto known = deps_.distributor.gossip().find_name(name_key(request));
+    if (!known || known->digest != result->digest) {
+      deps_.input([&](TimePoint now, transfer::Exchange&) {
+        deps_.distributor.announce_name(now, {name_key(request), result->digest, result->size, result->media_type},
+                                        deps_.wall_ms());
+      });
+    }
+  } else if (upstream_is_down(result.error())) {
+    if (auto named = resolve_by_name(request)) result = *std::move(named);
+  }
+  TagLookup& lookup = tags_[key];
+  lookup.since = deps_.now();
+  lookup.result = result;
+  for (auto& waiting : std::exchange(lookup.waiting, {})) waiting(result);
+}
+
+asio::awaitable<Result<mirror::ResolvedTag>> ContentDriver::resolve_upstream(mirror::TagRequest request) {
+  mirror::UpstreamTarget target;
+  target.registry = request.registry;
+  target.repository = request.repository;
+  target.path_and_query = mirror::manifest_path(request.repository, request.tag);
+  target.accept = mirror::manifest_accept;
+  const auto upstream = deps_.upstream.head(std::move(target));
+  const auto head = co_await upstream->start();
+  deps_.metrics.count_upstream_request(head ? head->status : 0);
+  if (!head) co_return head.error();
+  if (const auto error = mirror::error_of_status(head->status)) co_return error;
+  const auto digest = Digest::parse(head->docker_content_digest);
+  if (!digest) co_return MirrorError::unavailable;
+  co_return mirror::ResolvedTag{*digest, head->content_length.value_or(0), head->content_type,
+                                mirror::Source::upstream};
+}
+
+void ContentDriver::async_forward(const mirror::ForwardRequest& request,
+                                  mirror::Callback<mirror::ForwardResponse> done) {
+  asio::co_spawn(
+      strand_,
+      [](ContentDriver* self, mirror::ForwardRequest copy,
+         mirror::Callback<mirror::ForwardResponse> callback) -> asio::awaitable<void> {
+        const auto alive = self->alive_;
+        auto result = co_await self->forward(std::move(copy));
+        if (*alive) callback(std::move(result));
+      }(this, request, std::move(done)),
+      asio::detached);
+}
+
+asio::awaitable<Result<mirror::ForwardResponse>> ContentDriver::forward(mirror::ForwardRequest request) {
+  mirror::UpstreamTarget target;
+  target.registry = request.registry;
+  target.repository = request.repository;
+  target.path_and_query = request.path_and_query;
+  target.accept = request.accept;
+  const auto upstream = request.head ? deps_.upstream.head(std::move(target)) : deps_.upstream.get(std::move(target));
+  const auto head = co_await upstream->start();
+  deps_.metrics.count_upstream_request(head ? head->status : 0);
+  if (!head) co_return head.error();
+  mirror::ForwardResponse response{head->status, head->content_type, head->link, {}};
+  std::array<std::byte, 16 * limits::KiB> buffer{};
+  while (!request.head) {
+    const auto count = co_await upstream->read_some(buffer);
+    if (!count) co_return count.error();
+    if (*count == 0) break;
+    if (response.body.size() + *count > limits::forward_body_bytes_max) co_return MirrorError::too_large;
+    response.body += as_text(ByteView(buffer).first(*count));
+  }
+  co_return response;
+}
+
+}  // namespace waggle::node

@@ -1,0 +1,103 @@
+// What the mirror asks of this node: readers on local blobs and on swarms, tags, and requests passed on to upstream.
+#pragma once
+
+#include "cache/store_driver.hpp"
+#include "mirror/content_source.hpp"
+#include "mirror/upstream_driver.hpp"
+#include "node/config.hpp"
+#include "node/distributor.hpp"
+#include "node/fetch_driver.hpp"
+#include "node/payload_driver.hpp"
+#include "ops/metrics.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace waggle::node {
+
+class LocalReader;
+class SwarmReader;
+
+/// Everything the content side needs from the node; all outlive it.
+struct ContentDeps {
+  Distributor& distributor;
+  PayloadDriver& payload;
+  FetchDriver& fetches;
+  mirror::UpstreamDriver& upstream;
+  ops::Metrics& metrics;
+  CoreInput input;
+  std::function<TimePoint()> now;
+  std::function<std::uint64_t()> wall_ms;
+};
+
+/// All calls on the strand.
+class ContentDriver final : public mirror::ContentSource {
+ public:
+  ContentDriver(boost::asio::any_io_executor strand, const Config::Mirror& config, const std::string& cluster_name,
+                ContentDeps deps);
+  ~ContentDriver() override;
+
+  // mirror::ContentSource
+  [[nodiscard]] bool ready() const override;
+  [[nodiscard]] std::optional<mirror::BlobInfo> known(const Digest& digest) const override;
+  [[nodiscard]] std::unique_ptr<mirror::BlobReader> open(const mirror::BlobRequest& request,
+                                                         const mirror::RangeSpec* range) override;
+  void async_resolve_tag(const mirror::TagRequest& request, mirror::Callback<mirror::ResolvedTag> done) override;
+  void async_forward(const mirror::ForwardRequest& request, mirror::Callback<mirror::ForwardResponse> done) override;
+
+  // Events of the core.
+  void swarm_size(SwarmId swarm, std::uint64_t size);
+  void chunk_ready(SwarmId swarm, ChunkIndex chunk, transfer::ChunkSource source);
+  void swarm_proven(SwarmId swarm);
+  void swarm_failed(SwarmId swarm, transfer::SwarmError error);
+  void swarm_closed(SwarmId swarm);
+  void set_draining() { draining_ = true; }
+  /// Readers that are being served from swarms.
+  [[nodiscard]] std::size_t reader_count() const { return readers_.size(); }
+
+ private:
+  friend class SwarmReader;
+  friend class LocalReader;
+  /// What readers need to know of an open swarm.
+  struct Swarm {
+    std::optional<BlobLayout> layout;
+    std::vector<transfer::ChunkSource> sources;
+    std::vector<bool> present;
+    bool proven = false;
+    bool closed = false;  ///< the core is done with it; its last reader's leaving forgets it
+    std::set<ReaderId> readers;
+  };
+  struct TagLookup {
+    TimePoint since;
+    std::optional<Result<mirror::ResolvedTag>> result;
+    std::vector<mirror::Callback<mirror::ResolvedTag>> waiting;
+  };
+
+  void wake(SwarmId swarm);
+  void forget_if_done(SwarmId swarm);
+  [[nodiscard]] std::uint64_t name_key(const mirror::TagRequest& request) const;
+  boost::asio::awaitable<Result<mirror::ResolvedTag>> resolve_upstream(mirror::TagRequest request);
+  boost::asio::awaitable<void> resolve(std::string key, mirror::TagRequest request);
+  [[nodiscard]] std::optional<mirror::ResolvedTag> resolve_by_name(const mirror::TagRequest& request) const;
+  boost::asio::awaitable<Result<mirror::ForwardResponse>> forward(mirror::ForwardRequest request);
+
+  boost::asio::any_io_executor strand_;
+  const Config::Mirror& config_;
+  IdKey id_key_;
+  ContentDeps deps_;
+  std::map<SwarmId, Swarm> swarms_;
+  std::map<ReaderId, SwarmReader*> readers_;
+  std::map<std::string, TagLookup> tags_;
+  std::uint64_t next_reader_ = 1;
+  bool draining_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace waggle::node

@@ -1,0 +1,199 @@
+// The fetch coroutine: head, size, chunks, end.
+#include "node/fetch_driver.hpp"
+
+#include "base/limits.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace waggle::node {
+namespace {
+
+namespace asio = boost::asio;
+using transfer::FetchEnd;
+
+constexpr std::size_t read_bytes = 256 * limits::KiB;
+/// Chunks hashed or written at once; beyond, the body waits, and TCP's window slows upstream.
+constexpr std::size_t chunks_in_store_max = 4;
+constexpr std::uint64_t progress_bytes = 256 * limits::KiB;
+
+FetchEnd::Kind kind_of(const boost::system::error_code& error) {
+  if (error == mirror::MirrorError::canceled) return FetchEnd::Kind::canceled;
+  if (error == mirror::MirrorError::no_credential) return FetchEnd::Kind::unauthorized;
+  return FetchEnd::Kind::failed;
+}
+
+FetchEnd end_of_status(const mirror::UpstreamHead& head) {
+  if (head.status == 401 || head.status == 403) return {FetchEnd::Kind::unauthorized, {}};
+  if (head.status == 404 || head.status == 410) return {FetchEnd::Kind::not_found, {}};
+  if (head.status == 429 || head.status == 503) return {FetchEnd::Kind::throttled, head.retry_after};
+  return {FetchEnd::Kind::failed, {}};
+}
+
+}  // namespace
+
+struct FetchDriver::Fetch {
+  Fetch(asio::any_io_executor strand, transfer::StartFetch start, FetchTarget where)
+      : command(std::move(start)), target(std::move(where)), wake(strand) {
+    wake.expires_at(asio::steady_timer::time_point::max());
+  }
+  transfer::StartFetch command;
+  FetchTarget target;
+  std::unique_ptr<mirror::UpstreamRequest> request;
+  asio::steady_timer wake;  ///< cancelled to say: look again
+  bool canceled = false;
+  bool store_failed = false;
+  std::size_t in_store = 0;
+};
+
+FetchDriver::FetchDriver(asio::any_io_executor strand, mirror::UpstreamDriver& upstream, PayloadDriver& payload,
+                         ops::Metrics& metrics, CoreInput input)
+    : strand_(std::move(strand)), upstream_(upstream), payload_(payload), metrics_(metrics), input_(std::move(input)) {}
+
+void FetchDriver::start(const transfer::StartFetch& command) {
+  const auto target = targets_.find(command.swarm);
+  auto fetch = std::make_shared<Fetch>(strand_, command, target == targets_.end() ? FetchTarget{} : target->second);
+  fetches_[command.fetch] = fetch;
+  asio::co_spawn(strand_, run(std::move(fetch)), asio::detached);
+}
+
+void FetchDriver::cancel(FetchId id) {
+  const auto found = fetches_.find(id);
+  if (found == fetches_.end()) return;
+  found->second->canceled = true;
+  if (found->second->request) found->second->request->cancel();
+  found->second->wake.cancel();
+}
+
+void FetchDriver::blob_opened(SwarmId swarm) {
+  for (auto& [id, fetch] : fetches_) {
+    if (fetch->command.swarm == swarm) fetch->wake.cancel();
+  }
+}
+
+void FetchDriver::stop() {
+  for (auto& [id, fetch] : fetches_) {
+    fetch->canceled = true;
+    if (fetch->request) fetch->request->cancel();
+    fetch->wake.cancel();
+  }
+}
+
+asio::awaitable<bool> FetchDriver::wait(std::shared_ptr<Fetch> fetch, std::function<bool()> ready) {
+  while (!fetch->canceled && !fetch->store_failed && !ready()) {
+    boost::system::error_code woken;
+    fetch->wake.expires_at(asio::steady_timer::time_point::max());
+    co_await fetch->wake.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+  }
+  co_return !fetch->canceled && !fetch->store_failed;
+}
+
+asio::awaitable<void> FetchDriver::run(std::shared_ptr<Fetch> fetch) {
+  FetchEnd end = co_await transfer_body(fetch);
+  if (fetch->canceled) end = {FetchEnd::Kind::canceled, {}};
+  fetch->request.reset();
+  fetches_.erase(fetch->command.fetch);
+  input_([&](TimePoint now, transfer::Exchange& exchange) { exchange.fetch_ended(now, fetch->command.fetch, end); });
+}
+
+asio::awaitable<FetchEnd> FetchDriver::transfer_body(std::shared_ptr<Fetch> fetch) {
+  const auto& command = fetch->command;
+  const bool manifest = fetch->target.kind == mirror::BlobRequest::Kind::manifest;
+  mirror::UpstreamTarget target;
+  target.registry = fetch->target.registry;
+  target.repository = fetch->target.repository;
+  target.path_and_query = manifest ? mirror::manifest_path(target.repository, command.key.digest.to_string())
+                                   : mirror::blob_path(target.repository, command.key.digest);
+  if (manifest) {
+    target.accept = mirror::manifest_accept;
+  } else {
+    const std::uint64_t length = command.length == 0 ? limits::extent_bytes : command.length;
+    target.range = mirror::RangeSpec{mirror::RangeSpec::Kind::closed, command.offset, command.offset + length - 1, 0};
+  }
+  fetch->request = upstream_.get(std::move(target));
+  const auto started = co_await fetch->request->start();
+  if (!started) {
+    metrics_.count_upstream_request(0);
+    co_return FetchEnd{kind_of(started.error()), {}};
+  }
+  metrics_.count_upstream_request(started->status);
+  if (started->status != 200 && started->status != 206) co_return end_of_status(*started);
+
+  transfer::FetchHead head;
+  head.status = started->status;
+  head.whole = started->status == 200;
+  head.total_size = head.whole                   ? started->content_length
+                    : started->content_range ? started->content_range->total
+                                             : std::nullopt;
+  const std::uint64_t first =
+      !head.whole && started->content_range && started->content_range->range ? started->content_range->range->first : 0;
+  if (!head.whole && first != command.offset) co_return FetchEnd{FetchEnd::Kind::failed, {}};
+  input_([&](TimePoint now, transfer::Exchange& exchange) { exchange.fetch_head(now, command.fetch, head); });
+  if (!head.total_size) co_return FetchEnd{FetchEnd::Kind::failed, {}};
+  const auto opened = [this, &command] { return payload_.partial(command.swarm) != nullptr; };
+  if (!co_await wait(fetch, opened)) co_return FetchEnd{FetchEnd::Kind::failed, {}};
+  const BlobLayout layout = payload_.partial(command.swarm)->layout();
+  if (layout.size() != *head.total_size) co_return FetchEnd{FetchEnd::Kind::failed, {}};
+
+  // Whole chunks only: the ranges asked for begin and end at chunk boundaries.
+  std::uint64_t at = head.whole ? 0 : command.offset;
+  const std::uint64_t asked = command.length == 0 ? limits::extent_bytes : command.length;
+  const std::uint64_t stop = head.whole ? layout.size() : std::min(layout.size(), command.offset + asked);
+  std::uint64_t received = 0;
+  std::uint64_t reported = 0;
+  do {
+    const ChunkIndex chunk = layout.chunk_at(at);
+    Bytes bytes(layout.chunk_size(chunk));
+    for (std::size_t filled = 0; filled < bytes.size();) {
+      const auto room = MutableByteView(bytes).subspan(filled, std::min(read_bytes, bytes.size() - filled));
+      const auto count = co_await fetch->request->read_some(room);
+      if (!count) co_return FetchEnd{kind_of(count.error()), {}};
+      if (*count == 0) co_return FetchEnd{FetchEnd::Kind::failed, {}};
+      filled += *count;
+      received += *count;
+      metrics_.add_bytes(ops::Protocol::oci, ops::ByteSource::upstream, *count);
+      if (received - reported >= progress_bytes) {
+        reported = received;
+        input_([&](TimePoint now, transfer::Exchange& exchange) {
+          exchange.fetch_progress(now, command.fetch, received);
+        });
+      }
+    }
+    at += bytes.size();
+    if (!co_await wait(fetch, [&fetch] { return fetch->in_store < chunks_in_store_max; })) break;
+    deliver_chunk(fetch, chunk, std::move(bytes));
+  } while (at < stop);
+  // The body's end gives the connection back to the pool.
+  std::array<std::byte, 1> rest{};
+  if (!fetch->canceled && at >= stop) (void)co_await fetch->request->read_some(rest);
+  const bool stored = co_await wait(fetch, [&fetch] { return fetch->in_store == 0; });
+  co_return FetchEnd{stored ? FetchEnd::Kind::complete : FetchEnd::Kind::failed, {}};
+}
+
+void FetchDriver::deliver_chunk(const std::shared_ptr<Fetch>& fetch, ChunkIndex chunk, Bytes bytes) {
+  ++fetch->in_store;
+  auto shared = std::make_shared<const Bytes>(std::move(bytes));
+  payload_.hash_chunk(shared, [this, fetch, chunk, shared](const PayloadDriver::Sha256Bytes& sha256) {
+    Bytes record;
+    input_([&](TimePoint, transfer::Exchange& exchange) {
+      record = exchange.make_crec(fetch->command.swarm, chunk, sha256);
+    });
+    payload_.store_chunk(fetch->command.swarm, chunk, shared, std::move(record),
+                         [this, fetch, chunk, sha256](transfer::ChunkVerdict verdict) {
+                           --fetch->in_store;
+                           if (verdict != transfer::ChunkVerdict::ok) fetch->store_failed = true;
+                           input_([&](TimePoint now, transfer::Exchange& exchange) {
+                             exchange.fetch_chunk(now, fetch->command.fetch, chunk, sha256, verdict);
+                           });
+                           fetch->wake.cancel();
+                         });
+  });
+}
+
+}  // namespace waggle::node

@@ -1,0 +1,61 @@
+// Upstream fetches for the exchange: one coroutine per StartFetch, chunk by chunk from the TLS buffer to the store.
+#pragma once
+
+#include "base/ids.hpp"
+#include "mirror/content_source.hpp"
+#include "mirror/upstream_driver.hpp"
+#include "node/payload_driver.hpp"
+#include "ops/metrics.hpp"
+#include "transfer/exchange.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+namespace waggle::node {
+
+/// Where and as what a swarm's blob is found upstream: as its client named it.
+struct FetchTarget {
+  std::string registry;
+  std::string repository;
+  mirror::BlobRequest::Kind kind = mirror::BlobRequest::Kind::blob;
+};
+
+/// Runs an input on the core at the present time, then drains it.
+using CoreInput = std::function<void(const std::function<void(TimePoint, transfer::Exchange&)>&)>;
+
+/// All calls on the strand. Every started fetch ends in exactly one fetch_ended, canceled ones too.
+class FetchDriver {
+ public:
+  FetchDriver(boost::asio::any_io_executor strand, mirror::UpstreamDriver& upstream, PayloadDriver& payload,
+              ops::Metrics& metrics, CoreInput input);
+
+  void set_target(SwarmId swarm, FetchTarget target) { targets_[swarm] = std::move(target); }
+  void start(const transfer::StartFetch& command);
+  void cancel(FetchId fetch);
+  /// The swarm's file is open: a fetch that waited for the size may go on.
+  void blob_opened(SwarmId swarm);
+  void swarm_closed(SwarmId swarm) { targets_.erase(swarm); }
+  void stop();
+
+ private:
+  struct Fetch;
+  boost::asio::awaitable<void> run(std::shared_ptr<Fetch> fetch);
+  boost::asio::awaitable<transfer::FetchEnd> transfer_body(std::shared_ptr<Fetch> fetch);
+  boost::asio::awaitable<bool> wait(std::shared_ptr<Fetch> fetch, std::function<bool()> ready);
+  void deliver_chunk(const std::shared_ptr<Fetch>& fetch, ChunkIndex chunk, Bytes bytes);
+
+  boost::asio::any_io_executor strand_;
+  mirror::UpstreamDriver& upstream_;
+  PayloadDriver& payload_;
+  ops::Metrics& metrics_;
+  CoreInput input_;
+  std::map<SwarmId, FetchTarget> targets_;
+  std::map<FetchId, std::shared_ptr<Fetch>> fetches_;
+};
+
+}  // namespace waggle::node

@@ -1,0 +1,180 @@
+// What the node tells its operator: the ops API's answers and the metrics' levels.
+#include "node/node_driver.hpp"
+
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/url/parse.hpp>
+#include <boost/url/url_view.hpp>
+
+#include <algorithm>
+#include <set>
+
+namespace waggle::node {
+namespace {
+
+std::string_view to_text(gossip::MemberState state) {
+  switch (state) {
+    case gossip::MemberState::alive: return "alive";
+    case gossip::MemberState::suspect: return "suspect";
+    case gossip::MemberState::faulty: return "faulty";
+    case gossip::MemberState::left: return "left";
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+boost::asio::awaitable<void> NodeDriver::serve_ops(mirror::HttpExchange& exchange) {
+  const mirror::HttpRequest& request = exchange.request();
+  std::string path = request.target.substr(0, request.target.find('?'));
+  std::string nonce;
+  if (const auto url = boost::urls::parse_origin_form(request.target)) {
+    const auto parameters = url->params();
+    const auto found = parameters.find("nonce");
+    if (found != parameters.end()) nonce = (*found).value;
+  }
+  ops::ApiRequest api{request.method, path, nonce};
+  if (!request.client) {
+    api.access = ops::ApiRequest::Access::admin;
+  } else if (request.client->is_loopback() || config_.config.ops.expose == "all") {
+    api.access = ops::ApiRequest::Access::read;
+  }
+  ops::ApiResponse answer = ops::handle_api(api, *this);
+  mirror::HttpResponseHead head;
+  head.status = answer.status;
+  head.headers = {{"Content-Type", answer.content_type}, {"X-Waggle-Source", "local"}};
+  (void)co_await exchange.respond(std::move(head), std::move(answer.body));
+}
+
+bool NodeDriver::ready() const { return !draining_ && distributor_->ready(now()); }
+
+ops::StatusInfo NodeDriver::status() {
+  const gossip::GossipStats gossip = distributor_->gossip().stats();
+  ops::StatusInfo status;
+  status.version = WAGGLE_VERSION;
+  status.id = identity_->node_id().to_string();
+  status.name = config_.config.node.name;
+  status.zone = config_.config.node.zone;
+  status.cluster = config_.config.cluster.name;
+  status.ready = ready();
+  status.draining = draining_;
+  status.members_alive = gossip.alive;
+  status.members_suspect = gossip.suspect;
+  status.members_faulty = gossip.faulty;
+  status.members_left = gossip.left;
+  status.index_digests = gossip.index_digests;
+  status.index_facts = gossip.index_facts;
+  status.index_root = distributor_->gossip().index_root();
+  status.swarms = distributor_->exchange().stats().swarms;
+  status.sessions = distributor_->session_count();
+  status.cache_bytes = distributor_->catalog().bytes();
+  status.cache_max_bytes = cache_quota_bytes_;
+  status.disk_free_bytes = disk_free_bytes_;
+  status.uptime_seconds = to_seconds(now().time_since_epoch());
+  return status;
+}
+
+std::vector<ops::MemberInfo> NodeDriver::members() {
+  std::vector<ops::MemberInfo> infos;
+  for (const auto& member : distributor_->gossip().members()) {
+    ops::MemberInfo info;
+    info.id = member.id.to_string();
+    info.name = member.name;
+    info.zone = member.zone;
+    info.state = to_text(member.state);
+    info.version = std::to_string(member.version_min) + "-" + std::to_string(member.version_max);
+    for (const auto& endpoint : member.endpoints) info.addresses.push_back(endpoint.to_string());
+    info.incarnation = member.incarnation;
+    info.draining = member.draining;
+    info.is_self = member.is_self;
+    infos.push_back(std::move(info));
+  }
+  return infos;
+}
+
+std::string NodeDriver::member_name(const NodeId& id) const {
+  const gossip::Member* member = distributor_->gossip().find(id);
+  return member == nullptr || member->name.empty() ? id.to_string() : member->name;
+}
+
+ops::BlobInfo NodeDriver::blob_info(const Digest& digest) {
+  ops::BlobInfo info;
+  info.digest = digest.to_string();
+  info.size_known = false;
+  if (const auto size = distributor_->gossip().content_size(digest)) {
+    info.size = *size;
+    info.size_known = true;
+  }
+  // The fullest copy of this node counts: the complete one, or the partial with most bytes.
+  for (const auto& [key, copy] : distributor_->catalog().copies()) {
+    if (key.digest != digest) continue;
+    info.size = copy.size;
+    info.size_known = true;
+    info.complete = info.complete || !key.origin;
+    info.have_bytes = std::max(info.have_bytes, copy.bytes);
+  }
+  if (info.complete) info.holders.push_back(config_.config.node.name);
+  for (const NodeId& holder : distributor_->holders_of(digest)) info.holders.push_back(member_name(holder));
+  std::sort(info.holders.begin(), info.holders.end());
+  return info;
+}
+
+std::vector<ops::BlobInfo> NodeDriver::blobs() {
+  std::set<Digest> digests;
+  for (const auto& [key, copy] : distributor_->catalog().copies()) digests.insert(key.digest);
+  std::vector<ops::BlobInfo> infos;
+  for (const auto& digest : digests) infos.push_back(blob_info(digest));
+  return infos;
+}
+
+std::optional<ops::BlobInfo> NodeDriver::blob(std::string_view text) {
+  const auto digest = Digest::parse(text);
+  if (!digest) return std::nullopt;
+  ops::BlobInfo info = blob_info(*digest);
+  const auto swarms = distributor_->exchange().swarms();
+  const bool in_progress =
+      std::any_of(swarms.begin(), swarms.end(), [&](const auto& swarm) { return swarm.key.digest == *digest; });
+  if (info.holders.empty() && info.have_bytes == 0 && !in_progress) return std::nullopt;
+  return info;
+}
+
+std::vector<ops::SwarmInfo> NodeDriver::swarms() {
+  std::vector<ops::SwarmInfo> infos;
+  for (const auto& swarm : distributor_->exchange().swarms()) {
+    infos.push_back({swarm.key.digest.to_string(), swarm.key.origin, swarm.size, swarm.have_bytes, swarm.peers,
+                     swarm.readers, swarm.proven});
+  }
+  return infos;
+}
+
+std::string NodeDriver::metrics() {
+  const gossip::GossipStats gossip = distributor_->gossip().stats();
+  const transfer::ExchangeStats exchange = distributor_->exchange().stats();
+  ops::CoreLevels levels;
+  levels.alive = gossip.alive;
+  levels.suspect = gossip.suspect;
+  levels.faulty = gossip.faulty;
+  levels.left = gossip.left;
+  levels.index_digests = gossip.index_digests;
+  levels.index_facts = gossip.index_facts;
+  levels.gossip_tx_bytes = gossip.tx_bytes;
+  levels.gossip_rx_bytes = gossip.rx_bytes;
+  levels.gossip_tx_packets = gossip.tx_packets;
+  levels.gossip_rx_packets = gossip.rx_packets;
+  levels.dropped_unauthenticated = gossip.dropped_unauthenticated;
+  levels.dropped_replay = gossip.dropped_replay;
+  levels.dropped_malformed = gossip.dropped_malformed;
+  levels.dropped_other = gossip.dropped_other;
+  levels.swarms = exchange.swarms;
+  levels.upload_bytes = exchange.upload_bytes;
+  levels.claims_granted = exchange.claims.granted;
+  levels.claims_waited = exchange.claims.waited;
+  levels.claims_takeover = exchange.claims.takeover;
+  levels.verify_failures_peer = exchange.verify_failures_peer;
+  levels.peer_bans = exchange.bans;
+  levels.cache_bytes = distributor_->catalog().bytes();
+  levels.evictions_quota = distributor_->eviction_count();
+  metrics_.set_levels(levels);
+  return metrics_.expose();
+}
+
+}  // namespace waggle::node

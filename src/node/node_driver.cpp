@@ -1,0 +1,524 @@
+// Start-up, the pump, and the loops of the daemon. What the operator's API answers is in node_api_driver.cpp.
+#include "node/node_driver.hpp"
+
+#include "node/address_driver.hpp"
+#include "node/error.hpp"
+#include "node/log_driver.hpp"
+#include "node/state_files_driver.hpp"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <csignal>
+#include <thread>
+#include <type_traits>
+#include <utility>
+
+#include <unistd.h>
+
+namespace waggle::node {
+namespace {
+
+namespace asio = boost::asio;
+constexpr auto no_throw = asio::as_tuple(asio::use_awaitable);
+
+constexpr Duration hint_interval = std::chrono::seconds(30);
+constexpr Duration upkeep_interval = std::chrono::seconds(5);
+constexpr Duration drain_time_max = std::chrono::seconds(8);
+constexpr Duration leave_time = std::chrono::milliseconds(300);
+constexpr std::size_t pool_threads_max = 4;
+
+std::uint64_t wall_ms() {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count());
+}
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0) return "waggle";
+  return std::string(name.data()).substr(0, limits::node_name_bytes_max);
+}
+
+[[noreturn]] void fail_key(const ConfigResult& config, const char* key, const std::string& message) {
+  throw StartError(2, config.place_of(key) + ": " + key + ": " + message);
+}
+
+std::vector<Endpoint> bind_endpoints(const ConfigResult& config, const char* key,
+                                     const std::vector<std::string>& entries) {
+  std::vector<Endpoint> endpoints;
+  for (const auto& entry : entries) {
+    const auto resolved = resolve_bind(entry);
+    if (!resolved) fail_key(config, key, "'" + entry + "' is not address:port, if:NAME:port or CIDR:port");
+    if (resolved->empty()) fail_key(config, key, "'" + entry + "' matches no address of this machine");
+    endpoints.insert(endpoints.end(), resolved->begin(), resolved->end());
+  }
+  return endpoints;
+}
+
+mirror::UpstreamConfig upstream_config(const ConfigResult& result) {
+  const Config& config = result.config;
+  mirror::UpstreamConfig upstream;
+  for (const auto& [name, registry] : config.upstream.registries) {
+    std::string password;
+    if (!registry.password_file.empty()) {
+      const auto text = read_file(registry.password_file, 4096);
+      if (!text) {
+        fail_key(result, "upstream.registries",
+                 "'" + name + "': cannot read " + registry.password_file + ": " + text.error().message());
+      }
+      password = *text;
+      while (!password.empty() && (password.back() == '\n' || password.back() == '\r')) password.pop_back();
+    }
+    upstream.registries[name] = {registry.endpoint, registry.username, password, registry.ca_file, registry.insecure};
+  }
+  upstream.docker_config = config.upstream.docker_config;
+  upstream.connect_timeout = config.upstream.connect_timeout;
+  upstream.idle_timeout = config.upstream.idle_timeout;
+  upstream.allow = config.upstream.allow;
+  upstream.allow_local = config.upstream.allow_local;
+  mirror::read_proxy_environment(upstream);
+  return upstream;
+}
+
+}  // namespace
+
+NodeDriver::NodeDriver(ConfigResult config, ConfigLoader loader)
+    : config_(std::move(config)), loader_(std::move(loader)) {
+  if (config_.config.node.name.empty()) config_.config.node.name = host_name();
+  open_store();
+  open_cluster();
+  open_http();
+  recover_content();
+}
+
+NodeDriver::~NodeDriver() {
+  // Sockets first: their callbacks refer to everything else.
+  mirror_server_.reset();
+  ops_server_.reset();
+  if (tcp_) tcp_->stop();
+  tcp_.reset();
+  udp_.reset();
+  if (!config_.config.ops.socket.empty()) ::unlink(config_.config.ops.socket.c_str());
+}
+
+TimePoint NodeDriver::now() const {
+  return TimePoint(std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now() - started_));
+}
+
+void NodeDriver::open_store() {
+  const std::string& data_dir = config_.config.node.data_dir;
+  auto store = cache::StoreDriver::open(data_dir);
+  if (!store) {
+    fail_key(config_, "node.data_dir", "cannot use " + data_dir + ": " + store.error().message());
+  }
+  store_ = *std::move(store);
+  identity_ = load_identity(data_dir, random_);
+  const auto disk = store_->disk_stats();
+  if (!disk) throw StartError(1, "cannot read the size of the file system of " + data_dir + ": " + disk.error().message());
+  disk_free_bytes_ = disk->free_bytes;
+  cache_quota_bytes_ = config_.config.cache.max_bytes.resolve(disk->total_bytes);
+  const std::size_t wanted = config_.config.transfer.threads;
+  const std::size_t cpus = std::max(1U, std::thread::hardware_concurrency());
+  payload_ = std::make_unique<PayloadDriver>(context_.get_executor(), *store_,
+                                             wanted != 0 ? wanted : std::min(cpus, pool_threads_max));
+}
+
+void NodeDriver::open_cluster() {
+  const Config& config = config_.config;
+  const KeyRing keys = load_keys(config.cluster.key_files, config_.place_of("cluster.key_files"));
+  bound_ = bind_endpoints(config_, "cluster.bind", config.cluster.bind);
+  std::vector<Endpoint> hints;
+  for (const auto& entry : config.cluster.join) {
+    if (entry.starts_with("k8s:") || entry.starts_with("multicast:")) continue;
+    const std::string address = entry.starts_with("dns:") ? entry.substr(4) : entry;
+    const auto endpoint = Endpoint::parse(address);
+    if (endpoint) hints.push_back(*endpoint);
+    const auto colon = address.rfind(':');
+    std::string host = address.substr(0, colon);
+    if (host.starts_with("[")) host = host.substr(1, host.size() - 2);
+    hints_.push_back({host, address.substr(colon + 1)});
+  }
+  DistributorConfig core;
+  core.gossip.cluster_name = config.cluster.name;
+  core.gossip.keys = keys;
+  for (const auto& entry : config.cluster.advertise) {
+    const auto endpoint = Endpoint::parse(entry);
+    if (!endpoint) fail_key(config_, "cluster.advertise", "'" + entry + "' is not address:port");
+    core.gossip.advertise.push_back(*endpoint);
+  }
+  if (core.gossip.advertise.empty()) core.gossip.advertise = default_advertise(bound_, hints);
+  core.gossip.advertise.resize(std::min(core.gossip.advertise.size(), limits::member_addresses_max));
+  core.gossip.name = config.node.name;
+  core.gossip.zone = config.node.zone;
+  core.gossip.packet_bytes = config.cluster.packet_bytes;
+  core.gossip.incarnation = next_incarnation(config.node.data_dir, wall_ms());
+  std::array<std::byte, 8> seed{};
+  random_.fill(seed);
+  core.gossip.seed = load_le<std::uint64_t>(seed);
+  core.exchange.cluster_name = config.cluster.name;
+  core.exchange.incarnation = core.gossip.incarnation;
+  core.exchange.seed = mix_seed(core.gossip.seed);
+  core.exchange.upstream_allowed = config.mirror.on_miss == "fetch";
+  core.cache_quota_bytes = cache_quota_bytes_;
+  const auto disk = store_->disk_stats();
+  core.eviction.min_free_bytes = config.cache.min_free.resolve(disk ? disk->total_bytes : 0);
+  distributor_ = std::make_unique<Distributor>(core, *identity_, random_, now());
+
+  udp_ = std::make_unique<gossip::UdpDriver>(
+      context_.get_executor(), bound_, [this](const Endpoint& from, ByteView datagram) {
+        distributor_->handle_datagram(now(), from, datagram);
+        pump();
+      });
+  if (const auto opened = udp_->start(); !opened) {
+    throw StartError(1, "cannot bind gossip (cluster.bind): " + opened.error().message());
+  }
+  transfer::TcpConfig tcp;
+  tcp.bind = bound_;
+  tcp.cluster_name = config.cluster.name;
+  tcp_ = std::make_unique<transfer::TcpDriver>(context_.get_executor(), tcp, keys, *identity_, random_, tcp_callbacks());
+  if (const auto opened = tcp_->start(); !opened) {
+    throw StartError(1, "cannot bind transfer (cluster.bind): " + opened.error().message());
+  }
+  distributor_->set_hints(now(), hints);
+}
+
+void NodeDriver::open_http() {
+  const Config& config = config_.config;
+  upstream_ = std::make_unique<mirror::UpstreamDriver>(context_.get_executor(), upstream_config(config_));
+  const CoreInput core_input = [this](const auto& apply) { input(apply); };
+  fetches_ = std::make_unique<FetchDriver>(context_.get_executor(), *upstream_, *payload_, metrics_, core_input);
+  content_ = std::make_unique<ContentDriver>(
+      context_.get_executor(), config.mirror, config.cluster.name,
+      ContentDeps{*distributor_, *payload_, *fetches_, *upstream_, metrics_, core_input, [this] { return now(); }, wall_ms});
+  oci_ = std::make_unique<mirror::OciHandler>(
+      *content_, mirror::OciConfig{config.mirror.default_registry, config.mirror.first_byte,
+                                   [this](const mirror::ServedRequest& request) { served(request); }});
+  mirror::HttpServerConfig server;
+  server.allow = config.mirror.allow;
+  server.error_body = mirror::OciHandler::error_body;
+  mirror_server_ = std::make_unique<mirror::HttpServer>(
+      context_.get_executor(), server, [this](mirror::HttpExchange& exchange) { return oci_->handle(exchange); });
+  for (const auto& endpoint : bind_endpoints(config_, "mirror.bind", config.mirror.bind)) {
+    if (const auto bound = mirror_server_->listen(endpoint); !bound) {
+      throw StartError(1, "cannot bind mirror.bind " + endpoint.to_string() + ": " + bound.error().message());
+    }
+  }
+  mirror::HttpServerConfig ops;
+  ops.allow_all = true;
+  ops.error_body = [](unsigned status, std::string_view message) {
+    return ops::error_body("HTTP_" + std::to_string(status), message, "");
+  };
+  ops_server_ = std::make_unique<mirror::HttpServer>(
+      context_.get_executor(), ops, [this](mirror::HttpExchange& exchange) { return serve_ops(exchange); });
+  for (const auto& endpoint : bind_endpoints(config_, "ops.bind", config.ops.bind)) {
+    if (const auto bound = ops_server_->listen(endpoint); !bound) {
+      throw StartError(1, "cannot bind ops.bind " + endpoint.to_string() + ": " + bound.error().message());
+    }
+  }
+  if (!config.ops.socket.empty()) {
+    make_parent_directory(config.ops.socket);
+    if (const auto bound = ops_server_->listen_unix(config.ops.socket, 0660); !bound) {
+      throw StartError(1, "cannot bind ops.socket " + config.ops.socket + ": " + bound.error().message());
+    }
+  }
+}
+
+void NodeDriver::recover_content() {
+  auto recovered = store_->recover();
+  if (!recovered) throw StartError(1, "cannot read the store: " + recovered.error().message());
+  // The order of last use survives as the order of insertion at the start of time.
+  std::sort(recovered->blobs.begin(), recovered->blobs.end(),
+            [](const auto& a, const auto& b) { return a.last_use < b.last_use; });
+  TimePoint order{};
+  for (const auto& blob : recovered->blobs) {
+    distributor_->content_found(now(), blob.digest, blob.size, order += Duration{1});
+  }
+  for (auto& partial : recovered->partials) {
+    distributor_->partial_found(partial.digest, partial.origin, partial.size, std::move(partial.held),
+                                order += Duration{1});
+  }
+  if (!recovered->blobs.empty() || !recovered->partials.empty()) {
+    spdlog::info("store holds {} blobs and {} partial downloads", recovered->blobs.size(), recovered->partials.size());
+  }
+}
+
+int NodeDriver::run() {
+  signals_.add(SIGTERM);
+  signals_.add(SIGINT);
+  signals_.add(SIGHUP);
+  asio::co_spawn(context_, wait_timer(), asio::detached);
+  asio::co_spawn(context_, refresh_hints(), asio::detached);
+  asio::co_spawn(context_, upkeep(), asio::detached);
+  asio::co_spawn(context_, wait_signals(), asio::detached);
+  distributor_->disk_free(now(), disk_free_bytes_);
+  pump();
+  spdlog::info("waggled {} is up: node {} ({}), cluster {}", WAGGLE_VERSION, config_.config.node.name,
+               identity_->node_id().short_string(), config_.config.cluster.name);
+  context_.run();
+  return 0;
+}
+
+void NodeDriver::input(const std::function<void(TimePoint, transfer::Exchange&)>& apply) {
+  const TimePoint at = now();
+  apply(at, distributor_->exchange());
+  distributor_->settle(at);
+  pump();
+}
+
+void NodeDriver::pump() {
+  if (pumping_) return;  // called from inside a command: the loop below takes what it brought
+  pumping_ = true;
+  for (bool moved = true; moved;) {
+    moved = false;
+    while (auto transmit = distributor_->poll_transmit()) {
+      udp_->send(transmit->to, transmit->datagram);
+      moved = true;
+    }
+    while (auto command = distributor_->poll_command()) {
+      execute(*std::move(command));
+      moved = true;
+    }
+  }
+  pumping_ = false;
+  const auto deadline = distributor_->poll_timeout();
+  const auto wake = deadline ? started_ + deadline->time_since_epoch() : asio::steady_timer::time_point::max();
+  if (timer_.expiry() != wake) timer_.expires_at(wake);
+}
+
+void NodeDriver::execute(Command command) {
+  std::visit(
+      [this](auto&& item) {
+        using T = std::decay_t<decltype(item)>;
+        if constexpr (std::is_same_v<T, Dial>) {
+          tcp_->dial(item.node, item.endpoints);
+        } else if constexpr (std::is_same_v<T, RemoveBlob>) {
+          payload_->remove_blob(item.digest);
+        } else if constexpr (std::is_same_v<T, RemovePartial>) {
+          payload_->remove_partial(item.digest, item.origin);
+        } else if constexpr (std::is_same_v<T, PersistIncarnation>) {
+          if (!save_incarnation(config_.config.node.data_dir, item.incarnation)) {
+            spdlog::warn("cannot persist incarnation {}", item.incarnation);
+          }
+        } else if constexpr (std::is_same_v<T, transfer::SendControl>) {
+          tcp_->send_control(item.session, std::move(item.message));
+        } else if constexpr (std::is_same_v<T, transfer::SendBlock>) {
+          tcp_->send_payload(item.session, {item.tag, item.chunk, item.offset, item.length},
+                             payload_->block_source(item));
+        } else if constexpr (std::is_same_v<T, transfer::CloseSession>) {
+          spdlog::debug("closing session {}: {}", to_value(item.session), item.reason);
+          tcp_->close(item.session);
+        } else if constexpr (std::is_same_v<T, transfer::CreateBlob>) {
+          payload_->create_blob(item, [this, swarm = item.swarm](auto held) {
+            input([&](TimePoint at, transfer::Exchange& exchange) { exchange.blob_opened(at, swarm, std::move(held)); });
+            fetches_->blob_opened(swarm);
+          });
+        } else if constexpr (std::is_same_v<T, transfer::VerifyChunk>) {
+          payload_->verify_chunk(item, [this, swarm = item.swarm, chunk = item.chunk,
+                                        source = item.source](transfer::ChunkVerdict verdict) {
+            input([&](TimePoint at, transfer::Exchange& exchange) {
+              exchange.chunk_verified(at, swarm, chunk, source, verdict);
+            });
+          });
+        } else if constexpr (std::is_same_v<T, transfer::DropBuffer>) {
+          payload_->drop_buffer(item);
+        } else if constexpr (std::is_same_v<T, transfer::StartFetch>) {
+          fetches_->start(item);
+        } else if constexpr (std::is_same_v<T, transfer::CancelFetch>) {
+          fetches_->cancel(item.fetch);
+        } else if constexpr (std::is_same_v<T, transfer::HashLink>) {
+          payload_->hash_link(item, [this, swarm = item.swarm, chunk = item.chunk](auto end, auto digest) {
+            input([&](TimePoint at, transfer::Exchange& exchange) { exchange.link_hashed(at, swarm, chunk, end, digest); });
+          });
+        } else if constexpr (std::is_same_v<T, transfer::CommitBlob>) {
+          payload_->commit_blob(item, [this, swarm = item.swarm](bool ok) {
+            input([&](TimePoint at, transfer::Exchange& exchange) { exchange.blob_committed(at, swarm, ok); });
+          });
+        } else if constexpr (std::is_same_v<T, transfer::CloseBlob>) {
+          payload_->close_blob(item);
+          content_->swarm_closed(item.swarm);
+          fetches_->swarm_closed(item.swarm);
+        } else if constexpr (std::is_same_v<T, transfer::LoadMidstates>) {
+          payload_->load_midstates(item.digest, [this, digest = item.digest](auto list) {
+            input([&](TimePoint at, transfer::Exchange& exchange) {
+              exchange.midstates_loaded(at, digest, std::move(list));
+            });
+          });
+        } else if constexpr (std::is_same_v<T, transfer::SwarmSize>) {
+          content_->swarm_size(item.swarm, item.size);
+        } else if constexpr (std::is_same_v<T, transfer::ChunkReady>) {
+          content_->chunk_ready(item.swarm, item.chunk, item.source);
+        } else if constexpr (std::is_same_v<T, transfer::SwarmProven>) {
+          content_->swarm_proven(item.swarm);
+        } else if constexpr (std::is_same_v<T, transfer::SwarmCommitted>) {
+          spdlog::debug("{} is complete", item.digest.to_string());
+        } else {
+          static_assert(std::is_same_v<T, transfer::SwarmFailed>);
+          content_->swarm_failed(item.swarm, item.error);
+        }
+      },
+      std::move(command));
+}
+
+transfer::TcpCallbacks NodeDriver::tcp_callbacks() {
+  transfer::TcpCallbacks callbacks;
+  callbacks.on_session_open = [this](SessionId session, const NodeId& peer, bool, const Endpoint&) {
+    metrics_.count_handshake("ok");
+    distributor_->session_opened(now(), session, peer);
+    pump();
+  };
+  callbacks.on_dial_failed = [this](const NodeId& peer, boost::system::error_code error) {
+    spdlog::debug("dialling {} failed: {}", peer.short_string(), error.message());
+    distributor_->dial_failed(now(), peer);
+    pump();
+  };
+  callbacks.on_session_closed = [this](SessionId session, const NodeId&, boost::system::error_code) {
+    distributor_->session_closed(now(), session);
+    pump();
+  };
+  callbacks.on_control = [this](SessionId session, const Bytes& message) {
+    distributor_->handle_control(now(), session, message);
+    pump();
+  };
+  callbacks.on_payload = [this](SessionId session, const transfer::PayloadHeader& header, ByteView data) {
+    receive_payload(session, header, data);
+  };
+  callbacks.on_handshake_failed = [this](boost::system::error_code error, bool) {
+    metrics_.count_handshake(error.message());
+  };
+  return callbacks;
+}
+
+void NodeDriver::receive_payload(SessionId session, const transfer::PayloadHeader& header, ByteView data) {
+  const auto swarm = distributor_->exchange().find(header.tag);
+  if (!swarm) return;
+  // The bytes must lie in the buffer before the core learns of them: it may ask for their proof at once.
+  payload_->receive_block(*swarm, header.chunk, session, header.offset, data);
+  bool wanted = false;
+  input([&](TimePoint at, transfer::Exchange& exchange) {
+    wanted = exchange.block_received(at, session, header.tag, header.chunk, header.offset,
+                                     static_cast<std::uint32_t>(data.size()));
+    if (!wanted) payload_->drop_buffer({*swarm, header.chunk, session});
+  });
+}
+
+void NodeDriver::served(const mirror::ServedRequest& request) {
+  metrics_.count_request(ops::Protocol::oci, request.status, request.first_byte.value_or(request.duration),
+                         request.duration);
+  spdlog::debug("{} {} -> {} {} bytes{} in {:.3f} s", request.method, request.target, request.status,
+                request.body_bytes, request.cut ? " (cut)" : "", to_seconds(request.duration));
+}
+
+asio::awaitable<void> NodeDriver::wait_timer() {
+  while (!context_.stopped()) {
+    const auto [error] = co_await timer_.async_wait(no_throw);
+    // A cancelled wait means that pump() moved the deadline.
+    if (!error) {
+      distributor_->handle_timeout(now());
+      pump();
+      if (timer_.expiry() <= std::chrono::steady_clock::now()) timer_.expires_after(std::chrono::milliseconds(1));
+    }
+  }
+}
+
+asio::awaitable<void> NodeDriver::refresh_hints() {
+  asio::ip::tcp::resolver resolver(context_);
+  for (;;) {
+    std::vector<Endpoint> endpoints;
+    for (const auto& hint : hints_) {
+      const auto [error, results] = co_await resolver.async_resolve(hint.host, hint.port, no_throw);
+      if (error) {
+        spdlog::debug("join hint {}: {}", hint.host, error.message());
+        continue;
+      }
+      for (const auto& result : results) {
+        const auto endpoint =
+            Endpoint::parse_address(result.endpoint().address().to_string(), result.endpoint().port());
+        if (endpoint) endpoints.push_back(*endpoint);
+      }
+    }
+    if (!endpoints.empty()) {
+      std::sort(endpoints.begin(), endpoints.end());
+      endpoints.erase(std::unique(endpoints.begin(), endpoints.end()), endpoints.end());
+      distributor_->set_hints(now(), std::move(endpoints));
+      pump();
+    }
+    hint_timer_.expires_after(hint_interval);
+    const auto [stopped] = co_await hint_timer_.async_wait(no_throw);
+    if (stopped) co_return;
+  }
+}
+
+asio::awaitable<void> NodeDriver::upkeep() {
+  for (;;) {
+    upkeep_timer_.expires_after(upkeep_interval);
+    const auto [stopped] = co_await upkeep_timer_.async_wait(no_throw);
+    if (stopped) co_return;
+    if (const auto disk = store_->disk_stats()) {
+      disk_free_bytes_ = disk->free_bytes;
+      distributor_->disk_free(now(), disk_free_bytes_);
+      pump();
+    }
+  }
+}
+
+asio::awaitable<void> NodeDriver::wait_signals() {
+  for (;;) {
+    const auto [error, signal] = co_await signals_.async_wait(no_throw);
+    if (error) co_return;
+    if (signal == SIGHUP) {
+      if (const auto wrong = reload()) spdlog::error("reload: {}", *wrong);
+      continue;
+    }
+    if (draining_) {
+      spdlog::warn("second signal: leaving at once");
+      context_.stop();
+      co_return;
+    }
+    drain();
+  }
+}
+
+void NodeDriver::drain() {
+  if (draining_) return;
+  draining_ = true;
+  asio::co_spawn(context_, shut_down(), asio::detached);
+}
+
+asio::awaitable<void> NodeDriver::shut_down() {
+  spdlog::info("draining");
+  content_->set_draining();
+  distributor_->drain(now());
+  pump();
+  co_await mirror_server_->stop(drain_time_max);
+  fetches_->stop();
+  distributor_->leave(now());
+  pump();
+  // The departure is sent; a moment lets the kernel take it and peers' last blocks go out.
+  asio::steady_timer last(context_, leave_time);
+  co_await last.async_wait(no_throw);
+  tcp_->stop();
+  spdlog::info("left the cluster");
+  context_.stop();
+}
+
+std::optional<std::string> NodeDriver::reload() {
+  ConfigResult fresh = loader_();
+  if (!fresh.errors.empty()) return fresh.errors.front().to_string();
+  try {
+    upstream_->reconfigure(upstream_config(fresh));
+    tcp_->set_keys(load_keys(fresh.config.cluster.key_files, fresh.place_of("cluster.key_files")));
+  } catch (const StartError& error) {
+    return error.what();
+  }
+  set_log_level(fresh.config.log.level);
+  spdlog::info("reloaded: log level, upstream registries and session keys; other keys need a restart");
+  return std::nullopt;
+}
+
+}  // namespace waggle::node

@@ -1,0 +1,119 @@
+// The daemon: one strand runs the distributor and every socket, a worker pool the hashing and the disk.
+#pragma once
+
+#include "base/identity.hpp"
+#include "base/random_source.hpp"
+#include "cache/store_driver.hpp"
+#include "gossip/udp_driver.hpp"
+#include "mirror/http_server_driver.hpp"
+#include "mirror/oci_driver.hpp"
+#include "mirror/upstream_driver.hpp"
+#include "node/config.hpp"
+#include "node/content_driver.hpp"
+#include "node/distributor.hpp"
+#include "node/fetch_driver.hpp"
+#include "node/payload_driver.hpp"
+#include "ops/http_api.hpp"
+#include "ops/metrics.hpp"
+#include "transfer/tcp_driver.hpp"
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace waggle::node {
+
+/// Reads the configuration again, for SIGHUP and `waggle reload`.
+using ConfigLoader = std::function<ConfigResult()>;
+
+class NodeDriver final : public ops::ApiSource {
+ public:
+  /// Opens the store, the keys and every socket. Throws StartError.
+  NodeDriver(ConfigResult config, ConfigLoader loader);
+  ~NodeDriver() override;
+
+  /// Runs until a signal or `waggle drain` ended the node. @return the exit code
+  int run();
+
+  // ops::ApiSource
+  [[nodiscard]] bool ready() const override;
+  [[nodiscard]] ops::StatusInfo status() override;
+  [[nodiscard]] std::vector<ops::MemberInfo> members() override;
+  [[nodiscard]] std::vector<ops::BlobInfo> blobs() override;
+  [[nodiscard]] std::optional<ops::BlobInfo> blob(std::string_view digest) override;
+  [[nodiscard]] std::vector<ops::SwarmInfo> swarms() override;
+  [[nodiscard]] std::string metrics() override;
+  void drain() override;
+  [[nodiscard]] std::optional<std::string> reload() override;
+
+ private:
+  struct Hint {
+    std::string host;
+    std::string port;
+  };
+
+  // Start-up, in this order.
+  void open_store();
+  void open_cluster();
+  void open_http();
+  void recover_content();
+
+  // The pump: the only place that drains the core.
+  void input(const std::function<void(TimePoint, transfer::Exchange&)>& apply);
+  void pump();
+  void execute(Command command);
+  [[nodiscard]] TimePoint now() const;
+
+  boost::asio::awaitable<void> wait_timer();
+  boost::asio::awaitable<void> refresh_hints();
+  boost::asio::awaitable<void> upkeep();
+  boost::asio::awaitable<void> wait_signals();
+  boost::asio::awaitable<void> shut_down();
+  boost::asio::awaitable<void> serve_ops(mirror::HttpExchange& exchange);
+
+  [[nodiscard]] transfer::TcpCallbacks tcp_callbacks();
+  void receive_payload(SessionId session, const transfer::PayloadHeader& header, ByteView data);
+  void served(const mirror::ServedRequest& request);
+  [[nodiscard]] std::string member_name(const NodeId& id) const;
+  [[nodiscard]] ops::BlobInfo blob_info(const Digest& digest);
+
+  ConfigResult config_;
+  ConfigLoader loader_;
+  SystemRandomSource random_;
+  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+  boost::asio::io_context context_{1};
+  std::unique_ptr<cache::StoreDriver> store_;
+  std::optional<Identity> identity_;
+  ops::Metrics metrics_;
+  std::unique_ptr<Distributor> distributor_;
+  std::unique_ptr<PayloadDriver> payload_;
+  std::unique_ptr<mirror::UpstreamDriver> upstream_;
+  std::unique_ptr<FetchDriver> fetches_;
+  std::unique_ptr<ContentDriver> content_;
+  std::unique_ptr<gossip::UdpDriver> udp_;
+  std::unique_ptr<transfer::TcpDriver> tcp_;
+  std::unique_ptr<mirror::OciHandler> oci_;
+  std::unique_ptr<mirror::HttpServer> mirror_server_;
+  std::unique_ptr<mirror::HttpServer> ops_server_;
+  std::vector<Hint> hints_;
+  std::vector<Endpoint> bound_;
+  std::uint64_t cache_quota_bytes_ = 0;
+  std::uint64_t disk_free_bytes_ = 0;
+  boost::asio::steady_timer timer_{context_};
+  boost::asio::steady_timer hint_timer_{context_};
+  boost::asio::steady_timer upkeep_timer_{context_};
+  boost::asio::signal_set signals_{context_};
+  bool pumping_ = false;
+  bool draining_ = false;
+};
+
+}  // namespace waggle::node

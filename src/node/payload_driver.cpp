@@ -1,0 +1,269 @@
+// Jobs on the pool, results on the strand.
+#include "node/payload_driver.hpp"
+
+#include "base/blob_layout.hpp"
+#include "base/limits.hpp"
+#include "base/sha256.hpp"
+
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
+#include <type_traits>
+#include <utility>
+
+namespace waggle::node {
+namespace {
+
+namespace asio = boost::asio;
+using transfer::ChunkVerdict;
+
+constexpr std::size_t served_max = 64;
+
+/// True when `bytes` prove themselves as chunk `chunk` of the blob.
+bool proves(const transfer::ChunkProof& proof, ByteView bytes, const BlobLayout& layout, ChunkIndex chunk,
+            const Digest& digest) {
+  if (const auto* crec = std::get_if<transfer::CrecProof>(&proof)) {
+    const Digest actual = sha256_of(bytes);
+    return std::equal(actual.bytes().begin(), actual.bytes().end(), crec->sha256.begin());
+  }
+  const auto& link = std::get<transfer::LinkProof>(proof);
+  Sha256 hash(link.begin, layout.chunk_offset(chunk));
+  hash.update(bytes);
+  return link.is_last ? hash.finish() == digest : hash.midstate() == link.end;
+}
+
+/// The midstate list of a complete blob, by one pass over it.
+std::optional<std::vector<Midstate>> compute_midstates(const cache::BlobFile& blob, const Digest& digest) {
+  const BlobLayout layout(blob.size());
+  std::vector<Midstate> midstates;
+  Sha256 hash;
+  Bytes bytes;
+  for (std::uint32_t i = 0; i < layout.chunk_count(); ++i) {
+    bytes.resize(layout.chunk_size(ChunkIndex{i}));
+    if (!blob.read(layout.chunk_offset(ChunkIndex{i}), bytes)) return std::nullopt;
+    hash.update(bytes);
+    if (i + 1 < layout.chunk_count()) midstates.push_back(hash.midstate());
+  }
+  if (hash.finish() != digest) return std::nullopt;
+  return midstates;
+}
+
+}  // namespace
+
+PayloadDriver::PayloadDriver(asio::any_io_executor strand, cache::StoreDriver& store, std::size_t threads)
+    : strand_(std::move(strand)), store_(store), pool_(std::max<std::size_t>(1, threads)) {}
+
+PayloadDriver::~PayloadDriver() {
+  *alive_ = false;
+  pool_.join();
+}
+
+template <typename Job, typename Done>
+void PayloadDriver::run(Job job, Done done) {
+  asio::post(pool_, [strand = strand_, alive = alive_, job = std::move(job), done = std::move(done)]() mutable {
+    auto result = job();
+    asio::post(strand, [alive, done = std::move(done), result = std::move(result)]() mutable {
+      if (*alive) done(std::move(result));
+    });
+  });
+}
+
+void PayloadDriver::create_blob(const transfer::CreateBlob& command,
+                                std::function<void(std::optional<std::vector<transfer::StoredChunk>>)> done) {
+  run([&store = store_, key = command.key, size = command.size] { return store.begin(key.digest, key.origin, size); },
+      [this, swarm = command.swarm, done = std::move(done)](Result<cache::PartialHandle> partial) {
+        if (!partial) return done(std::nullopt);
+        std::vector<transfer::StoredChunk> held;
+        for (auto& chunk : (*partial)->take_resumed()) {
+          held.push_back({chunk.chunk, chunk.kind == cache::ProofKind::linked ? Bytes{} : std::move(chunk.proof)});
+        }
+        partials_[swarm] = *std::move(partial);
+        done(std::move(held));
+      });
+}
+
+void PayloadDriver::receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source, std::uint32_t offset,
+                                  ByteView data) {
+  const auto partial = partials_.find(swarm);
+  if (partial == partials_.end()) return;
+  const BlobLayout& layout = partial->second->layout();
+  if (to_value(chunk) >= layout.chunk_count()) return;
+  const std::uint64_t chunk_size = layout.chunk_size(chunk);
+  if (offset > chunk_size || data.size() > chunk_size - offset) return;
+  auto& buffer = buffers_[{swarm, chunk, source}];
+  if (buffer.empty()) {
+    buffer.resize(chunk_size);
+    buffered_bytes_ += chunk_size;
+  }
+  std::copy(data.begin(), data.end(), buffer.begin() + offset);
+}
+
+void PayloadDriver::drop_buffer(const transfer::DropBuffer& command) {
+  const auto found = buffers_.find({command.swarm, command.chunk, command.source});
+  if (found == buffers_.end()) return;
+  buffered_bytes_ -= found->second.size();
+  buffers_.erase(found);
+}
+
+void PayloadDriver::verify_chunk(const transfer::VerifyChunk& command, std::function<void(ChunkVerdict)> done) {
+  const auto partial = partials_.find(command.swarm);
+  const auto buffer = buffers_.find({command.swarm, command.chunk, command.source});
+  if (partial == partials_.end() || (buffer == buffers_.end() && partial->second->layout().size() != 0)) {
+    asio::post(strand_, [alive = alive_, done = std::move(done)] {
+      if (*alive) done(ChunkVerdict::store_failed);
+    });
+    return;
+  }
+  Bytes bytes;
+  if (buffer != buffers_.end()) {
+    bytes = std::move(buffer->second);
+    buffered_bytes_ -= bytes.size();
+    buffers_.erase(buffer);
+  }
+  run(
+      [partial = partial->second, command, bytes = std::move(bytes)] {
+        if (!proves(command.proof, bytes, partial->layout(), command.chunk, partial->digest())) {
+          return ChunkVerdict::mismatch;
+        }
+        const bool linked = std::holds_alternative<transfer::LinkProof>(command.proof);
+        const auto kind = linked ? cache::ProofKind::linked : cache::ProofKind::crec;
+        const auto stored = partial->write_chunk(command.chunk, bytes, kind, command.record);
+        return stored ? ChunkVerdict::ok : ChunkVerdict::store_failed;
+      },
+      std::move(done));
+}
+
+void PayloadDriver::hash_chunk(std::shared_ptr<const Bytes> bytes, std::function<void(Sha256Bytes)> done) {
+  run(
+      [bytes = std::move(bytes)] {
+        Sha256Bytes hash{};
+        const Digest digest = sha256_of(*bytes);
+        std::copy(digest.bytes().begin(), digest.bytes().end(), hash.begin());
+        return hash;
+      },
+      std::move(done));
+}
+
+void PayloadDriver::store_chunk(SwarmId swarm, ChunkIndex chunk, std::shared_ptr<const Bytes> bytes, Bytes record,
+                                std::function<void(ChunkVerdict)> done) {
+  run(
+      [partial = this->partial(swarm), chunk, bytes = std::move(bytes), record = std::move(record)] {
+        if (!partial) return ChunkVerdict::store_failed;
+        const auto stored = partial->write_chunk(chunk, *bytes, cache::ProofKind::upstream, record);
+        return stored ? ChunkVerdict::ok : ChunkVerdict::store_failed;
+      },
+      std::move(done));
+}
+
+void PayloadDriver::hash_link(const transfer::HashLink& command,
+                              std::function<void(std::optional<Midstate>, std::optional<Digest>)> done) {
+  using Ends = std::pair<std::optional<Midstate>, std::optional<Digest>>;
+  run(
+      [partial = this->partial(command.swarm), command]() -> Ends {
+        if (!partial) return {};
+        const auto bytes = partial->read_chunk(command.chunk);
+        if (!bytes) return {};
+        const BlobLayout& layout = partial->layout();
+        Sha256 hash(command.begin, layout.chunk_offset(command.chunk));
+        hash.update(*bytes);
+        if (to_value(command.chunk) + 1 == layout.chunk_count()) return {std::nullopt, hash.finish()};
+        return {hash.midstate(), std::nullopt};
+      },
+      [done = std::move(done)](Ends ends) { done(ends.first, ends.second); });
+}
+
+void PayloadDriver::commit_blob(const transfer::CommitBlob& command, std::function<void(bool)> done) {
+  run([&store = store_, partial = this->partial(command.swarm),
+       midstates = command.midstates] { return partial && store.commit(partial, midstates).has_value(); },
+      std::move(done));
+}
+
+void PayloadDriver::close_blob(const transfer::CloseBlob& command) {
+  for (auto it = buffers_.begin(); it != buffers_.end();) {
+    if (std::get<0>(it->first) == command.swarm) {
+      buffered_bytes_ -= it->second.size();
+      it = buffers_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+  const auto found = partials_.find(command.swarm);
+  if (found == partials_.end()) return;
+  auto partial = std::move(found->second);
+  partials_.erase(found);
+  if (command.discard) {
+    run([&store = store_, partial] { return store.abandon(partial).has_value(); }, [](bool) {});
+  }
+}
+
+void PayloadDriver::load_midstates(const Digest& digest,
+                                   std::function<void(std::optional<std::vector<Midstate>>)> done) {
+  run(
+      [&store = store_, digest]() -> std::optional<std::vector<Midstate>> {
+        auto list = store.read_midstates(digest);
+        if (list) return std::move(list->midstates);
+        const auto blob = store.open_blob(digest);
+        if (!blob) return std::nullopt;
+        auto midstates = compute_midstates(**blob, digest);
+        if (midstates) {
+          // Keeping the list is an economy; failing to is no error.
+          (void)store.write_midstates({digest, (*blob)->size(), *midstates});
+        }
+        return midstates;
+      },
+      std::move(done));
+}
+
+void PayloadDriver::remove_blob(const Digest& digest) {
+  served_.erase(digest);
+  run([&store = store_, digest] { return store.remove(digest).has_value(); }, [](bool) {});
+}
+
+void PayloadDriver::remove_partial(const Digest& digest, const std::string& origin) {
+  run([&store = store_, digest, origin] { return store.remove_partial(digest, origin).has_value(); }, [](bool) {});
+}
+
+void PayloadDriver::touch(const Digest& digest) {
+  run([&store = store_, digest] { return store.touch(digest).has_value(); }, [](bool) {});
+}
+
+transfer::PayloadSource PayloadDriver::block_source(const transfer::SendBlock& command) {
+  if (command.swarm) {
+    if (const auto partial = this->partial(*command.swarm)) {
+      const std::uint64_t at = partial->layout().chunk_offset(command.chunk) + command.offset;
+      return [partial, at](MutableByteView out) { return partial->read(at, out); };
+    }
+  }
+  auto blob = open_blob(command.digest);
+  if (!blob) return [error = blob.error()](MutableByteView) -> Result<void> { return error; };
+  const std::uint64_t at = BlobLayout((*blob)->size()).chunk_offset(command.chunk) + command.offset;
+  return [blob = *std::move(blob), at](MutableByteView out) { return blob->read(at, out); };
+}
+
+cache::PartialHandle PayloadDriver::partial(SwarmId swarm) const {
+  const auto found = partials_.find(swarm);
+  return found == partials_.end() ? nullptr : found->second;
+}
+
+void PayloadDriver::read(cache::PartialHandle partial, std::uint64_t offset, MutableByteView buffer,
+                         std::function<void(Result<void>)> done) {
+  run([partial = std::move(partial), offset, buffer] { return partial->read(offset, buffer); }, std::move(done));
+}
+
+void PayloadDriver::read(cache::BlobHandle blob, std::uint64_t offset, MutableByteView buffer,
+                         std::function<void(Result<void>)> done) {
+  run([blob = std::move(blob), offset, buffer] { return blob->read(offset, buffer); }, std::move(done));
+}
+
+Result<cache::BlobHandle> PayloadDriver::open_blob(const Digest& digest) {
+  const auto found = served_.find(digest);
+  if (found != served_.end()) return found->second;
+  auto blob = store_.open_blob(digest);
+  if (blob) {
+    if (served_.size() >= served_max) served_.erase(served_.begin());
+    served_[digest] = *blob;
+  }
+  return blob;
+}
+
+}  // namespace waggle::node

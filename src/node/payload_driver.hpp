@@ -1,0 +1,84 @@
+// Bytes of blobs between network, memory and disk, for the exchange's commands: reassembly buffers on the strand,
+// hashing and files on a worker pool. Results come back on the strand.
+#pragma once
+
+#include "base/bytes.hpp"
+#include "base/ids.hpp"
+#include "cache/store_driver.hpp"
+#include "transfer/exchange.hpp"
+#include "transfer/tcp_driver.hpp"
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+namespace waggle::node {
+
+/// All calls and callbacks on the strand, unless stated. Callbacks are never called from inside the call.
+class PayloadDriver {
+ public:
+  using Sha256Bytes = std::array<std::byte, 32>;
+
+  /// @param store  must outlive the object
+  /// @param threads  workers, >= 1
+  PayloadDriver(boost::asio::any_io_executor strand, cache::StoreDriver& store, std::size_t threads);
+  /// Waits for running jobs; their callbacks are dropped.
+  ~PayloadDriver();
+
+  void create_blob(const transfer::CreateBlob& command,
+                   std::function<void(std::optional<std::vector<transfer::StoredChunk>>)> done);
+  /// Copies a block into the buffer of (swarm, chunk, source). Blocks beyond the chunk are ignored.
+  void receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source, std::uint32_t offset, ByteView data);
+  void verify_chunk(const transfer::VerifyChunk& command, std::function<void(transfer::ChunkVerdict)> done);
+  void drop_buffer(const transfer::DropBuffer& command);
+  /// Plain sha256 of a whole chunk that came from upstream.
+  void hash_chunk(std::shared_ptr<const Bytes> bytes, std::function<void(Sha256Bytes)> done);
+  /// Stores a whole chunk that came from upstream, journalled with `record` (its CREC).
+  void store_chunk(SwarmId swarm, ChunkIndex chunk, std::shared_ptr<const Bytes> bytes, Bytes record,
+                   std::function<void(transfer::ChunkVerdict)> done);
+  void hash_link(const transfer::HashLink& command,
+                 std::function<void(std::optional<Midstate>, std::optional<Digest>)> done);
+  void commit_blob(const transfer::CommitBlob& command, std::function<void(bool)> done);
+  void close_blob(const transfer::CloseBlob& command);
+  void load_midstates(const Digest& digest, std::function<void(std::optional<std::vector<Midstate>>)> done);
+  void remove_blob(const Digest& digest);
+  void remove_partial(const Digest& digest, const std::string& origin);
+  void touch(const Digest& digest);
+
+  /// Reads the block when the session is about to send it.
+  [[nodiscard]] transfer::PayloadSource block_source(const transfer::SendBlock& command);
+  /// The file behind a swarm; nullptr until create_blob answered, and after close_blob.
+  [[nodiscard]] cache::PartialHandle partial(SwarmId swarm) const;
+  /// Fills `buffer` from a partial or complete blob on a worker. `buffer` must live until `done`.
+  void read(cache::PartialHandle partial, std::uint64_t offset, MutableByteView buffer,
+            std::function<void(Result<void>)> done);
+  void read(cache::BlobHandle blob, std::uint64_t offset, MutableByteView buffer,
+            std::function<void(Result<void>)> done);
+  [[nodiscard]] Result<cache::BlobHandle> open_blob(const Digest& digest);
+  [[nodiscard]] std::size_t buffered_bytes() const { return buffered_bytes_; }
+
+ private:
+  using BufferKey = std::tuple<SwarmId, ChunkIndex, SessionId>;
+
+  template <typename Job, typename Done>
+  void run(Job job, Done done);
+
+  boost::asio::any_io_executor strand_;
+  cache::StoreDriver& store_;
+  std::map<SwarmId, cache::PartialHandle> partials_;
+  std::map<BufferKey, Bytes> buffers_;
+  std::size_t buffered_bytes_ = 0;
+  std::map<Digest, cache::BlobHandle> served_;  ///< complete blobs being uploaded, at most served_max, oldest use out
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  boost::asio::thread_pool pool_;
+};
+
+}  // namespace waggle::node

@@ -1,0 +1,155 @@
+// Readers: waiting for chunks, holding the tail, reading on the worker pool.
+#include "node/reader_driver.hpp"
+
+#include "base/assert.hpp"
+#include "base/limits.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace waggle::node {
+
+mirror::MirrorError error_of(transfer::SwarmError error) {
+  switch (error) {
+    case transfer::SwarmError::not_found: return mirror::MirrorError::not_found;
+    case transfer::SwarmError::unauthorized: return mirror::MirrorError::no_credential;
+    case transfer::SwarmError::too_large: return mirror::MirrorError::too_large;
+    case transfer::SwarmError::unreachable:
+    case transfer::SwarmError::bad_upstream:
+    case transfer::SwarmError::unsupported:
+    case transfer::SwarmError::store_failed: return mirror::MirrorError::unavailable;
+  }
+  return mirror::MirrorError::unavailable;
+}
+
+LocalReader::LocalReader(cache::BlobHandle blob, const Digest& digest, ContentDriver& content)
+    : blob_(std::move(blob)), digest_(digest), content_(content) {}
+
+LocalReader::~LocalReader() {
+  *alive_ = false;
+  content_.deps_.distributor.release(content_.deps_.now(), digest_);
+}
+
+void LocalReader::async_open(mirror::Callback<mirror::BlobInfo> done) {
+  done(mirror::BlobInfo{blob_->size(), mirror::Source::local});
+}
+
+void LocalReader::async_read(std::uint64_t offset, MutableByteView buffer, mirror::Callback<std::size_t> done) {
+  const auto bytes = std::min<std::uint64_t>(buffer.size(), blob_->size() - offset);
+  auto scratch = std::make_shared<Bytes>(bytes);
+  content_.deps_.payload.read(blob_, offset, *scratch, [alive = alive_, scratch, buffer, done = std::move(done)](Result<void> read) {
+    if (!*alive) return;
+    if (!read) return done(read.error());
+    std::copy(scratch->begin(), scratch->end(), buffer.begin());
+    done(scratch->size());
+  });
+}
+
+SwarmReader::SwarmReader(ContentDriver& content, SwarmId swarm, ReaderId id, const mirror::RangeSpec* range)
+    : content_(content), swarm_(swarm), id_(id) {
+  if (range != nullptr) range_ = *range;
+  if (range_ && range_->kind != mirror::RangeSpec::Kind::suffix) offset_ = range_->first;
+  content_.readers_[id] = this;
+  content_.swarms_[swarm].readers.insert(id);
+  content_.deps_.input(
+      [this](TimePoint now, transfer::Exchange& exchange) { exchange.add_reader(now, swarm_, id_, offset_); });
+}
+
+SwarmReader::~SwarmReader() {
+  *alive_ = false;
+  content_.readers_.erase(id_);
+  const auto swarm = content_.swarms_.find(swarm_);
+  if (swarm != content_.swarms_.end()) swarm->second.readers.erase(id_);
+  content_.forget_if_done(swarm_);
+  content_.deps_.input(
+      [this](TimePoint now, transfer::Exchange& exchange) { exchange.remove_reader(now, swarm_, id_); });
+}
+
+void SwarmReader::async_open(mirror::Callback<mirror::BlobInfo> done) {
+  opening_ = std::move(done);
+  advance();
+}
+
+void SwarmReader::async_read(std::uint64_t offset, MutableByteView buffer, mirror::Callback<std::size_t> done) {
+  offset_ = offset;
+  buffer_ = buffer;
+  reading_ = std::move(done);
+  content_.deps_.input(
+      [this](TimePoint now, transfer::Exchange& exchange) { exchange.move_reader(now, swarm_, id_, offset_); });
+  advance();
+}
+
+std::uint64_t SwarmReader::readable_until(const ContentDriver::Swarm& swarm, std::uint64_t offset) const {
+  const BlobLayout& layout = *swarm.layout;
+  const bool holds_tail = !range_ || (range_->kind != mirror::RangeSpec::Kind::suffix && range_->first == 0);
+  std::uint64_t end = offset;
+  while (end < layout.size()) {
+    const ChunkIndex chunk = layout.chunk_at(end);
+    if (!swarm.present[to_value(chunk)]) break;
+    end = layout.chunk_offset(chunk) + layout.chunk_size(chunk);
+  }
+  if (holds_tail && !swarm.proven) {
+    const std::uint64_t held_from = layout.size() - std::min(layout.size(), limits::held_tail_bytes);
+    end = std::min(end, std::max(held_from, offset));
+  }
+  return end;
+}
+
+void SwarmReader::advance() {
+  if (busy_) return;
+  const auto found = content_.swarms_.find(swarm_);
+  if (error_ || found == content_.swarms_.end()) {
+    const auto error = error_.value_or(mirror::MirrorError::unavailable);
+    // One of the two is waiting at most; each is told once.
+    if (opening_) std::exchange(opening_, nullptr)(error);
+    else if (reading_) std::exchange(reading_, nullptr)(error);
+    return;
+  }
+  const ContentDriver::Swarm& swarm = found->second;
+  if (!swarm.layout) return;
+  if (opening_) return finish_open(swarm);
+  if (!reading_) return;
+  const std::uint64_t end = readable_until(swarm, offset_);
+  if (end > offset_) start_read(std::min<std::uint64_t>(end - offset_, buffer_.size()));
+}
+
+void SwarmReader::finish_open(const ContentDriver::Swarm& swarm) {
+  const BlobLayout& layout = *swarm.layout;
+  if (range_ && range_->kind == mirror::RangeSpec::Kind::suffix) {
+    offset_ = layout.size() - std::min(layout.size(), range_->length);
+  }
+  mirror::BlobInfo info{layout.size(), mirror::Source::local};
+  // A range beyond the end is answered by the size alone; an empty blob needs its proof only.
+  if (offset_ < layout.size()) {
+    if (readable_until(swarm, offset_) == offset_) return;
+    switch (swarm.sources[to_value(layout.chunk_at(offset_))]) {
+      case transfer::ChunkSource::local: info.source = mirror::Source::local; break;
+      case transfer::ChunkSource::peer: info.source = mirror::Source::peer; break;
+      case transfer::ChunkSource::upstream: info.source = mirror::Source::upstream; break;
+    }
+  } else if (layout.size() == 0 && !swarm.proven) {
+    return;
+  }
+  std::exchange(opening_, nullptr)(info);
+}
+
+void SwarmReader::start_read(std::uint64_t bytes) {
+  if (!partial_) partial_ = content_.deps_.payload.partial(swarm_);
+  if (!partial_) return fail(mirror::MirrorError::unavailable);
+  busy_ = true;
+  auto scratch = std::make_shared<Bytes>(bytes);
+  content_.deps_.payload.read(partial_, offset_, *scratch, [this, alive = alive_, scratch](Result<void> read) {
+    if (!*alive) return;
+    busy_ = false;
+    if (!read) return fail(read.error());
+    std::copy(scratch->begin(), scratch->end(), buffer_.begin());
+    std::exchange(reading_, nullptr)(scratch->size());
+  });
+}
+
+void SwarmReader::fail(const boost::system::error_code& error) {
+  if (!error_) error_ = error;
+  advance();
+}
+
+}  // namespace waggle::node

@@ -1,0 +1,66 @@
+// The two ways through a blob: a complete file of this node, and a swarm that is still filling.
+#pragma once
+
+#include "cache/store_driver.hpp"
+#include "mirror/content_source.hpp"
+#include "node/content_driver.hpp"
+
+#include <memory>
+#include <optional>
+
+namespace waggle::node {
+
+/// A blob that is complete here.
+class LocalReader final : public mirror::BlobReader {
+ public:
+  /// @pre the catalog retains the blob for this reader
+  LocalReader(cache::BlobHandle blob, const Digest& digest, ContentDriver& content);
+  ~LocalReader() override;
+  void async_open(mirror::Callback<mirror::BlobInfo> done) override;
+  void async_read(std::uint64_t offset, MutableByteView buffer, mirror::Callback<std::size_t> done) override;
+  [[nodiscard]] std::optional<int> complete_file_descriptor() const override { return blob_->fd(); }
+
+ private:
+  cache::BlobHandle blob_;
+  Digest digest_;
+  ContentDriver& content_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+/// A blob in a swarm. Gives out only verified chunks, and of a whole body the last limits::held_tail_bytes only
+/// when the digest is proven.
+class SwarmReader final : public mirror::BlobReader {
+ public:
+  /// @param range  as the client wrote it; a range from 0 (or none) holds the tail back
+  SwarmReader(ContentDriver& content, SwarmId swarm, ReaderId id, const mirror::RangeSpec* range);
+  ~SwarmReader() override;
+  void async_open(mirror::Callback<mirror::BlobInfo> done) override;
+  void async_read(std::uint64_t offset, MutableByteView buffer, mirror::Callback<std::size_t> done) override;
+
+  /// Something changed in the swarm: goes on if it can.
+  void advance();
+  void fail(const boost::system::error_code& error);
+
+ private:
+  [[nodiscard]] std::uint64_t readable_until(const ContentDriver::Swarm& swarm, std::uint64_t offset) const;
+  void finish_open(const ContentDriver::Swarm& swarm);
+  void start_read(std::uint64_t bytes);
+
+  ContentDriver& content_;
+  cache::PartialHandle partial_;  ///< kept: the swarm may close while this reads on
+  SwarmId swarm_;
+  ReaderId id_;
+  std::optional<mirror::RangeSpec> range_;
+  std::uint64_t offset_ = 0;
+  std::optional<boost::system::error_code> error_;
+  mirror::Callback<mirror::BlobInfo> opening_;
+  mirror::Callback<std::size_t> reading_;
+  MutableByteView buffer_;
+  bool busy_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+/// What a failed swarm tells its readers.
+[[nodiscard]] mirror::MirrorError error_of(transfer::SwarmError error);
+
+}  // namespace waggle::node

@@ -1,0 +1,83 @@
+// The ops API: health, metrics and /api/v1, as a function from a request to a response. The node answers questions
+// about itself through ApiSource; listeners and connections are the HTTP server's. Description: api/openapi.yaml.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace waggle::ops {
+
+struct MemberInfo {
+  std::string id, name, zone, state, version;
+  std::vector<std::string> addresses;
+  std::uint64_t incarnation = 0;
+  bool draining = false, is_self = false;
+};
+struct BlobInfo {
+  std::string digest;
+  std::uint64_t size = 0;
+  bool size_known = true;
+  bool complete = false;
+  std::uint64_t have_bytes = 0;
+  std::vector<std::string> holders;  ///< names of live members that hold it, this node included
+};
+struct SwarmInfo {
+  std::string digest, origin;
+  std::optional<std::uint64_t> size;
+  std::uint64_t have_bytes = 0;
+  std::size_t peers = 0, readers = 0;
+  bool proven = false;
+};
+struct StatusInfo {
+  std::string version, id, name, zone, cluster;
+  bool ready = false, draining = false;
+  std::size_t members_alive = 0, members_suspect = 0, members_faulty = 0, members_left = 0;
+  std::size_t index_digests = 0, index_facts = 0, swarms = 0, sessions = 0;
+  std::uint64_t index_root = 0, cache_bytes = 0, cache_max_bytes = 0, disk_free_bytes = 0;
+  double uptime_seconds = 0;
+};
+
+/// What the API asks the node.
+class ApiSource {
+ public:
+  virtual ~ApiSource() = default;
+  /// Ready: the index is ready and the node is not draining.
+  [[nodiscard]] virtual bool ready() const = 0;
+  [[nodiscard]] virtual StatusInfo status() = 0;
+  [[nodiscard]] virtual std::vector<MemberInfo> members() = 0;
+  /// Blobs of this node, complete and partial, ascending by digest.
+  [[nodiscard]] virtual std::vector<BlobInfo> blobs() = 0;
+  /// nullopt: nobody holds it and no part of it is here. @pre `digest` parses
+  [[nodiscard]] virtual std::optional<BlobInfo> blob(std::string_view digest) = 0;
+  [[nodiscard]] virtual std::vector<SwarmInfo> swarms() = 0;
+  [[nodiscard]] virtual std::string metrics() = 0;
+  /// Starts draining; the process leaves within 10 s.
+  virtual void drain() = 0;
+  /// Re-reads what SIGHUP re-reads; an error text when the configuration is bad (nothing changes then).
+  [[nodiscard]] virtual std::optional<std::string> reload() = 0;
+};
+
+struct ApiRequest {
+  std::string_view method;
+  std::string_view path;   ///< without the query
+  std::string_view nonce;  ///< value of the query parameter "nonce", for /livez
+  /// How far the caller is trusted, decided by the listener it came through.
+  enum class Access : std::uint8_t { health, read, admin } access = Access::health;
+};
+struct ApiResponse {
+  unsigned status = 200;
+  std::string content_type = "application/json";
+  std::string body;
+};
+
+/// @return 404 for unknown paths, 405 for the wrong method, 403 when the listener does not allow it;
+///         error bodies are {"error":{"code","message","hint"}}
+[[nodiscard]] ApiResponse handle_api(const ApiRequest& request, ApiSource& source);
+
+/// {"error":{"code","message","hint"}}
+[[nodiscard]] std::string error_body(std::string_view code, std::string_view message, std::string_view hint);
+
+}  // namespace waggle::ops

@@ -1,0 +1,428 @@
+// A simulated node's pump and the answers to its commands.
+#include "sim/node.hpp"
+
+#include "base/assert.hpp"
+#include "sim/simulator.hpp"
+
+#include <algorithm>
+#include <type_traits>
+#include <utility>
+
+namespace waggle::sim {
+namespace {
+
+using namespace std::chrono_literals;
+using transfer::ChunkVerdict;
+
+constexpr Duration disk_time = 200us;
+constexpr Duration hash_time = 700us;
+constexpr Duration commit_time = 5ms;
+constexpr std::uint64_t control_overhead_bytes = 60;
+
+node::DistributorConfig make_config(const Simulator& sim, NodeIndex index, Disk& disk, const Endpoint& endpoint) {
+  SeededRandomSource key_random(7);  // one cluster key for every simulation
+  node::DistributorConfig config;
+  config.gossip.keys = {ClusterKey::generate(key_random)};
+  config.gossip.advertise = {endpoint};
+  config.gossip.name = "n" + std::to_string(index);
+  const auto wall_ms = static_cast<std::uint64_t>(sim.now().time_since_epoch() / 1ms) + 1'000'000;
+  disk.incarnation = std::max(disk.incarnation + 1, wall_ms);
+  config.gossip.incarnation = disk.incarnation;
+  config.gossip.seed = mix_seed(sim.config().seed * 1000 + index);
+  config.exchange.incarnation = disk.incarnation;
+  config.exchange.seed = mix_seed(config.gossip.seed);
+  config.cache_quota_bytes = sim.config().cache_quota_bytes;
+  return config;
+}
+
+}  // namespace
+
+Node::Node(Simulator& simulator, NodeIndex index, Disk& disk, const Identity& identity)
+    : sim_(simulator),
+      index_(index),
+      disk_(disk),
+      random_(mix_seed(simulator.config().seed * 77 + index * 1000 + simulator.life_of(index))),
+      core_(std::make_unique<node::Distributor>(make_config(simulator, index, disk, simulator.endpoint_of(index)),
+                                                identity, random_, simulator.now())) {}
+
+void Node::start(const std::vector<Endpoint>& hints) {
+  const TimePoint now = sim_.now();
+  core_->disk_free(now, std::uint64_t{1} << 50U);
+  for (const auto& [digest, size] : disk_.blobs) {
+    core_->content_found(now, digest, size, now);
+    committed_.insert(digest);
+  }
+  for (const auto& [key, partial] : disk_.partials) {
+    Bitfield held(BlobLayout(partial.size).chunk_count());
+    for (const auto& [chunk, stored] : partial.chunks) held.set(to_value(chunk));
+    core_->partial_found(key.digest, key.origin, partial.size, std::move(held), now);
+  }
+  core_->set_hints(now, hints);
+  pump();
+}
+
+void Node::leave() {
+  core_->leave(sim_.now());
+  pump();
+}
+
+void Node::wake() {
+  core_->handle_timeout(sim_.now());
+  pump();
+}
+
+void Node::receive(Endpoint from, ByteView datagram) {
+  sim_.trace().add(sim_.now(), index_, "datagram", Trace::fingerprint(datagram), datagram.size());
+  core_->handle_datagram(sim_.now(), from, datagram);
+  pump();
+}
+
+void Node::session_opened(SessionId session, const NodeId& peer, const SessionEnd& end) {
+  sim_.trace().add(sim_.now(), index_, "session", to_value(session), end.peer);
+  for (auto it = sessions_.begin(); it != sessions_.end();) {
+    it = it->second.peer == end.peer ? sessions_.erase(it) : std::next(it);
+  }
+  sessions_[session] = end;
+  core_->session_opened(sim_.now(), session, peer);
+  pump();
+}
+
+void Node::session_closed(SessionId session) {
+  if (sessions_.erase(session) == 0) return;
+  sim_.trace().add(sim_.now(), index_, "closed", to_value(session));
+  core_->session_closed(sim_.now(), session);
+  std::erase_if(buffers_, [&](const auto& entry) { return std::get<2>(entry.first) == session; });
+  pump();
+}
+
+void Node::control_arrived(SessionId session, const Bytes& frame) {
+  if (!sessions_.contains(session)) return;
+  sim_.trace().add(sim_.now(), index_, "control", Trace::fingerprint(frame), frame.size());
+  core_->handle_control(sim_.now(), session, frame);
+  pump();
+}
+
+void Node::block_arrived(SessionId session, const transfer::SendBlock& block, Variant variant) {
+  if (!sessions_.contains(session)) return;
+  sim_.trace().add(sim_.now(), index_, "block", to_value(block.chunk), block.offset);
+  const auto swarm = core_->exchange().find(block.tag);
+  if (!swarm) return;
+  Buffer& buffer = buffers_[{*swarm, block.chunk, session}];
+  if (variant != true_bytes) buffer.variant = variant;
+  const bool wanted =
+      core_->exchange().block_received(sim_.now(), session, block.tag, block.chunk, block.offset, block.length);
+  if (!wanted) buffers_.erase({*swarm, block.chunk, session});
+  core_->settle(sim_.now());
+  pump();
+}
+
+void Node::dial_failed(const NodeId& peer) {
+  core_->dial_failed(sim_.now(), peer);
+  pump();
+}
+
+void Node::pull(const Blob& blob, const std::string& origin) {
+  sim_.trace().add(sim_.now(), index_, "pull", blob.size);
+  Pull pull{blob, origin, sim_.now(), {}, {}, {}, {}, ReaderId{next_reader_++}};
+  if (core_->catalog().find_blob(blob.digest) != nullptr) {
+    pull.first_chunk = pull.finished = sim_.now();
+  } else {
+    pull.swarm = core_->open(sim_.now(), {blob.digest, origin});
+    WAGGLE_ASSERT(pull.swarm.has_value());
+    swarms_.try_emplace(*pull.swarm, transfer::SwarmKey{blob.digest, origin});
+    core_->exchange().add_reader(sim_.now(), *pull.swarm, pull.reader, 0);
+    core_->settle(sim_.now());
+  }
+  pulls_.push_back(pull);
+  pump();
+}
+
+bool Node::pulls_done() const {
+  return std::all_of(pulls_.begin(), pulls_.end(), [](const Pull& pull) { return pull.finished || pull.error; });
+}
+
+void Node::pump() {
+  if (pumping_) return;
+  pumping_ = true;
+  for (bool moved = true; moved;) {
+    moved = false;
+    while (auto transmit = core_->poll_transmit()) {
+      moved = true;
+      gossip_bytes_ += transmit->datagram.size();
+      sim_.trace().add(sim_.now(), index_, "transmit", Trace::fingerprint(transmit->datagram));
+      const auto to = sim_.index_of(transmit->to);
+      if (!to) continue;
+      sim_.network().send_datagram(index_, *to, [&sim = sim_, from = index_, to = *to, bytes = transmit->datagram] {
+        sim.at_node(to, Duration{0}, [&sim, from, bytes](Node& node) { node.receive(sim.endpoint_of(from), bytes); });
+      });
+    }
+    while (auto command = core_->poll_command()) {
+      moved = true;
+      execute(*command);
+    }
+  }
+  pumping_ = false;
+  const auto deadline = core_->poll_timeout();
+  if (deadline == timer_) return;
+  timer_ = deadline;
+  ++timer_epoch_;
+  if (!deadline) return;
+  sim_.at_node_time(index_, *deadline, [epoch = timer_epoch_](Node& node) {
+    if (node.timer_epoch_ != epoch) return;
+    node.timer_.reset();
+    node.wake();
+  });
+}
+
+void Node::execute(const node::Command& command) {
+  sim_.trace().add(sim_.now(), index_, "command", command.index());
+  std::visit(
+      [this](const auto& item) {
+        using T = std::decay_t<decltype(item)>;
+        if constexpr (std::is_same_v<T, node::RemoveBlob>) {
+          disk_.blobs.erase(item.digest);
+          committed_.erase(item.digest);
+        } else if constexpr (std::is_same_v<T, node::RemovePartial>) {
+          disk_.partials.erase({item.digest, item.origin});
+        } else if constexpr (std::is_same_v<T, node::PersistIncarnation>) {
+          disk_.incarnation = std::max(disk_.incarnation, item.incarnation);
+        } else if constexpr (std::is_same_v<T, transfer::DropBuffer>) {
+          buffers_.erase({item.swarm, item.chunk, item.source});
+        } else if constexpr (std::is_same_v<T, transfer::CancelFetch>) {
+          const auto fetch = fetches_.find(item.fetch);
+          if (fetch == fetches_.end()) return;
+          sim_.origin().cancel(fetch->second);
+          fetches_.erase(fetch);
+          later(0ns, [this, id = item.fetch](TimePoint now) {
+            core_->exchange().fetch_ended(now, id, {transfer::FetchEnd::Kind::canceled, {}});
+          });
+        } else if constexpr (std::is_same_v<T, transfer::SwarmProven>) {
+          proven(item.swarm);
+        } else if constexpr (std::is_same_v<T, transfer::SwarmFailed>) {
+          failed(item.swarm, item.error);
+        } else if constexpr (!std::is_same_v<T, transfer::SwarmSize> && !std::is_same_v<T, transfer::SwarmCommitted>) {
+          run(item);
+        }
+      },
+      command);
+}
+
+void Node::later(Duration delay, std::function<void(TimePoint)> apply) {
+  sim_.at_node(index_, delay, [apply = std::move(apply)](Node& node) {
+    apply(node.sim_.now());
+    node.core_->settle(node.sim_.now());
+    node.pump();
+  });
+}
+
+void Node::run(const node::Dial& dial) {
+  const auto target = sim_.index_of(dial.node);
+  if (target) sim_.open_session(index_, *target);
+}
+
+void Node::run(const transfer::SendControl& send) {
+  const auto session = sessions_.find(send.session);
+  if (session == sessions_.end()) return;
+  const SessionEnd end = session->second;
+  if (!sim_.network().connected(index_, end.peer)) return;
+  (void)control_overhead_bytes;
+  // One delay for all control of a pipe keeps its order.
+  sim_.at_node(end.peer, sim_.config().link.delay_max,
+               [to = end.peer_session, frame = send.message](Node& peer) { peer.control_arrived(to, frame); });
+}
+
+std::optional<Variant> Node::stored_variant(const transfer::SendBlock& block) {
+  if (lie_ != true_bytes) return lie_;
+  if (disk_.blobs.contains(block.digest)) return true_bytes;
+  if (!block.swarm) return std::nullopt;
+  DiskPartial* stored = partial(*block.swarm);
+  if (stored == nullptr) return std::nullopt;
+  const auto chunk = stored->chunks.find(block.chunk);
+  if (chunk == stored->chunks.end()) return std::nullopt;
+  return chunk->second.variant;
+}
+
+void Node::run(const transfer::SendBlock& send) {
+  const auto session = sessions_.find(send.session);
+  if (session == sessions_.end()) return;
+  const SessionEnd end = session->second;
+  const auto variant = stored_variant(send);
+  if (!variant || !sim_.network().connected(index_, end.peer)) return;
+  const TimePoint arrives =
+      std::max(sim_.network().transfer_end(index_, end.peer, send.length), sim_.now() + sim_.config().link.delay_max);
+  sim_.at_node_time(end.peer, arrives, [to = end.peer_session, send, variant = *variant](Node& peer) {
+    peer.peer_bytes_ += send.length;
+    peer.block_arrived(to, send, variant);
+  });
+}
+
+void Node::run(const transfer::CloseSession& close) { sim_.close_session(index_, close.session); }
+
+DiskPartial* Node::partial(SwarmId swarm) {
+  const auto key = swarms_.find(swarm);
+  if (key == swarms_.end()) return nullptr;
+  const auto found = disk_.partials.find(key->second);
+  return found == disk_.partials.end() ? nullptr : &found->second;
+}
+
+void Node::run(const transfer::CreateBlob& create) {
+  later(disk_time, [this, create](TimePoint now) {
+    if (disk_.full) return core_->exchange().blob_opened(now, create.swarm, std::nullopt);
+    swarms_[create.swarm] = create.key;
+    DiskPartial& stored = disk_.partials[create.key];
+    if (stored.size != create.size) stored = {create.size, {}};
+    std::vector<transfer::StoredChunk> held;
+    for (const auto& [chunk, content] : stored.chunks) held.push_back({chunk, content.record});
+    core_->exchange().blob_opened(now, create.swarm, std::move(held));
+  });
+}
+
+void Node::run(const transfer::VerifyChunk& verify) {
+  const auto buffer = buffers_.find({verify.swarm, verify.chunk, verify.source});
+  const bool found = buffer != buffers_.end();
+  const Variant variant = found ? buffer->second.variant : true_bytes;
+  if (found) buffers_.erase(buffer);
+  later(hash_time, [this, verify, variant, found](TimePoint now) {
+    ChunkVerdict verdict = ChunkVerdict::store_failed;
+    DiskPartial* stored = partial(verify.swarm);
+    if (stored != nullptr && found && !disk_.full) {
+      const Digest& digest = swarms_.at(verify.swarm).digest;
+      const bool ok = proves(verify.proof, digest, BlobLayout(stored->size), verify.chunk, variant);
+      verdict = ok ? ChunkVerdict::ok : ChunkVerdict::mismatch;
+      if (ok) stored->chunks[verify.chunk] = {variant, verify.record};
+    }
+    core_->exchange().chunk_verified(now, verify.swarm, verify.chunk, verify.source, verdict);
+  });
+}
+
+void Node::run(const transfer::StartFetch& start) {
+  swarms_.try_emplace(start.swarm, start.key);
+  const auto life = sim_.life_of(index_);
+  const auto here = [this, life](auto apply) {
+    sim_.at_node(index_, Duration{0}, [apply](Node& node) {
+      apply(node);
+      node.core_->settle(node.sim_.now());
+      node.pump();
+    });
+    (void)life;
+  };
+  FetchSink sink;
+  sink.head = [here, id = start.fetch](const transfer::FetchHead& head) {
+    here([id, head](Node& node) { node.core_->exchange().fetch_head(node.sim_.now(), id, head); });
+  };
+  sink.chunk = [here, start](ChunkIndex chunk, Variant variant) {
+    here([start, chunk, variant](Node& node) { node.fetched(start.fetch, start.swarm, chunk, variant); });
+  };
+  sink.end = [here, id = start.fetch](transfer::FetchEnd::Kind kind) {
+    here([id, kind](Node& node) {
+      if (node.fetches_.erase(id) == 0) return;
+      // After the last chunk's hashing and writing.
+      node.later(hash_time + disk_time, [&node, id, kind](TimePoint now) {
+        node.core_->exchange().fetch_ended(now, id, {kind, {}});
+      });
+    });
+  };
+  fetches_[start.fetch] = sim_.origin().fetch(start.key.digest, start.offset, start.length, std::move(sink));
+}
+
+void Node::fetched(FetchId fetch, SwarmId swarm, ChunkIndex chunk, Variant variant) {
+  const Digest digest = swarms_.at(swarm).digest;
+  DiskPartial* target = partial(swarm);
+  if (target == nullptr) return;
+  upstream_bytes_ += BlobLayout(target->size).chunk_size(chunk);
+  later(hash_time, [this, fetch, swarm, chunk, variant, digest](TimePoint now) {
+    DiskPartial* stored = partial(swarm);
+    const auto sha256 = chunk_sha256(digest, chunk, variant);
+    ChunkVerdict verdict = ChunkVerdict::store_failed;
+    if (stored != nullptr && !disk_.full) {
+      stored->chunks[chunk] = {variant, core_->exchange().make_crec(swarm, chunk, sha256)};
+      verdict = ChunkVerdict::ok;
+    }
+    core_->exchange().fetch_progress(now, fetch, BlobLayout(stored == nullptr ? 0 : stored->size).chunk_bytes());
+    core_->exchange().fetch_chunk(now, fetch, chunk, sha256, verdict);
+  });
+}
+
+void Node::run(const transfer::HashLink& hash) {
+  later(hash_time, [this, hash](TimePoint now) {
+    DiskPartial* stored = partial(hash.swarm);
+    const auto chunk = stored == nullptr ? std::map<ChunkIndex, DiskChunk>::iterator{} : stored->chunks.find(hash.chunk);
+    if (stored == nullptr || chunk == stored->chunks.end()) {
+      return core_->exchange().link_hashed(now, hash.swarm, hash.chunk, std::nullopt, std::nullopt);
+    }
+    const LinkEnd end = hash_link(swarms_.at(hash.swarm).digest, BlobLayout(stored->size), hash.chunk,
+                                  chunk->second.variant, hash.begin);
+    core_->exchange().link_hashed(now, hash.swarm, hash.chunk, end.end, end.digest);
+  });
+}
+
+void Node::run(const transfer::CommitBlob& commit) {
+  later(commit_time, [this, commit](TimePoint now) {
+    DiskPartial* stored = partial(commit.swarm);
+    const transfer::SwarmKey key = swarms_.at(commit.swarm);
+    if (stored == nullptr || disk_.full) return core_->exchange().blob_committed(now, commit.swarm, false);
+    // Committed bytes always hash to the digest: the one promise that nothing may break.
+    const BlobLayout layout(stored->size);
+    WAGGLE_ASSERT(stored->chunks.size() == layout.chunk_count());
+    for (const auto& [chunk, content] : stored->chunks) WAGGLE_ASSERT(content.variant == true_bytes);
+    disk_.blobs[key.digest] = stored->size;
+    committed_.insert(key.digest);
+    disk_.partials.erase(key);
+    core_->exchange().blob_committed(now, commit.swarm, true);
+  });
+}
+
+void Node::run(const transfer::CloseBlob& close) {
+  const auto key = swarms_.find(close.swarm);
+  if (key == swarms_.end()) return;
+  if (close.discard) disk_.partials.erase(key->second);
+  std::erase_if(buffers_, [&](const auto& entry) { return std::get<0>(entry.first) == close.swarm; });
+  ready_.erase(close.swarm);
+}
+
+void Node::run(const transfer::LoadMidstates& load) {
+  later(disk_time, [this, load](TimePoint now) {
+    const auto found = disk_.blobs.find(load.digest);
+    std::optional<std::vector<Midstate>> list;
+    if (found != disk_.blobs.end()) list = true_midstates({load.digest, found->second});
+    core_->exchange().midstates_loaded(now, load.digest, std::move(list));
+  });
+}
+
+void Node::run(const transfer::ChunkReady& ready) {
+  auto& chunks = ready_[ready.swarm];
+  WAGGLE_ASSERT(chunks.insert(ready.chunk).second);  // told once per chunk
+  std::uint32_t prefix = 0;
+  while (chunks.contains(ChunkIndex{prefix})) ++prefix;
+  for (Pull& pull : pulls_) {
+    if (pull.swarm != ready.swarm || pull.finished) continue;
+    if (prefix > 0 && !pull.first_chunk) pull.first_chunk = sim_.now();
+    const BlobLayout layout = pull.blob.layout();
+    const std::uint64_t position = std::min(pull.blob.size, prefix * layout.chunk_bytes());
+    later(0ns, [this, swarm = ready.swarm, reader = pull.reader, position](TimePoint now) {
+      core_->exchange().move_reader(now, swarm, reader, position);
+    });
+  }
+}
+
+void Node::proven(SwarmId swarm) {
+  for (Pull& pull : pulls_) {
+    if (pull.swarm != swarm || pull.finished) continue;
+    pull.finished = sim_.now();
+    later(1ms, [this, swarm, reader = pull.reader](TimePoint now) {
+      core_->exchange().remove_reader(now, swarm, reader);
+    });
+  }
+}
+
+void Node::failed(SwarmId swarm, transfer::SwarmError error) {
+  for (Pull& pull : pulls_) {
+    if (pull.swarm != swarm || pull.finished || pull.error) continue;
+    pull.error = error;
+    later(1ms, [this, swarm, reader = pull.reader](TimePoint now) {
+      core_->exchange().remove_reader(now, swarm, reader);
+    });
+  }
+}
+
+}  // namespace waggle::sim

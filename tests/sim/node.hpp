@@ -1,0 +1,113 @@
+// One simulated node: the real Distributor, with symbolic storage, sessions and fetches around it.
+#pragma once
+
+#include "node/distributor.hpp"
+#include "sim/content.hpp"
+#include "sim/disk.hpp"
+#include "sim/network.hpp"
+#include "sim/trace.hpp"
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <tuple>
+#include <vector>
+
+namespace waggle::sim {
+
+class Simulator;
+
+/// How one client's read of one blob stands.
+struct Pull {
+  Blob blob;
+  std::string origin;
+  TimePoint started;
+  std::optional<TimePoint> first_chunk;
+  std::optional<TimePoint> finished;  ///< proven: every byte could be given out
+  std::optional<transfer::SwarmError> error;
+  std::optional<SwarmId> swarm;
+  ReaderId reader{};
+};
+
+class Node {
+ public:
+  Node(Simulator& simulator, NodeIndex index, Disk& disk, const Identity& identity);
+
+  // The world's inputs. Each ends in a pump.
+  void start(const std::vector<Endpoint>& hints);
+  void receive(Endpoint from, ByteView datagram);
+  void session_opened(SessionId session, const NodeId& peer, const SessionEnd& end);
+  void session_closed(SessionId session);
+  void control_arrived(SessionId session, const Bytes& frame);
+  void block_arrived(SessionId session, const transfer::SendBlock& block, Variant variant);
+  void dial_failed(const NodeId& peer);
+  void pull(const Blob& blob, const std::string& origin);
+  void leave();
+  void wake();
+
+  /// Peers that this node lies to: what it sends in place of the true chunk.
+  void lie(Variant variant) { lie_ = variant; }
+
+  [[nodiscard]] node::Distributor& core() { return *core_; }
+  [[nodiscard]] const node::Distributor& core() const { return *core_; }
+  [[nodiscard]] NodeIndex index() const { return index_; }
+  [[nodiscard]] const std::vector<Pull>& pulls() const { return pulls_; }
+  [[nodiscard]] const std::map<SessionId, SessionEnd>& sessions() const { return sessions_; }
+  [[nodiscard]] std::uint64_t peer_bytes() const { return peer_bytes_; }
+  [[nodiscard]] std::uint64_t upstream_bytes() const { return upstream_bytes_; }
+  [[nodiscard]] std::uint64_t gossip_bytes() const { return gossip_bytes_; }
+  [[nodiscard]] const std::set<Digest>& committed() const { return committed_; }
+  [[nodiscard]] bool pulls_done() const;
+
+ private:
+  using BufferKey = std::tuple<SwarmId, ChunkIndex, SessionId>;
+  struct Buffer {
+    Variant variant = true_bytes;
+  };
+
+  void pump();
+  void execute(const node::Command& command);
+  void later(Duration delay, std::function<void(TimePoint)> apply);
+  void run(const node::Dial& dial);
+  void run(const transfer::SendControl& send);
+  void run(const transfer::SendBlock& send);
+  void run(const transfer::CloseSession& close);
+  void run(const transfer::CreateBlob& create);
+  void run(const transfer::VerifyChunk& verify);
+  void run(const transfer::StartFetch& start);
+  void run(const transfer::HashLink& hash);
+  void run(const transfer::CommitBlob& commit);
+  void run(const transfer::CloseBlob& close);
+  void run(const transfer::LoadMidstates& load);
+  void run(const transfer::ChunkReady& ready);
+  void fetched(FetchId fetch, SwarmId swarm, ChunkIndex chunk, Variant variant);
+  void proven(SwarmId swarm);
+  void failed(SwarmId swarm, transfer::SwarmError error);
+  [[nodiscard]] DiskPartial* partial(SwarmId swarm);
+  [[nodiscard]] std::optional<Variant> stored_variant(const transfer::SendBlock& block);
+
+  Simulator& sim_;
+  NodeIndex index_;
+  Disk& disk_;
+  SeededRandomSource random_;
+  std::unique_ptr<node::Distributor> core_;
+  std::map<SessionId, SessionEnd> sessions_;
+  std::map<SwarmId, transfer::SwarmKey> swarms_;
+  std::map<SwarmId, std::set<ChunkIndex>> ready_;
+  std::map<BufferKey, Buffer> buffers_;
+  std::map<FetchId, std::uint64_t> fetches_;
+  std::vector<Pull> pulls_;
+  std::set<Digest> committed_;
+  std::optional<TimePoint> timer_;
+  std::uint64_t timer_epoch_ = 0;
+  std::uint64_t next_reader_ = 1;
+  std::uint64_t peer_bytes_ = 0;
+  std::uint64_t upstream_bytes_ = 0;
+  std::uint64_t gossip_bytes_ = 0;
+  Variant lie_ = true_bytes;
+  bool pumping_ = false;
+};
+
+}  // namespace waggle::sim

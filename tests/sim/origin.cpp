@@ -1,0 +1,97 @@
+// Fetches of the simulated registry.
+#include "sim/origin.hpp"
+
+#include "base/limits.hpp"
+
+#include <algorithm>
+
+namespace waggle::sim {
+
+using Kind = transfer::FetchEnd::Kind;
+
+std::uint64_t Origin::fetch(const Digest& digest, std::uint64_t offset, std::uint64_t length, FetchSink sink) {
+  const std::uint64_t id = next_++;
+  ++requests_;
+  fetches_[id] = {digest, offset, offset + (length == 0 ? limits::extent_bytes : length), std::move(sink)};
+  events_.after(config_.first_byte, [this, id] { begin(id); });
+  return id;
+}
+
+void Origin::cancel(std::uint64_t fetch) { fetches_.erase(fetch); }
+
+std::uint64_t Origin::egress_bytes(const Digest& digest) const {
+  const auto found = egress_of_.find(digest);
+  return found == egress_of_.end() ? 0 : found->second;
+}
+
+std::size_t Origin::fetchers_per_extent() const {
+  std::map<std::pair<Digest, std::uint64_t>, std::size_t> counts;
+  std::size_t most = 0;
+  for (const auto& [id, fetch] : fetches_) {
+    most = std::max(most, ++counts[{fetch.digest, fetch.at / limits::extent_bytes}]);
+  }
+  return most;
+}
+
+std::vector<Digest> Origin::digests() const {
+  std::vector<Digest> list;
+  for (const auto& [digest, blob] : blobs_) list.push_back(digest);
+  return list;
+}
+
+void Origin::begin(std::uint64_t id) {
+  const auto found = fetches_.find(id);
+  if (found == fetches_.end()) return;
+  Fetch& fetch = found->second;
+  const auto blob = blobs_.find(fetch.digest);
+  const auto finish = [&](Kind kind) {
+    const auto end = fetch.sink.end;
+    fetches_.erase(found);
+    end(kind);
+  };
+  if (down_) return finish(Kind::failed);
+  if (status_ == 401 || status_ == 403) return finish(Kind::unauthorized);
+  if (status_ == 429 || status_ == 503) return finish(Kind::throttled);
+  if (status_ >= 500) return finish(Kind::failed);
+  if (blob == blobs_.end() || status_ == 404) return finish(Kind::not_found);
+  transfer::FetchHead head{206, blob->second.size, false};
+  if (!ranges_) {
+    head = {200, blob->second.size, true};
+    fetch.at = 0;
+    fetch.stop = blob->second.size;
+  }
+  fetch.stop = std::min(fetch.stop, blob->second.size);
+  fetch.sink.head(head);
+  next_chunk(id);
+}
+
+void Origin::next_chunk(std::uint64_t id) {
+  const auto found = fetches_.find(id);
+  if (found == fetches_.end()) return;
+  const Fetch& fetch = found->second;
+  const Blob& blob = blobs_.at(fetch.digest);
+  const BlobLayout layout = blob.layout();
+  const ChunkIndex chunk = layout.chunk_at(fetch.at);
+  const std::uint64_t bytes = layout.chunk_size(chunk);
+  const double rate = config_.bytes_per_second / static_cast<double>(fetches_.size());
+  events_.after(from_seconds(static_cast<double>(bytes) / rate), [this, id, chunk, bytes] {
+    const auto again = fetches_.find(id);
+    if (again == fetches_.end()) return;
+    if (down_) {
+      const auto end = again->second.sink.end;
+      fetches_.erase(again);
+      return end(Kind::failed);
+    }
+    egress_ += bytes;
+    egress_of_[again->second.digest] += bytes;
+    again->second.at += bytes;
+    const bool last = again->second.at >= again->second.stop;
+    const FetchSink sink = again->second.sink;
+    if (last) fetches_.erase(again);
+    sink.chunk(chunk, variant_);
+    if (last) return sink.end(Kind::complete);
+    next_chunk(id);
+  });
+}
+
+}  // namespace waggle::sim

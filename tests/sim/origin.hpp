@@ -1,0 +1,78 @@
+// The upstream registry: one link shared evenly by the fetches under way, with faults on demand.
+#pragma once
+
+#include "base/ids.hpp"
+#include "base/time.hpp"
+#include "sim/content.hpp"
+#include "sim/event_queue.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace waggle::sim {
+
+struct OriginConfig {
+  double bytes_per_second = 50e6;
+  Duration first_byte = std::chrono::milliseconds(20);
+};
+
+/// What a fetch is told, in order: one head, chunks, one end; nothing after cancel().
+struct FetchSink {
+  std::function<void(const transfer::FetchHead&)> head;
+  std::function<void(ChunkIndex, Variant)> chunk;
+  std::function<void(transfer::FetchEnd::Kind)> end;
+};
+
+class Origin {
+ public:
+  Origin(EventQueue& events, const OriginConfig& config) : events_(events), config_(config) {}
+
+  void add(const Blob& blob) { blobs_[blob.digest] = blob; }
+  /// @return a handle for cancel()
+  std::uint64_t fetch(const Digest& digest, std::uint64_t offset, std::uint64_t length, FetchSink sink);
+  void cancel(std::uint64_t fetch);
+
+  // Faults.
+  void set_down(bool down) { down_ = down; }
+  void set_status(unsigned status) { status_ = status; }
+  void set_range_support(bool supported) { ranges_ = supported; }
+  /// From now on answers with wrong bytes.
+  void set_variant(Variant variant) { variant_ = variant; }
+
+  /// Body bytes that left, whole chunks.
+  [[nodiscard]] std::uint64_t egress_bytes() const { return egress_; }
+  [[nodiscard]] std::uint64_t egress_bytes(const Digest& digest) const;
+  /// The most fetches that are reading one extent now.
+  [[nodiscard]] std::size_t fetchers_per_extent() const;
+  [[nodiscard]] std::vector<Digest> digests() const;
+  [[nodiscard]] std::uint64_t request_count() const { return requests_; }
+
+ private:
+  struct Fetch {
+    Digest digest;
+    std::uint64_t at = 0;
+    std::uint64_t stop = 0;
+    FetchSink sink;
+  };
+  void begin(std::uint64_t id);
+  void next_chunk(std::uint64_t id);
+
+  EventQueue& events_;
+  OriginConfig config_;
+  std::map<Digest, Blob> blobs_;
+  std::map<std::uint64_t, Fetch> fetches_;
+  std::map<Digest, std::uint64_t> egress_of_;
+  std::uint64_t next_ = 1;
+  std::uint64_t egress_ = 0;
+  std::uint64_t requests_ = 0;
+  bool down_ = false;
+  bool ranges_ = true;
+  unsigned status_ = 200;
+  Variant variant_ = true_bytes;
+};
+
+}  // namespace waggle::sim

@@ -1,0 +1,126 @@
+// The deterministic simulator: real distributors on a virtual network, clock and disk, all from one seed.
+//   sim::Simulator sim({.node_count = 16, .seed = seed, .link = {.loss = 0.05}});
+//   sim.run_for(10s); sim.faults().partition({0, 1}); sim.run_until(sim::converged, 120s);
+#pragma once
+
+#include "sim/checkers/checkers.hpp"
+#include "sim/event_queue.hpp"
+#include "sim/network.hpp"
+#include "sim/node.hpp"
+#include "sim/origin.hpp"
+#include "sim/trace.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace waggle::sim {
+
+struct SimConfig {
+  std::size_t node_count = 5;
+  std::uint64_t seed = 1;
+  LinkConfig link{};
+  OriginConfig origin{};
+  bool keep_trace = false;
+  bool start_all = true;
+  std::uint64_t cache_quota_bytes = std::uint64_t{1} << 40U;
+  /// Structures are recounted from scratch after every so many events.
+  std::uint64_t check_every = 64;
+};
+
+class Simulator;
+
+/// What can go wrong, on demand.
+class Faults {
+ public:
+  explicit Faults(Simulator& simulator) : sim_(simulator) {}
+  /// kill -9: memory goes, the disk stays, peers see their sessions reset.
+  void crash(NodeIndex node);
+  /// The machine dies: sessions hang instead of being reset.
+  void power_off(NodeIndex node);
+  void restart(NodeIndex node);
+  void leave(NodeIndex node);
+  void pause(NodeIndex node, Duration duration);
+  void partition(const std::set<NodeIndex>& side);
+  void heal();
+  void set_loss(double loss);
+
+ private:
+  Simulator& sim_;
+};
+
+class Simulator {
+ public:
+  explicit Simulator(const SimConfig& config);
+  ~Simulator();
+
+  void run_for(Duration duration);
+  /// Runs until `condition` holds; false when `budget` of virtual time passed first.
+  bool run_until(const std::function<bool(Simulator&)>& condition, Duration budget);
+
+  [[nodiscard]] TimePoint now() const { return events_.now(); }
+  [[nodiscard]] std::size_t size() const { return nodes_.size(); }
+  /// nullptr while the node is down.
+  [[nodiscard]] Node* node(NodeIndex index) { return nodes_[index].get(); }
+  [[nodiscard]] Disk& disk(NodeIndex index) { return disks_[index]; }
+  [[nodiscard]] Faults& faults() { return faults_; }
+  [[nodiscard]] Origin& origin() { return origin_; }
+  [[nodiscard]] Network& network() { return network_; }
+  [[nodiscard]] EventQueue& events() { return events_; }
+  [[nodiscard]] Trace& trace() { return trace_; }
+  [[nodiscard]] CheckMemory& memory() { return memory_; }
+  [[nodiscard]] const SimConfig& config() const { return config_; }
+  [[nodiscard]] const NodeId& id_of(NodeIndex index) const { return identities_[index].node_id(); }
+  [[nodiscard]] Endpoint endpoint_of(NodeIndex index) const;
+  [[nodiscard]] std::optional<NodeIndex> index_of(const Endpoint& endpoint) const;
+  [[nodiscard]] std::optional<NodeIndex> index_of(const NodeId& id) const;
+
+  /// A client of `node` reads the whole blob, at once or at `at`.
+  void pull(NodeIndex node, const Blob& blob, std::optional<TimePoint> at = std::nullopt);
+  [[nodiscard]] const std::string& origin_name() const { return origin_name_; }
+
+  // For nodes and faults.
+  void start_node(NodeIndex index);
+  void open_session(NodeIndex dialler, NodeIndex acceptor);
+  void close_session(NodeIndex node, SessionId session);
+  void stop_node(NodeIndex index, bool reset_sessions);
+  /// Counts lives of a node: an action for an earlier life is dropped.
+  [[nodiscard]] std::uint64_t life_of(NodeIndex index) const { return lives_[index]; }
+  /// Runs `action` at node `index` after `delay`, unless it died meanwhile; a paused node gets it when it resumes.
+  void at_node(NodeIndex index, Duration delay, std::function<void(Node&)> action);
+  void at_node_time(NodeIndex index, TimePoint at, std::function<void(Node&)> action);
+
+ private:
+  friend class Faults;
+  void step();
+  void check();
+  void run_at(NodeIndex index, std::uint64_t life, const std::function<void(Node&)>& action);
+
+  SimConfig config_;
+  EventQueue events_;
+  Network network_;
+  Origin origin_;
+  Trace trace_;
+  Faults faults_;
+  std::string origin_name_ = "http://registry.test:5000";
+  std::vector<Identity> identities_;
+  std::vector<Disk> disks_;
+  std::vector<std::unique_ptr<Node>> nodes_;
+  std::vector<std::uint64_t> lives_;
+  std::vector<TimePoint> paused_until_;
+  CheckMemory memory_;
+  std::uint64_t next_session_ = 1;
+};
+
+/// Every live node sees exactly the live nodes as members and all index roots are equal.
+[[nodiscard]] bool converged(Simulator& simulator);
+/// Every pull of every live node is finished (proven) or failed.
+[[nodiscard]] bool pulls_done(Simulator& simulator);
+/// 1..count, for scenarios that run several seeds.
+[[nodiscard]] std::vector<std::uint64_t> seeds(std::size_t count);
+
+}  // namespace waggle::sim
