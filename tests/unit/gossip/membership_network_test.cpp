@@ -13,7 +13,8 @@ namespace {
 template <typename Event>
 std::size_t count_events(const Cluster::Node& node) {
   std::size_t count = 0;
-  for (const GossipEvent& event : node.events) count += std::holds_alternative<Event>(event) ? 1 : 0;
+  for (const GossipEvent& event : node.events)
+    count += std::holds_alternative<Event>(event) ? 1 : 0;
   return count;
 }
 
@@ -41,7 +42,9 @@ TEST_SUITE("gossip/network") {
     CHECK(cluster.run_until([&] { return cluster.all_see_all(); }, 3s));
   }
 
-  TEST_CASE("a killed node is faulty everywhere, no sooner than the shortest suspicion and soon after it") {
+  TEST_CASE(
+      "a killed node is faulty everywhere, no sooner than the shortest suspicion and soon after "
+      "it") {
     for (std::uint64_t seed = 1; seed <= 4; ++seed) {
       CAPTURE(seed);
       Cluster cluster({.nodes = 10, .seed = seed});
@@ -83,8 +86,10 @@ TEST_SUITE("gossip/network") {
       }
     }
     // Payloads flow again both ways.
-    CHECK(cluster.on(0, [&](Gossip& g) { return g.send_app(cluster.now, id_of(2), 9, as_bytes("hi")); }));
-    CHECK(cluster.on(2, [&](Gossip& g) { return g.send_app(cluster.now, id_of(0), 9, as_bytes("hi")); }));
+    CHECK(cluster.on(
+        0, [&](Gossip& g) { return g.send_app(cluster.now, id_of(2), 9, as_bytes("hi")); }));
+    CHECK(cluster.on(
+        2, [&](Gossip& g) { return g.send_app(cluster.now, id_of(0), 9, as_bytes("hi")); }));
     cluster.run_for(50ms);
     CHECK(count_events<AppMessage>(cluster.node(2)) == 1);
     CHECK(count_events<AppMessage>(cluster.node(0)) == 1);
@@ -124,6 +129,29 @@ TEST_SUITE("gossip/network") {
       cluster.run_for(60s);
       CHECK(cluster.all_see_all());
     }
+  }
+
+  TEST_CASE("a partition heals also while hints that lead nowhere new are renewed all the time") {
+    Cluster cluster({.nodes = 4});
+    cluster.start_all();
+    cluster.run_for(5s);
+    cluster.partition({0, 1});
+    cluster.run_for(60s);
+    REQUIRE(cluster.at(0).live().size() == 2);
+    cluster.heal();
+    const auto healed = [&] { return cluster.all_see_all(); };
+    for (int i = 0; i < 12 && !healed(); ++i) {
+      for (const std::size_t n : {0, 1}) {
+        cluster.on(n,
+                   [&](Gossip& g) { g.set_hints(cluster.now, {endpoint_of(0), endpoint_of(1)}); });
+      }
+      for (const std::size_t n : {2, 3}) {
+        cluster.on(n,
+                   [&](Gossip& g) { g.set_hints(cluster.now, {endpoint_of(2), endpoint_of(3)}); });
+      }
+      cluster.run_until(healed, 10s);
+    }
+    CHECK(healed());
   }
 
   TEST_CASE("leaving is seen as left at once, and the departed may still be talked to") {
@@ -196,7 +224,8 @@ TEST_SUITE("gossip/network") {
     CHECK_FALSE(trace_of(5) == trace_of(6));
   }
 
-  TEST_CASE("announcements reach everybody, holders agree, and the dead and the departed hold nothing") {
+  TEST_CASE(
+      "announcements reach everybody, holders agree, and the dead and the departed hold nothing") {
     for (const double loss : {0.0, 0.05}) {
       Cluster cluster({.nodes = 8, .seed = 3, .loss = loss});
       cluster.start_all();
@@ -213,7 +242,8 @@ TEST_SUITE("gossip/network") {
       const auto agreed = [&](std::size_t count) {
         for (const std::size_t n : {0, 3, 4, 5, 7}) {
           if (!cluster.is_running(n)) continue;
-          if (holders(n).size() != count || cluster.at(n).content_size(blob.digest) != 1234) return false;
+          if (holders(n).size() != count || cluster.at(n).content_size(blob.digest) != 1234)
+            return false;
         }
         return true;
       };
@@ -225,7 +255,8 @@ TEST_SUITE("gossip/network") {
       cluster.on(2, [&](Gossip& g) { g.leave(cluster.now); });
       CHECK(cluster.run_until([&] { return agreed(1); }, 5s));
       cluster.crash(1);
-      CHECK(cluster.run_until([&] { return cluster.all_see(1, MemberState::faulty) && holders(0).empty(); }, 40s));
+      CHECK(cluster.run_until(
+          [&] { return cluster.all_see(1, MemberState::faulty) && holders(0).empty(); }, 40s));
     }
   }
 
