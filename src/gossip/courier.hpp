@@ -1,5 +1,5 @@
-// Carries messages between members: seals what goes out, opens what comes in, sets up sessions on the way.
-// Sits between the facade and packet_seal + sessions; says nothing about members itself.
+// Carries messages between members: seals what goes out, opens what comes in, sets up sessions on
+// the way. Sits between the facade and packet_seal + sessions; says nothing about members itself.
 #pragma once
 
 #include "base/endpoint.hpp"
@@ -25,9 +25,10 @@ struct Received {
   GossipMessage message;
 };
 
-/// A PING without a session costs its receiver one ACK with a cookie and no state; a PING that echoes the cookie, or an
-/// ACK to a PING of ours, starts the session. Anything but PING and ACK waits (bounded) until both sides have one.
-/// Contract: as Membership; poll_transmit serves probes before everything else.
+/// A PING without a session costs its receiver one ACK with a cookie and no state; a PING that
+/// echoes the cookie, or an ACK to a PING of ours, starts the session. Anything but PING and ACK
+/// waits (bounded) until both sides have one. Contract: as Membership; poll_transmit serves probes
+/// before everything else.
 class Courier {
  public:
   /// @param membership  must outlive the object
@@ -35,7 +36,8 @@ class Courier {
 
   /// What the datagram says, or nothing when it was only about the session.
   /// @return every GossipError; then nothing changed but counters, and nothing is answered
-  [[nodiscard]] Result<std::optional<Received>> receive(TimePoint now, const Endpoint& from, ByteView datagram);
+  [[nodiscard]] Result<std::optional<Received>> receive(TimePoint now, const Endpoint& from,
+                                                        ByteView datagram);
   /// Sends or, without a session, parks: at most 16 payloads per member for at most 1 s.
   void send(TimePoint now, Outgoing&& outgoing);
   void handle_timeout(TimePoint now);
@@ -60,9 +62,11 @@ class Courier {
     std::deque<GossipMessage> messages;
   };
   [[nodiscard]] Result<std::optional<Received>> read(TimePoint now, const Endpoint& from,
-                                                     const PacketHeader& header, GossipMessage&& message);
+                                                     const PacketHeader& header,
+                                                     GossipMessage&& message);
   [[nodiscard]] Result<std::optional<Received>> read_stranger(TimePoint now, const Endpoint& from,
-                                                              const PacketHeader& header, GossipMessage&& message);
+                                                              const PacketHeader& header,
+                                                              GossipMessage&& message);
   [[nodiscard]] Result<std::optional<Received>> admit_ping(TimePoint now, const Endpoint& from,
                                                            const PacketHeader& header, Ping&& ping);
   [[nodiscard]] Result<std::optional<Received>> admit_ack(TimePoint now, const Endpoint& from,
@@ -73,7 +77,8 @@ class Courier {
   void send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bool confirm);
   void park(TimePoint now, const NodeId& to, GossipMessage&& message);
   void flush(const NodeId& id);
-  void transmit(const Endpoint& to, const std::optional<Destination>& destination, const GossipMessage& message);
+  void transmit(const Endpoint& to, const std::optional<Destination>& destination,
+                const GossipMessage& message);
   [[nodiscard]] std::optional<Endpoint> address_of(const NodeId& id) const;
 
   Membership& membership_;

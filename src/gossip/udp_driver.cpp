@@ -58,7 +58,8 @@ struct UdpDriver::Socket {
     std::array<std::byte, read_bytes> buffer;
     udp::endpoint from;
     for (;;) {
-      const auto [error, size] = co_await socket->io.async_receive_from(asio::buffer(buffer), from, no_throw);
+      const auto [error, size] =
+          co_await socket->io.async_receive_from(asio::buffer(buffer), from, no_throw);
       if (!socket->io.is_open()) co_return;
       if (error) continue;  // an ICMP error of some earlier send
       // The handler may end the driver: keep the handler for the call.
@@ -74,14 +75,16 @@ struct UdpDriver::Socket {
   std::shared_ptr<const Handler> handler;
 };
 
-UdpDriver::UdpDriver(asio::any_io_executor executor, std::vector<Endpoint> endpoints, Handler handler)
+UdpDriver::UdpDriver(asio::any_io_executor executor, std::vector<Endpoint> endpoints,
+                     Handler handler)
     : executor_(std::move(executor)),
       endpoints_(std::move(endpoints)),
       handler_(std::make_shared<const Handler>(std::move(handler))) {}
 
 UdpDriver::~UdpDriver() { stop(); }
 
-Result<std::shared_ptr<UdpDriver::Socket>> UdpDriver::bind(const Endpoint& endpoint, bool dual_stack) const {
+Result<std::shared_ptr<UdpDriver::Socket>> UdpDriver::bind(const Endpoint& endpoint,
+                                                           bool dual_stack) const {
   auto socket = std::make_shared<Socket>(executor_);
   socket->is_v4 = endpoint.is_v4();
   socket->dual_stack = dual_stack;
@@ -105,9 +108,9 @@ Result<std::shared_ptr<UdpDriver::Socket>> UdpDriver::bind(const Endpoint& endpo
 Result<void> UdpDriver::start() {
   stop();
   for (const Endpoint& endpoint : endpoints_) {
-    const bool has_v4_twin = std::any_of(endpoints_.begin(), endpoints_.end(), [&](const Endpoint& other) {
-      return other.is_v4() && other.port == endpoint.port;
-    });
+    const bool has_v4_twin = std::any_of(
+        endpoints_.begin(), endpoints_.end(),
+        [&](const Endpoint& other) { return other.is_v4() && other.port == endpoint.port; });
     const bool dual_stack = !endpoint.is_v4() && endpoint.is_unspecified() && !has_v4_twin;
     auto socket = bind(endpoint, dual_stack);
     if (!socket) {
@@ -143,7 +146,8 @@ void UdpDriver::send(const Endpoint& to, ByteView datagram) {
   Socket* socket = socket_for(to);
   boost::system::error_code error = asio::error::network_unreachable;
   if (socket != nullptr) {
-    socket->io.send_to(asio::buffer(datagram.data(), datagram.size()), to_asio(to, socket->is_v4), 0, error);
+    socket->io.send_to(asio::buffer(datagram.data(), datagram.size()), to_asio(to, socket->is_v4),
+                       0, error);
   }
   if (error) ++send_errors_;
 }

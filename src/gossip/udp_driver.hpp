@@ -1,5 +1,5 @@
-// The UDP sockets of gossip: datagrams up through a callback, datagrams down. Owned by the node driver.
-// Resolves nothing and decides nothing: which packets to send is the core's business.
+// The UDP sockets of gossip: datagrams up through a callback, datagrams down. Owned by the node
+// driver. Resolves nothing and decides nothing: which packets to send is the core's business.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -15,21 +15,22 @@
 
 namespace waggle::gossip {
 
-/// One socket per bound endpoint, all on one executor. Errors of single datagrams (unreachable, too large, queue full)
-/// are counted and survived: the prober notices what matters.
+/// One socket per bound endpoint, all on one executor. Errors of single datagrams (unreachable, too
+/// large, queue full) are counted and survived: the prober notices what matters.
 class UdpDriver {
  public:
   /// Called on the executor; `datagram` lives until it returns. It may call send() and stop().
   using Handler = std::function<void(const Endpoint& from, ByteView datagram)>;
 
   /// @param endpoints  to bind: address and port, port 0 = any
-  UdpDriver(boost::asio::any_io_executor executor, std::vector<Endpoint> endpoints, Handler handler);
+  UdpDriver(boost::asio::any_io_executor executor, std::vector<Endpoint> endpoints,
+            Handler handler);
   ~UdpDriver();
   UdpDriver(const UdpDriver&) = delete;
   UdpDriver& operator=(const UdpDriver&) = delete;
 
-  /// Binds every endpoint and starts to receive. "[::]" also serves IPv4, unless an IPv4 endpoint with the same port
-  /// stands in the list; on hosts without IPv6 it serves IPv4 alone.
+  /// Binds every endpoint and starts to receive. "[::]" also serves IPv4, unless an IPv4 endpoint
+  /// with the same port stands in the list; on hosts without IPv6 it serves IPv4 alone.
   /// @return the system's error of the first endpoint that cannot be bound; then nothing is open
   [[nodiscard]] Result<void> start();
 
@@ -45,7 +46,8 @@ class UdpDriver {
 
  private:
   struct Socket;
-  [[nodiscard]] Result<std::shared_ptr<Socket>> bind(const Endpoint& endpoint, bool dual_stack) const;
+  [[nodiscard]] Result<std::shared_ptr<Socket>> bind(const Endpoint& endpoint,
+                                                     bool dual_stack) const;
   [[nodiscard]] Socket* socket_for(const Endpoint& to) const;
 
   boost::asio::any_io_executor executor_;

@@ -1,4 +1,5 @@
-// A small network of Gossip objects in virtual time: latency, loss, crashes, pauses, partitions, repeatable by seed.
+// A small network of Gossip objects in virtual time: latency, loss, crashes, pauses, partitions,
+// repeatable by seed.
 #pragma once
 
 #include "base/identity.hpp"
@@ -45,10 +46,16 @@ class Cluster {
     bool operator==(const Sent&) const = default;
   };
 
-  explicit Cluster(const ClusterOptions& options) : options_(options), prng_(mix_seed(options.seed)) {
+  explicit Cluster(const ClusterOptions& options)
+      : options_(options), prng_(mix_seed(options.seed)) {
     for (unsigned n = 0; n < options.nodes; ++n) {
-      nodes_.push_back(std::make_unique<Node>(
-          Node{identity_of(n), SeededRandomSource(mix_seed(options.seed) + n), nullptr, 1, false, {}, {}}));
+      nodes_.push_back(std::make_unique<Node>(Node{identity_of(n),
+                                                   SeededRandomSource(mix_seed(options.seed) + n),
+                                                   nullptr,
+                                                   1,
+                                                   false,
+                                                   {},
+                                                   {}}));
     }
   }
 
@@ -95,7 +102,9 @@ class Cluster {
     }
   }
 
-  void run_for(Duration duration) { run_until([] { return false; }, duration); }
+  void run_for(Duration duration) {
+    run_until([] { return false; }, duration);
+  }
   /// True as soon as `done` holds; false when it does not within `duration`.
   bool run_until(const std::function<bool()>& done, Duration duration) {
     const TimePoint end = now + duration;

@@ -1,4 +1,5 @@
-// What outsiders, recordings and damaged packets can do to a node: nothing. And how payloads wait for a session.
+// What outsiders, recordings and damaged packets can do to a node: nothing. And how payloads wait
+// for a session.
 #include "base/limits.hpp"
 #include "cluster.hpp"
 #include "gossip/packet_seal.hpp"
@@ -76,7 +77,8 @@ TEST_SUITE("gossip/strangers") {
       CHECK(answer.packets + answer.events == 0);
     }
     for (int i = 0; i < 3000; ++i) {
-      const auto& sent = bench.recording[static_cast<std::size_t>(prng.below(bench.recording.size()))];
+      const auto& sent =
+          bench.recording[static_cast<std::size_t>(prng.below(bench.recording.size()))];
       Bytes damaged = sent.datagram;
       damaged[static_cast<std::size_t>(prng.below(damaged.size()))] ^=
           static_cast<std::byte>(1U << prng.below(8));
@@ -88,15 +90,19 @@ TEST_SUITE("gossip/strangers") {
     ping.seq = 1;
     ping.self = member_of(9);
     CHECK(feed(target, bench.cluster.now, endpoint_of(9),
-               foreign.seal(PacketType::ping, std::nullopt, encode(ping))).packets == 0);
+               foreign.seal(PacketType::ping, std::nullopt, encode(ping)))
+              .packets == 0);
     PacketSeal other_cluster(keys_of({1}), "other", id_of(9), 1);
     CHECK(feed(target, bench.cluster.now, endpoint_of(9),
-               other_cluster.seal(PacketType::ping, std::nullopt, encode(ping))).packets == 0);
+               other_cluster.seal(PacketType::ping, std::nullopt, encode(ping)))
+              .packets == 0);
     CHECK(state_of(target) == before);
     CHECK(target.stats().dropped_unauthenticated > 2500);
   }
 
-  TEST_CASE("every recorded datagram, replayed to every node, costs at most one bounded answer and no state") {
+  TEST_CASE(
+      "every recorded datagram, replayed to every node, costs at most one bounded answer and no "
+      "state") {
     Recorded bench;
     for (std::size_t n = 0; n < 5; ++n) {
       Gossip& target = bench.cluster.at(n);
@@ -132,12 +138,15 @@ TEST_SUITE("gossip/strangers") {
       }
       CHECK(target.find(id_of(2))->incarnation == incarnation);
     }
-    const auto faulty = [&] { return bench.cluster.at(0).stats().faulty + bench.cluster.at(0).stats().suspect; };
+    const auto faulty = [&] {
+      return bench.cluster.at(0).stats().faulty + bench.cluster.at(0).stats().suspect;
+    };
     bench.cluster.run_until([&] { return faulty() > 0; }, 30s);
     CHECK(faulty() == 0);
   }
 
-  TEST_CASE("a first PING gets one ACK with a cookie, only its echo makes a member, and only once") {
+  TEST_CASE(
+      "a first PING gets one ACK with a cookie, only its echo makes a member, and only once") {
     Cluster cluster({.nodes = 1});
     cluster.start(0);
     Gossip& target = cluster.at(0);
@@ -147,7 +156,8 @@ TEST_SUITE("gossip/strangers") {
     ping.self = member_of(7);
     ping.news = {{member_of(8), {}}};
     const std::string before = state_of(target);
-    target.handle_datagram(cluster.now, endpoint_of(7), stranger.seal(PacketType::ping, std::nullopt, encode(ping)));
+    target.handle_datagram(cluster.now, endpoint_of(7),
+                           stranger.seal(PacketType::ping, std::nullopt, encode(ping)));
     const auto reply = target.poll_transmit();
     REQUIRE(reply.has_value());
     CHECK(reply->to == endpoint_of(7));
@@ -164,12 +174,15 @@ TEST_SUITE("gossip/strangers") {
     const Destination to{id_of(0), opened->header.boot};
 
     ping.echo = ack.cookie + 1;
-    CHECK(feed(target, cluster.now, endpoint_of(7), stranger.seal(PacketType::ping, to, encode(ping))).packets == 1);
+    CHECK(
+        feed(target, cluster.now, endpoint_of(7), stranger.seal(PacketType::ping, to, encode(ping)))
+            .packets == 1);
     CHECK(target.members().size() == 1);
     ping.echo = ack.cookie;
     // Undirected it proves nothing: it could be meant for any node.
     CHECK(feed(target, cluster.now, endpoint_of(7),
-               stranger.seal(PacketType::ping, std::nullopt, encode(ping))).packets == 1);
+               stranger.seal(PacketType::ping, std::nullopt, encode(ping)))
+              .packets == 1);
     CHECK(target.members().size() == 1);
     const Bytes proof = stranger.seal(PacketType::ping, to, encode(ping));
     CHECK(feed(target, cluster.now, endpoint_of(7), proof).packets >= 1);
@@ -188,14 +201,17 @@ TEST_SUITE("gossip/strangers") {
     ping.self = member_of(7);
     ping.to = id_of(3);
     CHECK(feed(cluster.at(0), cluster.now, endpoint_of(7),
-               stranger.seal(PacketType::ping, std::nullopt, encode(ping))).packets == 0);
+               stranger.seal(PacketType::ping, std::nullopt, encode(ping)))
+              .packets == 0);
     ping.to = id_of(0);
     ping.self = member_of(8);
     CHECK(feed(cluster.at(0), cluster.now, endpoint_of(7),
-               stranger.seal(PacketType::ping, std::nullopt, encode(ping))).packets == 0);
+               stranger.seal(PacketType::ping, std::nullopt, encode(ping)))
+              .packets == 0);
     ping.self.reset();
     CHECK(feed(cluster.at(0), cluster.now, endpoint_of(7),
-               stranger.seal(PacketType::ping, std::nullopt, encode(ping))).packets == 0);
+               stranger.seal(PacketType::ping, std::nullopt, encode(ping)))
+              .packets == 0);
   }
 
   TEST_CASE("an unasked ACK starts no session") {
@@ -213,12 +229,15 @@ TEST_SUITE("gossip/strangers") {
     ack.self = member_of(9);
     const std::string before = state_of(target);
     CHECK(feed(target, bench.cluster.now, endpoint_of(9),
-               insider.seal(PacketType::ack, Destination{id_of(0), *boot}, encode(ack))).packets == 0);
+               insider.seal(PacketType::ack, Destination{id_of(0), *boot}, encode(ack)))
+              .packets == 0);
     CHECK(state_of(target) == before);
     CHECK(target.stats().dropped_other > 0);
   }
 
-  TEST_CASE("without a session 16 payloads wait, the 17th drops, and all drop after a second of silence") {
+  TEST_CASE(
+      "without a session 16 payloads wait, the 17th drops, and all drop after a second of "
+      "silence") {
     Cluster cluster({.nodes = 6});
     cluster.start_all();
     REQUIRE(cluster.run_until([&] { return cluster.all_see_all(); }, 3s));
@@ -232,7 +251,8 @@ TEST_SUITE("gossip/strangers") {
     cluster.run_for(1ms);
     const auto before = dropped();
     const auto send = [&](std::uint8_t kind) {
-      return cluster.on(1, [&](Gossip& g) { return g.send_app(cluster.now, id_of(5), kind, as_bytes("x")); });
+      return cluster.on(
+          1, [&](Gossip& g) { return g.send_app(cluster.now, id_of(5), kind, as_bytes("x")); });
     };
     for (std::uint8_t kind = 0; kind < 17; ++kind) CHECK(send(kind));
     CHECK(dropped() <= before + 1);
@@ -260,7 +280,8 @@ TEST_SUITE("gossip/strangers") {
     ping.seq = 1;
     ping.self = member_of(7);
     Gossip& target = cluster.at(0);
-    target.handle_datagram(cluster.now, endpoint_of(7), stranger.seal(PacketType::ping, std::nullopt, encode(ping)));
+    target.handle_datagram(cluster.now, endpoint_of(7),
+                           stranger.seal(PacketType::ping, std::nullopt, encode(ping)));
     const auto reply = target.poll_transmit();
     const auto opened = stranger.open(reply->datagram);
     ping.echo = std::get<Ack>(*decode(PacketType::ack, opened->body)).cookie;
@@ -282,12 +303,12 @@ TEST_SUITE("gossip/strangers") {
     const std::size_t most = bench.cluster.at(0).app_payload_bytes_max();
     CHECK(most >= 1290);
     bench.cluster.keep_trace = true;
-    CHECK(bench.cluster.on(0, [&](Gossip& g) {
-      return g.send_app(bench.cluster.now, id_of(3), 200, Bytes(most));
-    }));
+    CHECK(bench.cluster.on(
+        0, [&](Gossip& g) { return g.send_app(bench.cluster.now, id_of(3), 200, Bytes(most)); }));
     bench.cluster.run_for(10ms);
     std::size_t largest = 0;
-    for (const Cluster::Sent& sent : bench.cluster.trace) largest = std::max(largest, sent.datagram.size());
+    for (const Cluster::Sent& sent : bench.cluster.trace)
+      largest = std::max(largest, sent.datagram.size());
     CHECK(largest <= limits::datagram_bytes_max - limits::ip_udp_header_bytes);
     CHECK(largest >= most + seal_bytes);
     const auto* app = std::get_if<AppMessage>(&bench.cluster.node(3).events.back());

@@ -25,10 +25,11 @@ struct Arrived {
 
 struct Side {
   Side(boost::asio::io_context& io, std::vector<Endpoint> endpoints)
-      : driver(io.get_executor(), std::move(endpoints), [this](const Endpoint& from, ByteView datagram) {
-          arrived.push_back({from, to_bytes(datagram)});
-          if (on_arrival) on_arrival();
-        }) {}
+      : driver(io.get_executor(), std::move(endpoints),
+               [this](const Endpoint& from, ByteView datagram) {
+                 arrived.push_back({from, to_bytes(datagram)});
+                 if (on_arrival) on_arrival();
+               }) {}
   Endpoint address(std::size_t i = 0) { return driver.local_endpoints().at(i); }
   void send(const Endpoint& to, std::size_t size) { driver.send(to, Bytes(size)); }
   UdpDriver driver;
@@ -107,7 +108,8 @@ TEST_SUITE("gossip/udp_driver") {
     CHECK(a.driver.send_errors() == 1);
   }
 
-  TEST_CASE("an over-long datagram is handed up longer than the limit, so that the core refuses it") {
+  TEST_CASE(
+      "an over-long datagram is handed up longer than the limit, so that the core refuses it") {
     boost::asio::io_context io;
     LoopbackSide a(io);
     LoopbackSide b(io);
@@ -151,10 +153,11 @@ TEST_SUITE("gossip/udp_driver") {
     struct Node {
       Node(boost::asio::io_context& io, unsigned n, RandomSource& random)
           : identity(identity_of(n)),
-            driver(io.get_executor(), {any_v4_loopback}, [this](const Endpoint& from, ByteView datagram) {
-              gossip->handle_datagram(clock(), from, datagram);
-              pump();
-            }) {
+            driver(io.get_executor(), {any_v4_loopback},
+                   [this](const Endpoint& from, ByteView datagram) {
+                     gossip->handle_datagram(clock(), from, datagram);
+                     pump();
+                   }) {
         REQUIRE(driver.start().has_value());
         GossipConfig config;
         config.keys = keys_of({1});
@@ -163,10 +166,12 @@ TEST_SUITE("gossip/udp_driver") {
         gossip = std::make_unique<Gossip>(config, identity, random, clock());
       }
       static TimePoint clock() {
-        return TimePoint(std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now().time_since_epoch()));
+        return TimePoint(std::chrono::duration_cast<Duration>(
+            std::chrono::steady_clock::now().time_since_epoch()));
       }
       void pump() {
-        while (auto transmit = gossip->poll_transmit()) driver.send(transmit->to, transmit->datagram);
+        while (auto transmit = gossip->poll_transmit())
+          driver.send(transmit->to, transmit->datagram);
         while (gossip->poll_event()) {
         }
       }
@@ -178,6 +183,7 @@ TEST_SUITE("gossip/udp_driver") {
     Node b(io, 2, random);
     b.gossip->set_hints(Node::clock(), a.driver.local_endpoints());
     b.pump();
-    CHECK(run_until(io, [&] { return a.gossip->live().size() == 2 && b.gossip->live().size() == 2; }));
+    CHECK(run_until(io,
+                    [&] { return a.gossip->live().size() == 2 && b.gossip->live().size() == 2; }));
   }
 }
