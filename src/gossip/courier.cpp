@@ -22,16 +22,17 @@ Boot fresh_boot(RandomSource& random) {
 }
 
 bool has_endpoint(const Member& member, const Endpoint& endpoint) {
-  return std::find(member.endpoints.begin(), member.endpoints.end(), endpoint) != member.endpoints.end();
+  return std::find(member.endpoints.begin(), member.endpoints.end(), endpoint) !=
+         member.endpoints.end();
 }
 
-const std::optional<Member>* self_record(const Message& message) {
+const std::optional<Member>* self_record(const GossipMessage& message) {
   if (const auto* ping = std::get_if<Ping>(&message)) return &ping->self;
   if (const auto* ack = std::get_if<Ack>(&message)) return &ack->self;
   return nullptr;
 }
 
-bool is_for_other(const Message& message, const NodeId& self) {
+bool is_for_other(const GossipMessage& message, const NodeId& self) {
   const auto* ping = std::get_if<Ping>(&message);
   return ping != nullptr && ping->to && *ping->to != self;
 }
@@ -52,12 +53,14 @@ Courier::Courier(const GossipConfig& config, Membership& membership, RandomSourc
 
 // --- receiving -----------------------------------------------------------------------------------
 
-Result<std::optional<Received>> Courier::receive(TimePoint now, const Endpoint& from, ByteView datagram) {
+Result<std::optional<Received>> Courier::receive(TimePoint now, const Endpoint& from,
+                                                 ByteView datagram) {
   if (datagram.size() > limits::datagram_bytes_max) return GossipError::too_large;
   auto packet = seal_.open(datagram);
   if (!packet) return packet.error();
   const PacketHeader& header = packet->header;
-  if (header.sender == self_.prefix()) return GossipError::no_session;  // an own PING to an own address
+  if (header.sender == self_.prefix())
+    return GossipError::no_session;  // an own PING to an own address
   const Sessions::Standing standing = sessions_.standing(header);
   if (standing == Sessions::Standing::replaced) return GossipError::replayed;
   if (standing == Sessions::Standing::current && !sessions_.accept_counter(header)) {
@@ -70,12 +73,13 @@ Result<std::optional<Received>> Courier::receive(TimePoint now, const Endpoint& 
   if (record != nullptr && *record && (*record)->id.prefix() != header.sender) {
     return GossipError::id_mismatch;
   }
-  return standing == Sessions::Standing::current ? read(now, from, header, std::move(*message))
-                                                 : read_stranger(now, from, header, std::move(*message));
+  return standing == Sessions::Standing::current
+             ? read(now, from, header, std::move(*message))
+             : read_stranger(now, from, header, std::move(*message));
 }
 
 Result<std::optional<Received>> Courier::read(TimePoint now, const Endpoint& from,
-                                              const PacketHeader& header, Message&& message) {
+                                              const PacketHeader& header, GossipMessage&& message) {
   const NodeId id = sessions_.node(header);
   if (const auto* ack = std::get_if<Ack>(&message)) {
     const auto awaited = sessions_.take_awaited(now, ack->seq);
@@ -87,8 +91,10 @@ Result<std::optional<Received>> Courier::read(TimePoint now, const Endpoint& fro
 }
 
 Result<std::optional<Received>> Courier::read_stranger(TimePoint now, const Endpoint& from,
-                                                       const PacketHeader& header, Message&& message) {
-  if (auto* ping = std::get_if<Ping>(&message)) return admit_ping(now, from, header, std::move(*ping));
+                                                       const PacketHeader& header,
+                                                       GossipMessage&& message) {
+  if (auto* ping = std::get_if<Ping>(&message))
+    return admit_ping(now, from, header, std::move(*ping));
   if (auto* ack = std::get_if<Ack>(&message)) return admit_ack(now, from, header, std::move(*ack));
   return GossipError::no_session;
 }
@@ -124,7 +130,8 @@ Result<std::optional<Received>> Courier::admit_ack(TimePoint now, const Endpoint
   return std::optional(Received{id, std::move(ack)});
 }
 
-bool Courier::install(TimePoint now, const Endpoint& from, const PacketHeader& header, const Member& record) {
+bool Courier::install(TimePoint now, const Endpoint& from, const PacketHeader& header,
+                      const Member& record) {
   membership_.handle_self_record(now, record);
   if (membership_.table().find(record.id) == nullptr) return false;  // the table is full
   return sessions_.install(record.id, header,
@@ -175,12 +182,12 @@ void Courier::send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bo
   const bool mutual = destination && sessions_.is_mutual(*outgoing.to);
   if (!mutual) ping.self = membership_.table().self();
   sessions_.await(now, ping.seq, outgoing.to, confirm);
-  Message message = std::move(ping);
+  GossipMessage message = std::move(ping);
   if (mutual) membership_.add_news(message);
   transmit(*address, destination, message);
 }
 
-void Courier::park(TimePoint now, const NodeId& to, Message&& message) {
+void Courier::park(TimePoint now, const NodeId& to, GossipMessage&& message) {
   auto it = parked_.find(to);
   if (it == parked_.end()) {
     if (parked_.size() >= limits::parked_members_max) {
@@ -201,7 +208,7 @@ void Courier::flush(const NodeId& id) {
   const auto it = parked_.find(id);
   if (it == parked_.end()) return;
   const auto address = address_of(id);
-  for (const Message& message : it->second.messages) {
+  for (const GossipMessage& message : it->second.messages) {
     if (address) transmit(*address, sessions_.destination(id), message);
   }
   parked_.erase(it);
@@ -229,12 +236,13 @@ void Courier::handle_timeout(TimePoint now) {
 std::optional<Endpoint> Courier::address_of(const NodeId& id) const {
   const Member* member = membership_.table().find(id);
   if (member == nullptr) return std::nullopt;
-  if (sessions_.destination(id) && has_endpoint(*member, sessions_.path(id))) return sessions_.path(id);
+  if (sessions_.destination(id) && has_endpoint(*member, sessions_.path(id)))
+    return sessions_.path(id);
   return member->endpoints.front();
 }
 
 void Courier::transmit(const Endpoint& to, const std::optional<Destination>& destination,
-                       const Message& message) {
+                       const GossipMessage& message) {
   const PacketType type = type_of(message);
   const bool is_probe = type == PacketType::ping || type == PacketType::ack ||
                         type == PacketType::ping_req || type == PacketType::nack;

@@ -1,5 +1,5 @@
-// Carries messages between members: seals what goes out, opens what comes in, sets up sessions on the way.
-// Sits between the facade and packet_seal + sessions; says nothing about members itself.
+// Carries messages between members: seals what goes out, opens what comes in, sets up sessions on
+// the way. Sits between the facade and packet_seal + sessions; says nothing about members itself.
 #pragma once
 
 #include "base/endpoint.hpp"
@@ -22,12 +22,13 @@ namespace waggle::gossip {
 /// A message whose sender is proven: the seal opened, the boot is current, the counter is new.
 struct Received {
   NodeId from;
-  Message message;
+  GossipMessage message;
 };
 
-/// A PING without a session costs its receiver one ACK with a cookie and no state; a PING that echoes the cookie, or an
-/// ACK to a PING of ours, starts the session. Anything but PING and ACK waits (bounded) until both sides have one.
-/// Contract: as Membership; poll_transmit serves probes before everything else.
+/// A PING without a session costs its receiver one ACK with a cookie and no state; a PING that
+/// echoes the cookie, or an ACK to a PING of ours, starts the session. Anything but PING and ACK
+/// waits (bounded) until both sides have one. Contract: as Membership; poll_transmit serves probes
+/// before everything else.
 class Courier {
  public:
   /// @param membership  must outlive the object
@@ -35,7 +36,8 @@ class Courier {
 
   /// What the datagram says, or nothing when it was only about the session.
   /// @return every GossipError; then nothing changed but counters, and nothing is answered
-  [[nodiscard]] Result<std::optional<Received>> receive(TimePoint now, const Endpoint& from, ByteView datagram);
+  [[nodiscard]] Result<std::optional<Received>> receive(TimePoint now, const Endpoint& from,
+                                                        ByteView datagram);
   /// Sends or, without a session, parks: at most 16 payloads per member for at most 1 s.
   void send(TimePoint now, Outgoing&& outgoing);
   void handle_timeout(TimePoint now);
@@ -57,12 +59,14 @@ class Courier {
  private:
   struct Parked {
     TimePoint until;
-    std::deque<Message> messages;
+    std::deque<GossipMessage> messages;
   };
   [[nodiscard]] Result<std::optional<Received>> read(TimePoint now, const Endpoint& from,
-                                                     const PacketHeader& header, Message&& message);
+                                                     const PacketHeader& header,
+                                                     GossipMessage&& message);
   [[nodiscard]] Result<std::optional<Received>> read_stranger(TimePoint now, const Endpoint& from,
-                                                              const PacketHeader& header, Message&& message);
+                                                              const PacketHeader& header,
+                                                              GossipMessage&& message);
   [[nodiscard]] Result<std::optional<Received>> admit_ping(TimePoint now, const Endpoint& from,
                                                            const PacketHeader& header, Ping&& ping);
   [[nodiscard]] Result<std::optional<Received>> admit_ack(TimePoint now, const Endpoint& from,
@@ -71,9 +75,10 @@ class Courier {
                              const Member& record);
   void settle_ack(TimePoint now, const NodeId& id, const Ack& ack, bool may_confirm);
   void send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bool confirm);
-  void park(TimePoint now, const NodeId& to, Message&& message);
+  void park(TimePoint now, const NodeId& to, GossipMessage&& message);
   void flush(const NodeId& id);
-  void transmit(const Endpoint& to, const std::optional<Destination>& destination, const Message& message);
+  void transmit(const Endpoint& to, const std::optional<Destination>& destination,
+                const GossipMessage& message);
   [[nodiscard]] std::optional<Endpoint> address_of(const NodeId& id) const;
 
   Membership& membership_;

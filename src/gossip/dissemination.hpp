@@ -12,8 +12,9 @@
 
 namespace waggle::gossip {
 
-/// One piece of news per member, the newest; each is sent 4 x ceil(log10(N + 1)) times, least sent first, of equals
-/// the newest first. Bounded by the member table. @source Das, Gupta, Motivala 2002, section 4.1; memberlist queue.go
+/// One piece of news per member, the newest; each is sent 4 x ceil(log10(N + 1)) times, least sent
+/// first, of equals the newest first. Bounded by the member table. @source Das, Gupta, Motivala
+/// 2002, section 4.1; memberlist queue.go
 class Dissemination {
  public:
   /// Queues news, replacing what was queued about the same member.

@@ -1,5 +1,5 @@
-// The facade: datagrams go to the courier, messages to membership or announcements, and what they say to each other
-// passes through here.
+// The facade: datagrams go to the courier, messages to membership or announcements, and what they
+// say to each other passes through here.
 #include "gossip/gossip.hpp"
 
 #include "base/assert.hpp"
@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <map>
 #include <utility>
 
 namespace waggle::gossip {
@@ -61,12 +62,15 @@ AnnouncementsConfig announcements_config(const GossipConfig& config, const NodeI
   out.id_key = IdKey::for_cluster(config.cluster_name);
   out.self = self;
   out.incarnation = config.incarnation;
-  out.message_bytes_max = Courier::body_bytes_max(config.packet_bytes) - announcement_overhead_bytes;
+  out.message_bytes_max =
+      Courier::body_bytes_max(config.packet_bytes) - announcement_overhead_bytes;
   out.seed = mix_seed(config.seed + 1);
   return out;
 }
 
-bool is_up(MemberState state) { return state == MemberState::alive || state == MemberState::suspect; }
+bool is_up(MemberState state) {
+  return state == MemberState::alive || state == MemberState::suspect;
+}
 
 }  // namespace
 
@@ -152,7 +156,8 @@ bool Gossip::Impl::settle_membership(TimePoint now) {
 bool Gossip::Impl::settle_announcements(TimePoint now) {
   bool progress = false;
   while (auto message = announcements.poll_message()) {
-    courier.send(now, {message->to, std::nullopt, false, AnnouncementBody{std::move(message->body)}});
+    courier.send(now,
+                 {message->to, std::nullopt, false, AnnouncementBody{std::move(message->body)}});
     progress = true;
   }
   while (auto bulk = announcements.poll_bulk()) {
@@ -200,7 +205,8 @@ void Gossip::Impl::apply_record(TimePoint now, const RecordChanged& change) {
 
 // --- inputs --------------------------------------------------------------------------------------
 
-Gossip::Gossip(const GossipConfig& config, const Identity& identity, RandomSource& random, TimePoint now)
+Gossip::Gossip(const GossipConfig& config, const Identity& identity, RandomSource& random,
+               TimePoint now)
     : impl_(std::make_unique<Impl>(config, identity, random, now)) {}
 Gossip::~Gossip() = default;
 

@@ -1,5 +1,6 @@
-// The gossip spoke's one core: membership (SWIM), announcements, the content index and their repair, joined behind
-// one set of inputs and outputs. The distributor owns it. Formats: docs/wire-gossip.md.
+// The gossip spoke's one core: membership (SWIM), announcements, the content index and their
+// repair, joined behind one set of inputs and outputs. The distributor owns it. Formats:
+// docs/wire-gossip.md.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -41,13 +42,13 @@ struct Member {
 
 struct GossipConfig {
   std::string cluster_name = "waggle";
-  KeyRing keys;                       ///< first seals, all open
-  std::vector<Endpoint> advertise;    ///< own addresses, at least one
+  KeyRing keys;                     ///< first seals, all open
+  std::vector<Endpoint> advertise;  ///< own addresses, at least one
   std::string name;
   std::string zone;
-  std::size_t packet_bytes = 1400;    ///< IP and UDP headers included
-  std::uint64_t incarnation = 1;      ///< max(persisted + 1, wall clock in ms): the caller persists it
-  std::uint64_t seed = 1;             ///< choices only
+  std::size_t packet_bytes = 1400;  ///< IP and UDP headers included
+  std::uint64_t incarnation = 1;  ///< max(persisted + 1, wall clock in ms): the caller persists it
+  std::uint64_t seed = 1;         ///< choices only
 };
 
 struct Transmit {
@@ -65,14 +66,16 @@ struct AppMessage {
   std::uint8_t kind = 0;
   Bytes payload;
 };
-/// Bulk gossip (set pulls, snapshots) to be sent over a TCP session to `to` as one opaque frame; the answer comes
-/// back through handle_bulk(). When no session can be had within 3 s it may be dropped: anti-entropy asks again.
+/// Bulk gossip (set pulls, snapshots) to be sent over a TCP session to `to` as one opaque frame;
+/// the answer comes back through handle_bulk(). When no session can be had within 3 s it may be
+/// dropped: anti-entropy asks again.
 struct BulkSend {
   NodeId to;
   Bytes frame;
 };
-/// The own incarnation grew to `incarnation`, which must be persisted: somebody held something against this node
-/// (a suspicion, or its id with a higher incarnation) and it has refuted, or it changed its own record.
+/// The own incarnation grew to `incarnation`, which must be persisted: somebody held something
+/// against this node (a suspicion, or its id with a higher incarnation) and it has refuted, or it
+/// changed its own record.
 struct IncarnationRaised {
   std::uint64_t incarnation = 0;
 };
@@ -80,13 +83,15 @@ using GossipEvent = std::variant<MemberChanged, AppMessage, BulkSend, Incarnatio
 
 struct GossipStats {
   std::uint64_t tx_bytes = 0, rx_bytes = 0, tx_packets = 0, rx_packets = 0;
-  std::uint64_t dropped_unauthenticated = 0, dropped_replay = 0, dropped_malformed = 0, dropped_other = 0;
+  std::uint64_t dropped_unauthenticated = 0, dropped_replay = 0, dropped_malformed = 0,
+                dropped_other = 0;
   std::size_t alive = 0, suspect = 0, faulty = 0, left = 0;  ///< alive counts the node itself
   std::size_t index_digests = 0, index_facts = 0;
 };
 
-/// Contract: after any input, drain poll_transmit and poll_event, then re-read poll_timeout, before the next input.
-/// Time never runs backwards between inputs. Same config, same inputs, same RandomSource = same outputs.
+/// Contract: after any input, drain poll_transmit and poll_event, then re-read poll_timeout, before
+/// the next input. Time never runs backwards between inputs. Same config, same inputs, same
+/// RandomSource = same outputs.
 class Gossip {
  public:
   /// @param identity, random  must outlive the object
@@ -100,12 +105,14 @@ class Gossip {
   void handle_timeout(TimePoint now);
   /// A bulk frame that arrived on an authenticated session with `from`.
   void handle_bulk(TimePoint now, const NodeId& from, ByteView frame);
-  /// Replaces the join hints (static list, DNS answers); they are tried now and then for ever, at least every 30 s.
+  /// Replaces the join hints (static list, DNS answers); they are tried now and then for ever, at
+  /// least every 30 s.
   void set_hints(TimePoint now, std::vector<Endpoint> hints);
   /// Key rotation: the first key seals from now on, all open. @pre 1 or 2 keys
   void set_keys(const KeyRing& keys);
-  /// Sends `payload` (<= app_payload_bytes_max()) sealed to a live member; false when it is not known. It may be
-  /// lost like any datagram; until both sides have a session up to 16 payloads per member wait, for at most 1 s.
+  /// Sends `payload` (<= app_payload_bytes_max()) sealed to a live member; false when it is not
+  /// known. It may be lost like any datagram; until both sides have a session up to 16 payloads per
+  /// member wait, for at most 1 s.
   bool send_app(TimePoint now, const NodeId& to, std::uint8_t kind, ByteView payload);
   [[nodiscard]] std::size_t app_payload_bytes_max() const;
   /// This node completed a blob: announce it. Repeats change nothing.
@@ -115,9 +122,11 @@ class Gossip {
   void announce_name(TimePoint now, const NameRecord& name, std::uint64_t hlc_ms);
   /// Marks the node as draining in its MEMBER record: no longer a registrar, still served.
   void set_draining(TimePoint now, bool draining);
-  /// Announces departure to everyone; poll_transmit then holds the messages. The object stays usable for draining.
+  /// Announces departure to everyone; poll_transmit then holds the messages. The object stays
+  /// usable for draining.
   void leave(TimePoint now);
-  /// A TCP session with `id` came up or bytes arrived on it: counts as a sign of life for a suspect only.
+  /// A TCP session with `id` came up or bytes arrived on it: counts as a sign of life for a suspect
+  /// only.
   void note_contact(TimePoint now, const NodeId& id);
 
   // Outputs.
@@ -139,7 +148,8 @@ class Gossip {
   [[nodiscard]] std::optional<NameRecord> find_name(std::uint64_t key64) const;
   /// True once a root matched one peer, or 10 s passed since the start, or there is nobody to ask.
   [[nodiscard]] bool index_ready(TimePoint now) const;
-  /// BLAKE2b-64 over (origin, incarnation, seq, set hash) of all known logs: equal on converged nodes.
+  /// BLAKE2b-64 over (origin, incarnation, seq, set hash) of all known logs: equal on converged
+  /// nodes.
   [[nodiscard]] std::uint64_t index_root() const;
   [[nodiscard]] GossipStats stats() const;
   /// Recounts every structure from scratch; asserts on a mismatch. For tests and the simulator.

@@ -65,7 +65,8 @@ void MemberTable::put(TimePoint now, const Member& member) {
     return;
   }
   Entry& entry = it->second;
-  const bool reshaped = is_live(entry.member) != is_live(member) || entry.member.state != member.state ||
+  const bool reshaped = is_live(entry.member) != is_live(member) ||
+                        entry.member.state != member.state ||
                         entry.member.draining != member.draining;
   toggle(entry.member);
   if (!is_live(entry.member)) tombstones_.erase({entry.since, member.id});
@@ -89,7 +90,8 @@ void MemberTable::rebuild_live() {
   for (const auto& [id, entry] : entries_) {
     if (!is_live(entry.member)) continue;
     live_.push_back(id);
-    if (!entry.member.draining && entry.member.state != MemberState::left) candidates_.push_back(id);
+    if (!entry.member.draining && entry.member.state != MemberState::left)
+      candidates_.push_back(id);
   }
 }
 
@@ -127,9 +129,9 @@ std::vector<NodeId> MemberTable::with_state(MemberState state) const {
 }
 
 std::size_t MemberTable::count(MemberState state) const {
-  return static_cast<std::size_t>(std::count_if(entries_.begin(), entries_.end(), [&](const auto& item) {
-    return item.second.member.state == state;
-  }));
+  return static_cast<std::size_t>(
+      std::count_if(entries_.begin(), entries_.end(),
+                    [&](const auto& item) { return item.second.member.state == state; }));
 }
 
 std::uint64_t MemberTable::hash() const {

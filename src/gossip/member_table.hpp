@@ -15,8 +15,9 @@
 
 namespace waggle::gossip {
 
-/// Claims are ordered by (incarnation, state) with left > faulty > suspect > alive, and only a greater claim changes the
-/// table: so a copy from a third party never revives the faulty, and any order of delivery ends in the same table.
+/// Claims are ordered by (incarnation, state) with left > faulty > suspect > alive, and only a
+/// greater claim changes the table: so a copy from a third party never revives the faulty, and any
+/// order of delivery ends in the same table.
 /// @source Das, Gupta, Motivala 2002, section 4.2; memberlist issue 312
 class MemberTable {
  public:
@@ -24,8 +25,8 @@ class MemberTable {
   MemberTable(const IdKey& key, Member self);
 
   enum class Outcome {
-    ignored,    ///< not greater than what is known, or a jump of the incarnation beyond 2^40
-    refused,    ///< unknown and the table is full (limits::members_max)
+    ignored,  ///< not greater than what is known, or a jump of the incarnation beyond 2^40
+    refused,  ///< unknown and the table is full (limits::members_max)
     added,
     changed,    ///< state, incarnation or addresses
     about_self  ///< greater than the own record: the caller refutes
@@ -39,7 +40,8 @@ class MemberTable {
   void update_self(const Member& self);
   [[nodiscard]] const Member& self() const { return entries_.at(self_).member; }
 
-  /// Forgets tombstones beyond max(64, 2 x live) and older than 24 h, oldest first; returns who was forgotten.
+  /// Forgets tombstones beyond max(64, 2 x live) and older than 24 h, oldest first; returns who was
+  /// forgotten.
   std::vector<NodeId> expire(TimePoint now);
 
   [[nodiscard]] const Member* find(const NodeId& id) const;
@@ -54,10 +56,13 @@ class MemberTable {
 
   /// Over (id, incarnation) of the live: equal on nodes that agree. Suspicion does not show.
   [[nodiscard]] std::uint64_t hash() const;
-  [[nodiscard]] const std::array<std::uint64_t, member_buckets>& bucket_hashes() const { return buckets_; }
+  [[nodiscard]] const std::array<std::uint64_t, member_buckets>& bucket_hashes() const {
+    return buckets_;
+  }
   [[nodiscard]] static std::size_t bucket_of(const NodeId& id);
   /// All records, tombstones too, of the buckets whose hash differs from `theirs`.
-  [[nodiscard]] std::vector<Member> differing(const std::array<std::uint64_t, member_buckets>& theirs) const;
+  [[nodiscard]] std::vector<Member> differing(
+      const std::array<std::uint64_t, member_buckets>& theirs) const;
 
   void check_invariants() const;
 

@@ -1,4 +1,5 @@
-// SWIM with Lifeguard: what each message and each timer does to the member table, and what is said about it.
+// SWIM with Lifeguard: what each message and each timer does to the member table, and what is said
+// about it.
 #include "gossip/membership.hpp"
 
 #include "base/assert.hpp"
@@ -25,7 +26,9 @@ constexpr Duration repair_interval_busy = 5s;
 constexpr Duration pause_recognised = 500ms;
 constexpr std::size_t news_max = 32;  ///< per message, well inside the decoder's array limit
 
-bool is_live(MemberState state) { return state == MemberState::alive || state == MemberState::suspect; }
+bool is_live(MemberState state) {
+  return state == MemberState::alive || state == MemberState::suspect;
+}
 
 }  // namespace
 
@@ -42,7 +45,8 @@ Membership::Membership(const MembershipConfig& config, const Member& self, TimeP
 
 // --- what is learnt ------------------------------------------------------------------------------
 
-void Membership::learn(TimePoint now, const MemberUpdate& update, const NodeId& teller, Source source) {
+void Membership::learn(TimePoint now, const MemberUpdate& update, const NodeId& teller,
+                       Source source) {
   const Member& claim = update.member;
   if (!table_.is_news(claim)) {
     const Member* known = table_.find(claim.id);
@@ -60,7 +64,8 @@ void Membership::learn(TimePoint now, const MemberUpdate& update, const NodeId& 
   Member accepted = claim;
   if (source == Source::repair && claim.state == MemberState::faulty && known != nullptr &&
       is_live(known->state)) {
-    // The teller may come from the other side of a partition: let the member itself have its say first.
+    // The teller may come from the other side of a partition: let the member itself have its say
+    // first.
     accepted.state = MemberState::suspect;
     if (!table_.is_news(accepted)) return;
   }
@@ -86,6 +91,7 @@ void Membership::changed(TimePoint now, const Member& record, const NodeId& accu
     if (!has_left()) prober_.add(id);
   } else {
     prober_.remove(id);
+    hurry_rejoin(now);
   }
   suspected_.erase(id);
   const bool suspect = record.state == MemberState::suspect;
@@ -103,7 +109,8 @@ void Membership::spread(TimePoint now, const MemberUpdate& update) {
 void Membership::refute(TimePoint now, std::uint64_t claimed_incarnation) {
   if (has_left()) return;
   prober_.note_refuted();
-  raise_incarnation(now, table_.self(), std::max(claimed_incarnation, table_.self().incarnation) + 1);
+  raise_incarnation(now, table_.self(),
+                    std::max(claimed_incarnation, table_.self().incarnation) + 1);
 }
 
 void Membership::raise_incarnation(TimePoint now, Member self, std::uint64_t incarnation) {
@@ -128,7 +135,8 @@ void Membership::handle_self_record(TimePoint now, const Member& record) {
 
 // --- messages ------------------------------------------------------------------------------------
 
-void Membership::handle_ping(TimePoint now, const NodeId& from, const Endpoint& address, const Ping& ping) {
+void Membership::handle_ping(TimePoint now, const NodeId& from, const Endpoint& address,
+                             const Ping& ping) {
   if (ping.self) handle_self_record(now, *ping.self);
   for (const MemberUpdate& update : ping.news) learn(now, update, from, Source::news);
   Ack ack;
@@ -136,7 +144,7 @@ void Membership::handle_ping(TimePoint now, const NodeId& from, const Endpoint& 
   ack.table_hash = table_.hash();
   if (ping.self) ack.self = table_.self();
   ack.news = held_against(from, ping.self ? ping.self->incarnation : 0);
-  Message message = std::move(ack);
+  GossipMessage message = std::move(ack);
   add_news(message);
   outgoing_.push_back({from, address, false, std::move(message)});
 }
@@ -209,7 +217,8 @@ void Membership::maybe_repair(TimePoint now, const NodeId& peer, std::uint64_t t
 
 // --- what is said --------------------------------------------------------------------------------
 
-std::vector<MemberUpdate> Membership::held_against(const NodeId& id, std::uint64_t its_incarnation) const {
+std::vector<MemberUpdate> Membership::held_against(const NodeId& id,
+                                                   std::uint64_t its_incarnation) const {
   const Member* known = table_.find(id);
   if (known == nullptr) return {};
   const bool ahead = its_incarnation != 0 && known->incarnation > its_incarnation;
@@ -218,7 +227,9 @@ std::vector<MemberUpdate> Membership::held_against(const NodeId& id, std::uint64
   return {{*known, suspect ? table_.self().id : NodeId{}}};
 }
 
-Ping Membership::make_ping(const std::optional<NodeId>& to) { return make_ping(to, prober_.take_seq()); }
+Ping Membership::make_ping(const std::optional<NodeId>& to) {
+  return make_ping(to, prober_.take_seq());
+}
 
 Ping Membership::make_ping(const std::optional<NodeId>& to, std::uint64_t seq) const {
   Ping ping;
@@ -229,7 +240,7 @@ Ping Membership::make_ping(const std::optional<NodeId>& to, std::uint64_t seq) c
   return ping;
 }
 
-void Membership::add_news(Message& message) {
+void Membership::add_news(GossipMessage& message) {
   const std::size_t used = encode(message).size();
   if (dissemination_.empty() || used >= config_.body_bytes_max) return;
   // The array's length may take two bytes more than it did.
@@ -241,7 +252,8 @@ void Membership::add_news(Message& message) {
   held->insert(held->end(), news.begin(), news.end());
 }
 
-std::vector<NodeId> Membership::random_live(std::size_t count, const std::optional<NodeId>& except) {
+std::vector<NodeId> Membership::random_live(std::size_t count,
+                                            const std::optional<NodeId>& except) {
   std::vector<NodeId> pool;
   for (const NodeId& id : table_.live()) {
     if (id != table_.self().id && id != except) pool.push_back(id);
@@ -266,7 +278,15 @@ void Membership::set_hints(TimePoint now, std::vector<Endpoint> hints) {
   }
   if (has_left()) return;
   ping_hints(limits::hints_at_once);
-  timers_.arm(Timer::rejoin, now + (is_alone() ? rejoin_interval_alone : rejoin_interval));
+  hurry_rejoin(now);
+}
+
+void Membership::hurry_rejoin(TimePoint now) {
+  // Never later than it was: hints may be renewed more often than a rejoin round comes.
+  const auto due = timers_.deadline(Timer::rejoin);
+  const TimePoint alone_due = now + rejoin_interval_alone;
+  if (is_alone() && !has_left() && (!due || *due > alone_due))
+    timers_.arm(Timer::rejoin, alone_due);
 }
 
 void Membership::set_draining(TimePoint now, bool draining) {
@@ -311,10 +331,17 @@ void Membership::handle_timeout(TimePoint now) {
   step_suspicions(now);
   while (const auto timer = timers_.pop_due(now)) {
     switch (*timer) {
-      case Timer::gossip: step_gossip(now); break;
-      case Timer::rejoin: step_rejoin(now); break;
-      case Timer::housekeeping: housekeep(now); break;
-      case Timer::count: break;
+      case Timer::gossip:
+        step_gossip(now);
+        break;
+      case Timer::rejoin:
+        step_rejoin(now);
+        break;
+      case Timer::housekeeping:
+        housekeep(now);
+        break;
+      case Timer::count:
+        break;
     }
   }
 }
@@ -332,7 +359,8 @@ void Membership::step_prober(TimePoint now) {
     WAGGLE_ASSERT(target != nullptr);
     switch (step->kind) {
       case Prober::StepKind::ping:
-        outgoing_.push_back({step->target, std::nullopt, false, make_ping(step->target, step->seq)});
+        outgoing_.push_back(
+            {step->target, std::nullopt, false, make_ping(step->target, step->seq)});
         break;
       case Prober::StepKind::ask_helpers:
         ask_helpers(step->target, step->seq);

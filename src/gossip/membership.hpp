@@ -35,7 +35,7 @@ struct Outgoing {
   std::optional<NodeId> to;         ///< empty: whoever answers at `address`
   std::optional<Endpoint> address;  ///< empty: where the member was last reached
   bool undirected = false;          ///< a PING that must work whatever boot the receiver has
-  Message message;
+  GossipMessage message;
 };
 
 struct RecordChanged {
@@ -50,11 +50,12 @@ struct FallbackPing {
   NodeId to;
   std::uint64_t seq = 0;
 };
-using MembershipEvent = std::variant<RecordChanged, RecordForgotten, FallbackPing, IncarnationRaised>;
+using MembershipEvent =
+    std::variant<RecordChanged, RecordForgotten, FallbackPing, IncarnationRaised>;
 
-/// SWIM failure detection and dissemination for one node (Das, Gupta, Motivala 2002; Lifeguard 2017), with rejoin
-/// probes for ever and repair by comparing table hashes.
-/// Contract: after any input, drain poll_outgoing and poll_event, then re-read poll_timeout, before the next input.
+/// SWIM failure detection and dissemination for one node (Das, Gupta, Motivala 2002; Lifeguard
+/// 2017), with rejoin probes for ever and repair by comparing table hashes. Contract: after any
+/// input, drain poll_outgoing and poll_event, then re-read poll_timeout, before the next input.
 /// Time never runs backwards between inputs. Same seed + same inputs = same outputs.
 class Membership {
  public:
@@ -82,10 +83,11 @@ class Membership {
   [[nodiscard]] std::optional<MembershipEvent> poll_event();
   [[nodiscard]] std::optional<TimePoint> poll_timeout() const;
 
-  /// A fresh PING without news, for the facade's session set-up. It tells a member what is held against it.
+  /// A fresh PING without news, for the facade's session set-up. It tells a member what is held
+  /// against it.
   [[nodiscard]] Ping make_ping(const std::optional<NodeId>& to);
   /// Fills the room left in a PING or ACK with news; each call counts as sent.
-  void add_news(Message& message);
+  void add_news(GossipMessage& message);
 
   [[nodiscard]] const MemberTable& table() const { return table_; }
   /// True when there is no hint but the node itself.
@@ -109,7 +111,8 @@ class Membership {
   [[nodiscard]] Ping make_ping(const std::optional<NodeId>& to, std::uint64_t seq) const;
   void learn(TimePoint now, const MemberUpdate& update, const NodeId& teller, Source source);
   void learn_suspicion(TimePoint now, const MemberUpdate& update, const NodeId& teller);
-  void changed(TimePoint now, const Member& record, const NodeId& accuser, Source source, bool added);
+  void changed(TimePoint now, const Member& record, const NodeId& accuser, Source source,
+               bool added);
   void refute(TimePoint now, std::uint64_t claimed_incarnation);
   void raise_incarnation(TimePoint now, Member self, std::uint64_t incarnation);
   void declare(TimePoint now, const NodeId& id, MemberState state);
@@ -123,10 +126,13 @@ class Membership {
   void step_rejoin(TimePoint now);
   void housekeep(TimePoint now);
   void forgive_pause(TimePoint now);
+  void hurry_rejoin(TimePoint now);
   void ping_hints(std::size_t count);
   void maybe_repair(TimePoint now, const NodeId& peer, std::uint64_t their_hash);
-  [[nodiscard]] std::vector<NodeId> random_live(std::size_t count, const std::optional<NodeId>& except);
-  [[nodiscard]] std::vector<MemberUpdate> held_against(const NodeId& id, std::uint64_t its_incarnation) const;
+  [[nodiscard]] std::vector<NodeId> random_live(std::size_t count,
+                                                const std::optional<NodeId>& except);
+  [[nodiscard]] std::vector<MemberUpdate> held_against(const NodeId& id,
+                                                       std::uint64_t its_incarnation) const;
   [[nodiscard]] bool is_alone() const { return table_.live().size() <= 1; }
   [[nodiscard]] bool has_left() const { return table_.self().state == MemberState::left; }
 

@@ -25,7 +25,9 @@ Nonce nonce_of(std::uint64_t counter) {
   return nonce;
 }
 
-std::uint8_t byte_at(ByteView bytes, std::size_t at) { return std::to_integer<std::uint8_t>(bytes[at]); }
+std::uint8_t byte_at(ByteView bytes, std::size_t at) {
+  return std::to_integer<std::uint8_t>(bytes[at]);
+}
 
 bool is_known_type(std::uint8_t type) {
   return type >= static_cast<std::uint8_t>(PacketType::ping) &&
@@ -78,8 +80,9 @@ Bytes PacketSeal::seal(PacketType type, const std::optional<Destination>& to, By
   const Nonce nonce = nonce_of(counter_);
   datagram.resize(header_bytes + body.size() + tag_bytes);
   crypto_aead_chacha20poly1305_ietf_encrypt(
-      as_uchar(MutableByteView(datagram).subspan(header_bytes)), nullptr, as_uchar(body), body.size(),
-      as_uchar(ByteView(data)), data.size(), nullptr, as_uchar(ByteView(nonce)), sealing_key_.data());
+      as_uchar(MutableByteView(datagram).subspan(header_bytes)), nullptr, as_uchar(body),
+      body.size(), as_uchar(ByteView(data)), data.size(), nullptr, as_uchar(ByteView(nonce)),
+      sealing_key_.data());
   return datagram;
 }
 
@@ -95,7 +98,8 @@ Result<OpenedPacket> PacketSeal::open(ByteView datagram) const {
                    .sender = load_le<std::uint64_t>(datagram.subspan(sender_at)),
                    .boot = load_le<Boot>(datagram.subspan(boot_at)),
                    .counter = load_le<std::uint64_t>(datagram.subspan(counter_at))};
-  if (!packet.header.directed && packet.header.type != PacketType::ping) return GossipError::malformed;
+  if (!packet.header.directed && packet.header.type != PacketType::ping)
+    return GossipError::malformed;
   const std::optional<Destination> to =
       packet.header.directed ? std::optional(Destination{self_, boot_}) : std::nullopt;
   const Bytes data = authenticated(datagram.first(header_bytes), to);
@@ -107,9 +111,10 @@ Result<OpenedPacket> PacketSeal::open(ByteView datagram) const {
     if (key.id != byte_at(datagram, 2)) continue;
     known_key = true;
     const SecretKey opening = subkey(key.udp, packet.header.sender, packet.header.boot);
-    if (crypto_aead_chacha20poly1305_ietf_decrypt(
-            as_uchar(MutableByteView(packet.body)), nullptr, nullptr, as_uchar(sealed), sealed.size(),
-            as_uchar(ByteView(data)), data.size(), as_uchar(ByteView(nonce)), opening.data()) == 0) {
+    if (crypto_aead_chacha20poly1305_ietf_decrypt(as_uchar(MutableByteView(packet.body)), nullptr,
+                                                  nullptr, as_uchar(sealed), sealed.size(),
+                                                  as_uchar(ByteView(data)), data.size(),
+                                                  as_uchar(ByteView(nonce)), opening.data()) == 0) {
       return packet;
     }
   }

@@ -1,5 +1,6 @@
-// Sealing and opening of datagrams: header in clear, body under ChaCha20-Poly1305. Layout: docs/wire-gossip.md.
-// Knows keys and counters only; which boots are trusted is sessions.hpp's business.
+// Sealing and opening of datagrams: header in clear, body under ChaCha20-Poly1305. Layout:
+// docs/wire-gossip.md. Knows keys and counters only; which boots are trusted is sessions.hpp's
+// business.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -42,8 +43,8 @@ struct OpenedPacket {
   Bytes body;
 };
 
-/// Own sealing state of one boot. A (key, nonce) pair is never used twice: keys are per (sender, boot), the nonce is a
-/// counter that only grows; a new run has a new boot.
+/// Own sealing state of one boot. A (key, nonce) pair is never used twice: keys are per (sender,
+/// boot), the nonce is a counter that only grows; a new run has a new boot.
 class PacketSeal {
  public:
   /// @pre keys not empty; `boot` fresh from a RandomSource
@@ -55,7 +56,8 @@ class PacketSeal {
   /// A datagram of body.size() + seal_bytes. Only a PING may go undirected (no `to`).
   [[nodiscard]] Bytes seal(PacketType type, const std::optional<Destination>& to, ByteView body);
 
-  /// Opens a datagram that is undirected or meant for this node and boot. Cost about 3 us; no state changes.
+  /// Opens a datagram that is undirected or meant for this node and boot. Cost about 3 us; no state
+  /// changes.
   /// @return malformed, wrong_version, unknown_key or not_authentic
   [[nodiscard]] Result<OpenedPacket> open(ByteView datagram) const;
 

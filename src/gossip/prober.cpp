@@ -14,7 +14,8 @@ void Prober::add(const NodeId& target) {
   if (std::find(round_.begin(), round_.end(), target) != round_.end()) return;
   const auto at = static_cast<std::size_t>(prng_.below(round_.size() + 1));
   round_.insert(round_.begin() + static_cast<std::ptrdiff_t>(at), target);
-  // Whoever was pushed past the cursor was already probed in this round; the newcomer may be the one skipped once.
+  // Whoever was pushed past the cursor was already probed in this round; the newcomer may be the
+  // one skipped once.
   if (at < next_) ++next_;
 }
 
@@ -51,7 +52,8 @@ std::optional<Prober::Step> Prober::next_step(TimePoint now) {
   if (!period_end_ || *period_end_ > now) return std::nullopt;
   if (probe_) {
     const Step failed{StepKind::failed, probe_->target, probe_->seq};
-    // Helpers that all say NACK in time show that this node hears well; their silence shows the opposite.
+    // Helpers that all say NACK in time show that this node hears well; their silence shows the
+    // opposite.
     worsen(asked_ && nacks_missing_ == 0 ? 0 : std::max<std::size_t>(1, nacks_missing_));
     abandon();
     return failed;

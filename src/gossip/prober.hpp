@@ -1,4 +1,5 @@
-// Whom to ping next, and when a silent member counts as failed: SWIM's probe with Lifeguard's local health.
+// Whom to ping next, and when a silent member counts as failed: SWIM's probe with Lifeguard's local
+// health.
 #pragma once
 
 #include "base/ids.hpp"
@@ -11,9 +12,9 @@
 
 namespace waggle::gossip {
 
-/// One probe per protocol period (1 s x (1 + health score)): direct ping, after 300 ms helpers, at the period's end
-/// failed. Targets come in a shuffled round robin, so every member is probed within N periods.
-/// Contract: on poll_timeout() call next_step(now) until it is empty.
+/// One probe per protocol period (1 s x (1 + health score)): direct ping, after 300 ms helpers, at
+/// the period's end failed. Targets come in a shuffled round robin, so every member is probed
+/// within N periods. Contract: on poll_timeout() call next_step(now) until it is empty.
 /// @source Das, Gupta, Motivala 2002, section 4.3; Lifeguard section IV.A (score 0..7)
 class Prober {
  public:
@@ -21,7 +22,8 @@ class Prober {
 
   enum class StepKind {
     ping,         ///< send a PING to target
-    ask_helpers,  ///< no direct ACK in time: PING_REQ to `helpers_wanted` members, and every other path
+    ask_helpers,  ///< no direct ACK in time: PING_REQ to `helpers_wanted` members, and every other
+                  ///< path
     failed,       ///< nobody reached the target: suspect it
   };
   struct Step {

@@ -6,7 +6,8 @@
 
 namespace waggle::gossip {
 
-/// Accepts every counter once; counters more than `span` behind the newest are refused unseen. 272 B, O(1) amortised.
+/// Accepts every counter once; counters more than `span` behind the newest are refused unseen. 272
+/// B, O(1) amortised.
 /// @source RFC 6479 (IPsec anti-replay without bit shifting)
 class ReplayWindow {
  public:

@@ -80,7 +80,8 @@ void Sessions::erase(const NodeId& id) {
   if (find(id) != nullptr) sessions_.erase(id.prefix());
 }
 
-void Sessions::await(TimePoint now, std::uint64_t seq, const std::optional<NodeId>& target, bool confirm) {
+void Sessions::await(TimePoint now, std::uint64_t seq, const std::optional<NodeId>& target,
+                     bool confirm) {
   while (!awaited_.empty() && (awaited_.begin()->second.sent + await_for < now ||
                                awaited_.size() >= limits::awaited_pings_max)) {
     awaited_.erase(awaited_.begin());

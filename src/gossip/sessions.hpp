@@ -1,5 +1,6 @@
-// Whose current boot we know, proved fresh, with its replay window: who may be listened to, and how to reach them.
-// Sits between packet_seal (bytes) and membership (meaning). Exchange: docs/wire-gossip.md, "Sessions".
+// Whose current boot we know, proved fresh, with its replay window: who may be listened to, and how
+// to reach them. Sits between packet_seal (bytes) and membership (meaning). Exchange:
+// docs/wire-gossip.md, "Sessions".
 #pragma once
 
 #include "base/endpoint.hpp"
@@ -16,9 +17,10 @@
 
 namespace waggle::gossip {
 
-/// A boot is installed only on proof that its node lives now: an ACK that echoes a PING of ours that is still
-/// outstanding, or a PING that echoes our cookie. The cookie is a keyed hash, so handing one out costs no state, and it
-/// covers the boot installed so far, so that a recorded PING can never bring an earlier boot back.
+/// A boot is installed only on proof that its node lives now: an ACK that echoes a PING of ours
+/// that is still outstanding, or a PING that echoes our cookie. The cookie is a keyed hash, so
+/// handing one out costs no state, and it covers the boot installed so far, so that a recorded PING
+/// can never bring an earlier boot back.
 class Sessions {
  public:
   enum class Standing {
@@ -50,7 +52,8 @@ class Sessions {
   bool install(const NodeId& id, const PacketHeader& header, const Endpoint& path);
   void erase(const NodeId& id);
 
-  /// Remembers a PING for 5 s; beyond limits::awaited_pings_max the oldest is forgotten. @pre seq grows
+  /// Remembers a PING for 5 s; beyond limits::awaited_pings_max the oldest is forgotten. @pre seq
+  /// grows
   void await(TimePoint now, std::uint64_t seq, const std::optional<NodeId>& target, bool confirm);
   /// The awaited PING, once; nullopt when unknown or too old.
   [[nodiscard]] std::optional<Awaited> take_awaited(TimePoint now, std::uint64_t seq);
@@ -60,7 +63,8 @@ class Sessions {
   /// The endpoint that last worked. @pre destination(id)
   [[nodiscard]] const Endpoint& path(const NodeId& id) const;
   void set_path(const NodeId& id, const Endpoint& path);
-  /// True when the other side is known to have installed our boot too, so that more than a PING makes sense.
+  /// True when the other side is known to have installed our boot too, so that more than a PING
+  /// makes sense.
   [[nodiscard]] bool is_mutual(const NodeId& id) const;
   void set_mutual(const NodeId& id, bool mutual);
   [[nodiscard]] std::size_t size() const { return sessions_.size(); }

@@ -13,7 +13,8 @@ constexpr int max_over_min = 6;
 }  // namespace
 
 Duration Suspicion::min_timeout(std::size_t live_members) {
-  const double scale = std::max(1.0, std::log10(static_cast<double>(std::max<std::size_t>(1, live_members))));
+  const double scale =
+      std::max(1.0, std::log10(static_cast<double>(std::max<std::size_t>(1, live_members))));
   return from_seconds(suspicion_mult * scale);
 }
 
@@ -32,8 +33,8 @@ bool Suspicion::confirm(const NodeId& accuser) {
 
 TimePoint Suspicion::deadline() const {
   if (wanted_ == 0) return start_ + min_;
-  const double share = std::log(static_cast<double>(accusers_.size())) /
-                       std::log(static_cast<double>(wanted_ + 1));
+  const double share =
+      std::log(static_cast<double>(accusers_.size())) / std::log(static_cast<double>(wanted_ + 1));
   const Duration decay = from_seconds(to_seconds(max_ - min_) * std::min(1.0, share));
   return start_ + std::max(min_, max_ - decay);
 }

@@ -17,13 +17,15 @@ class Suspicion {
   static constexpr std::size_t confirmations_wanted = 2;
 
   /// @param accuser      who suspects; its repeats are no confirmation
-  /// @param live_members members that could be asked, self and suspect included: too few confirmers, no patience
+  /// @param live_members members that could be asked, self and suspect included: too few
+  /// confirmers, no patience
   Suspicion(TimePoint now, const NodeId& accuser, std::size_t live_members);
 
   /// Another accusation. True when it is a new confirmation that still counts (worth spreading).
   bool confirm(const NodeId& accuser);
   [[nodiscard]] TimePoint deadline() const;
-  /// Moves the deadline: time in which this node could not have heard a refutation, or a sign of life.
+  /// Moves the deadline: time in which this node could not have heard a refutation, or a sign of
+  /// life.
   void extend(Duration by) { start_ += by; }
   /// No earlier than the shortest suspicion from `now`.
   void at_least_from(TimePoint now);

@@ -116,7 +116,8 @@ MemberUpdate read_member(MsgReader in, MsgReader& parent) {
   member.version_max = static_cast<std::uint8_t>(in.uint(UINT8_MAX));
   if (member.version_min > member.version_max) in.fail(BaseError::malformed);
   update.accuser = read_optional_id(in).value_or(NodeId{});
-  if (!update.accuser.is_zero() && member.state != MemberState::suspect) in.fail(BaseError::malformed);
+  if (!update.accuser.is_zero() && member.state != MemberState::suspect)
+    in.fail(BaseError::malformed);
   if (!in.done()) in.fail(in.error());
   parent.merge(in);
   return update;
@@ -125,7 +126,8 @@ MemberUpdate read_member(MsgReader in, MsgReader& parent) {
 std::optional<Member> read_self(MsgReader& in) {
   if (in.next_is_nil()) return std::nullopt;
   Member self = read_member(in.array(), in).member;
-  if (self.state != MemberState::alive && self.state != MemberState::left) in.fail(BaseError::malformed);
+  if (self.state != MemberState::alive && self.state != MemberState::left)
+    in.fail(BaseError::malformed);
   return self;
 }
 
@@ -163,7 +165,9 @@ struct Encoder {
     write_self(out, ack.self);
     write_updates(out, ack.news);
   }
-  void operator()(const PingReq& request) { out.array(2).uint(request.seq).bin(request.target.bytes); }
+  void operator()(const PingReq& request) {
+    out.array(2).uint(request.seq).bin(request.target.bytes);
+  }
   void operator()(const Nack& nack) { out.array(1).uint(nack.seq); }
   void operator()(const MemberHashes& message) {
     Bytes hashes;
@@ -188,13 +192,13 @@ MemberHashes read_hashes(MsgReader& in) {
   return message;
 }
 
-Result<Message> finish(const MsgReader& in, bool matching, Message message) {
+Result<GossipMessage> finish(const MsgReader& in, bool matching, GossipMessage message) {
   if (!in.done()) return GossipError::malformed;
   if (!matching) return GossipError::id_mismatch;
   return message;
 }
 
-Result<Message> decode_ping(MsgReader& in) {
+Result<GossipMessage> decode_ping(MsgReader& in) {
   Ping ping;
   ping.seq = in.uint();
   ping.to = read_optional_id(in);
@@ -206,7 +210,7 @@ Result<Message> decode_ping(MsgReader& in) {
   return finish(in, matching, std::move(ping));
 }
 
-Result<Message> decode_ack(MsgReader& in) {
+Result<GossipMessage> decode_ack(MsgReader& in) {
   Ack ack;
   ack.seq = in.uint();
   ack.target = read_optional_id(in);
@@ -218,7 +222,7 @@ Result<Message> decode_ack(MsgReader& in) {
   return finish(in, matching, std::move(ack));
 }
 
-Result<Message> decode_records(MsgReader& in) {
+Result<GossipMessage> decode_records(MsgReader& in) {
   MemberRecords message;
   message.repair = in.boolean();
   message.records = read_updates(in);
@@ -228,22 +232,24 @@ Result<Message> decode_records(MsgReader& in) {
 
 }  // namespace
 
-PacketType type_of(const Message& message) {
+PacketType type_of(const GossipMessage& message) {
   return static_cast<PacketType>(message.index() + 1);
 }
 
-Bytes encode(const Message& message) {
+Bytes encode(const GossipMessage& message) {
   Encoder encoder;
   std::visit(encoder, message);
   return encoder.out.take();
 }
 
-Result<Message> decode(PacketType type, ByteView body) {
+Result<GossipMessage> decode(PacketType type, ByteView body) {
   MsgReader in = MsgReader::parse(body, wire_limits);
   if (!in.ok()) return GossipError::malformed;
   switch (type) {
-    case PacketType::ping: return decode_ping(in);
-    case PacketType::ack: return decode_ack(in);
+    case PacketType::ping:
+      return decode_ping(in);
+    case PacketType::ack:
+      return decode_ack(in);
     case PacketType::ping_req: {
       PingReq request;
       request.seq = in.uint();
@@ -258,7 +264,8 @@ Result<Message> decode(PacketType type, ByteView body) {
       const MemberHashes message = read_hashes(in);
       return finish(in, true, message);
     }
-    case PacketType::member_records: return decode_records(in);
+    case PacketType::member_records:
+      return decode_records(in);
     case PacketType::announcement: {
       AnnouncementBody message{to_bytes(in.bin())};
       return finish(in, true, std::move(message));

@@ -27,9 +27,10 @@ MemberState state_after(const std::vector<Member>& claims) {
 }  // namespace
 
 TEST_SUITE("gossip/member_table") {
-  TEST_CASE("on equal incarnation left beats faulty beats suspect beats alive, in any order of arrival") {
-    const std::vector<MemberState> ladder = {MemberState::alive, MemberState::suspect, MemberState::faulty,
-                                             MemberState::left};
+  TEST_CASE(
+      "on equal incarnation left beats faulty beats suspect beats alive, in any order of arrival") {
+    const std::vector<MemberState> ladder = {MemberState::alive, MemberState::suspect,
+                                             MemberState::faulty, MemberState::left};
     for (const MemberState first : ladder) {
       for (const MemberState second : ladder) {
         CHECK(state_after({member_of(1, first), member_of(1, second)}) == std::max(first, second));
@@ -38,8 +39,8 @@ TEST_SUITE("gossip/member_table") {
   }
 
   TEST_CASE("a higher incarnation beats every state, a lower one nothing") {
-    CHECK(state_after({member_of(1, MemberState::faulty, 5), member_of(1, MemberState::alive, 6)}) ==
-          MemberState::alive);
+    CHECK(state_after({member_of(1, MemberState::faulty, 5),
+                       member_of(1, MemberState::alive, 6)}) == MemberState::alive);
     CHECK(state_after({member_of(1, MemberState::alive, 6), member_of(1, MemberState::left, 5)}) ==
           MemberState::alive);
   }
@@ -47,7 +48,8 @@ TEST_SUITE("gossip/member_table") {
   TEST_CASE("a jump of the incarnation is accepted up to 2^40 and refused one beyond") {
     MemberTable table = table_of_self();
     table.apply(start, member_of(1, MemberState::alive, 7));
-    CHECK(table.apply(start, member_of(1, MemberState::alive, 7 + limits::incarnation_jump_max + 1)) ==
+    CHECK(table.apply(start,
+                      member_of(1, MemberState::alive, 7 + limits::incarnation_jump_max + 1)) ==
           MemberTable::Outcome::ignored);
     CHECK(table.apply(start, member_of(1, MemberState::alive, 7 + limits::incarnation_jump_max)) ==
           MemberTable::Outcome::changed);
@@ -55,7 +57,8 @@ TEST_SUITE("gossip/member_table") {
 
   TEST_CASE("claims about the node itself never change its record") {
     MemberTable table = table_of_self();
-    CHECK(table.apply(start, member_of(0, MemberState::faulty, 9)) == MemberTable::Outcome::about_self);
+    CHECK(table.apply(start, member_of(0, MemberState::faulty, 9)) ==
+          MemberTable::Outcome::about_self);
     CHECK(table.apply(start, member_of(0)) == MemberTable::Outcome::ignored);
     CHECK(table.self().state == MemberState::alive);
     CHECK(table.self().incarnation == 1);
@@ -79,7 +82,8 @@ TEST_SUITE("gossip/member_table") {
     table.check_invariants();
   }
 
-  TEST_CASE("the hash tells who is live at which incarnation, whatever the order, and hides suspicion") {
+  TEST_CASE(
+      "the hash tells who is live at which incarnation, whatever the order, and hides suspicion") {
     MemberTable a = table_of_self();
     MemberTable b = table_of_self();
     a.apply(start, member_of(1));

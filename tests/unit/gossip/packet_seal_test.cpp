@@ -17,7 +17,8 @@ namespace {
 constexpr Boot boot_a = 0xa1;
 constexpr Boot boot_b = 0xb2;
 
-PacketSeal seal_of(unsigned n, Boot boot, const KeyRing& keys = keys_of({1}), std::string cluster = "waggle") {
+PacketSeal seal_of(unsigned n, Boot boot, const KeyRing& keys = keys_of({1}),
+                   std::string cluster = "waggle") {
   return {keys, std::move(cluster), id_of(n), boot};
 }
 const Destination to_b{id_of(2), boot_b};
@@ -37,7 +38,8 @@ TEST_SUITE("gossip/packet_seal") {
     CHECK(opened->header.directed);
     CHECK(seal_of(2, boot_b + 1).open(packet).error() == GossipError::not_authentic);
     CHECK(seal_of(3, boot_b).open(packet).error() == GossipError::not_authentic);
-    CHECK(seal_of(2, boot_b, keys_of({1}), "other").open(packet).error() == GossipError::not_authentic);
+    CHECK(seal_of(2, boot_b, keys_of({1}), "other").open(packet).error() ==
+          GossipError::not_authentic);
   }
 
   TEST_CASE("an undirected PING opens everywhere; other types may not go undirected") {

@@ -1,4 +1,5 @@
-// Once per counter, in any order within the window. Cases as in RFC 6479 and WireGuard's counter self-test.
+// Once per counter, in any order within the window. Cases as in RFC 6479 and WireGuard's counter
+// self-test.
 #include "gossip/replay_window.hpp"
 
 #include "base/prng.hpp"
@@ -13,7 +14,8 @@ TEST_SUITE("gossip/replay_window") {
   TEST_CASE("each counter passes once, out of order too") {
     ReplayWindow window;
     for (const std::uint64_t counter : {0, 1, 9, 8, 7, 64, 63, 2000}) CHECK(window.accept(counter));
-    for (const std::uint64_t counter : {0, 1, 9, 8, 7, 64, 63, 2000}) CHECK_FALSE(window.accept(counter));
+    for (const std::uint64_t counter : {0, 1, 9, 8, 7, 64, 63, 2000})
+      CHECK_FALSE(window.accept(counter));
     CHECK(window.accept(16));
   }
 

@@ -16,10 +16,12 @@ inline Identity identity_of(unsigned n) {
 }
 
 inline Endpoint endpoint_of(unsigned n) {
-  return Endpoint::v4(10, 0, static_cast<std::uint8_t>(n / 256), static_cast<std::uint8_t>(n % 256), 7947);
+  return Endpoint::v4(10, 0, static_cast<std::uint8_t>(n / 256), static_cast<std::uint8_t>(n % 256),
+                      7947);
 }
 
-inline Member member_of(unsigned n, MemberState state = MemberState::alive, std::uint64_t incarnation = 1) {
+inline Member member_of(unsigned n, MemberState state = MemberState::alive,
+                        std::uint64_t incarnation = 1) {
   const Identity identity = identity_of(n);
   Member member;
   member.id = identity.node_id();

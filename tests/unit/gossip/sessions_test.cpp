@@ -55,7 +55,9 @@ TEST_SUITE("gossip/sessions") {
     sessions.check_invariants();
   }
 
-  TEST_CASE("an awaited PING is answered once, within 5 s, and the oldest goes first when there are too many") {
+  TEST_CASE(
+      "an awaited PING is answered once, within 5 s, and the oldest goes first when there are too "
+      "many") {
     Bench bench;
     bench.sessions.await(start, 1, id_of(1), false);
     CHECK(bench.sessions.take_awaited(start + 5s, 1)->target == id_of(1));
