@@ -144,7 +144,7 @@ class Cluster:
     def _base(self, name, address):
         home = self._scratch.dir(name)
         return {
-            "node": {"name": name, "data_dir": os.path.join(home, "data")},
+            "node": {"name": name, "data_dir": self._scratch.dir(name, "data")},
             "cluster": {"name": "e2e", "key_files": [self.key_file], "bind": [f"{address}:{GOSSIP_PORT}"],
                         "join": [f"{self.net}.{last}:{GOSSIP_PORT}" for last in (11, 12)]},
             "upstream": {"registries": {"registry.test": {"endpoint": self._registry.endpoint}}},
@@ -159,7 +159,6 @@ class Cluster:
     def start(self, deadline=30):
         """Starts all and waits until each is ready and counts every other as alive."""
         for node in self.nodes:
-            os.makedirs(os.path.join(node.home, "data"), exist_ok=True)
             node.start()
         self.wait_joined(deadline)
         return self

@@ -41,6 +41,11 @@ def private_net():
     return f"127.{1 + os.getpid() // 250 % 250}.{1 + os.getpid() % 250}"
 
 
+def clean_environment():
+    """Without WAGGLE_* variables: waggled takes each of them for a configuration key."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("WAGGLE_")}
+
+
 def _die_with_parent():
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -55,7 +60,7 @@ class Process:
         with open(log, "ab") as out:
             self._child = subprocess.Popen(
                 [str(arg) for arg in args], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                env={**os.environ, **(env or {})}, cwd=cwd, start_new_session=True,
+                env={**clean_environment(), **(env or {})}, cwd=cwd, start_new_session=True,
                 preexec_fn=_die_with_parent if in_main else None)
 
     @property
