@@ -26,15 +26,25 @@ def load_cases():
     return CASES
 
 
+CASE_SECONDS_MAX = 240
+
+
+def too_long(_number, _frame):
+    raise AssertionError(f"still running after {CASE_SECONDS_MAX} s")
+
+
 def run_case(name, function):
     """(passed, seconds, what went wrong)"""
+    signal.alarm(CASE_SECONDS_MAX)
     began = time.monotonic()
     logs = os.path.join(ROOT, "build", "e2e-logs", re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"))
     try:
         with Scratch("waggle-e2e-", keep_logs_in=logs) as scratch:
             function(Context(scratch))
+            signal.alarm(0)
         return True, time.monotonic() - began, ""
     except Exception as error:
+        signal.alarm(0)
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{os.path.relpath(place.filename, ROOT)}:{place.lineno}"
         text = str(error) or type(error).__name__
@@ -53,6 +63,7 @@ def main():
     options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
+    signal.signal(signal.SIGALRM, too_long)
 
     chosen = [entry for entry in load_cases() if options.name in entry[0]]
     if options.list:
