@@ -34,6 +34,7 @@ FORBIDDEN_WORDS = re.compile(
     r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "X" + "XX", "HA" + "CK", "T" + "BD", "W" + "IP", "lorem ip" + "sum"])
     + r")\b|\b(for n" + "ow|place" + "holder|dum" + "my|not yet impl" + "emented|temporary ha" + r"ck)\b", re.ASCII)
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
+TIDY_FOLDERS = ("src/", "tests/sim/", "bench/")  # unit tests and scenarios join with --tidy-all: minutes more
 CODE, TEXT_SKIP = (".cpp", ".hpp"), (".png", ".jpg", ".tgz", ".gz", ".bin")
 
 
@@ -218,11 +219,12 @@ class Tidy:
                                      os.path.exists(path))]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
-    def entries(self):
+    def entries(self, everything):
         with open(os.path.join(self._build, "compile_commands.json")) as file:
             for entry in json.load(file):
                 path = os.path.normpath(os.path.join(entry["directory"], entry["file"]))
-                if os.path.relpath(path, self._tree.root) in self._tree.files:
+                name = os.path.relpath(path, self._tree.root)
+                if name in self._tree.files and (everything or name.startswith(TIDY_FOLDERS)):
                     yield path, entry
 
     def check(self, path, entry):
@@ -242,14 +244,14 @@ class Tidy:
                           f"{ran.stderr.strip()[-300:]}"]
 
 
-def rule_tidy(tree, build="build"):
+def rule_tidy(tree, build="build", everything=False):
     """clang-tidy finds nothing"""
     if not os.path.exists(os.path.join(tree.root, build, "compile_commands.json")):
         return [f"{build}/compile_commands.json is missing: run ./dev build first"]
     tidy = Tidy(tree, build)
     found = set()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for findings in pool.map(lambda pair: tidy.check(*pair), tidy.entries()):
+        for findings in pool.map(lambda pair: tidy.check(*pair), tidy.entries(everything)):
             found.update(findings)
     return sorted(found)
 
@@ -332,6 +334,7 @@ def main():
     parser.add_argument("--self-test", action="store_true", help="only the lint's own test")
     parser.add_argument("--build", default="build", help="where compile_commands.json is")
     parser.add_argument("--no-tidy", action="store_true", help="leave clang-tidy out")
+    parser.add_argument("--tidy-all", action="store_true", help="clang-tidy for unit tests and scenarios too")
     parser.add_argument("--root", default=ROOT)
     options = parser.parse_args()
 
@@ -343,7 +346,7 @@ def main():
             continue
         began = time.monotonic()
         if rule is rule_tidy:
-            found = rule_tidy(tree, options.build)
+            found = rule_tidy(tree, options.build, options.tidy_all)
         else:
             found = rule(tree) if rule else self_test()
         took = time.monotonic() - began
