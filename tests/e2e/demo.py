@@ -13,13 +13,14 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from harness.clients import Containerd, Skopeo  # noqa: E402
-from harness.cluster import Cluster  # noqa: E402
+from harness.cluster import ROOT, Cluster  # noqa: E402
 from harness.flash_crowd import checks, flash_crowd, make_clients, release  # noqa: E402
 from harness.image import MIB, make_image  # noqa: E402
 from harness.process import Scratch  # noqa: E402
 from harness.registry import Registry  # noqa: E402
 
 RATE = 40_000_000
+LOGS = os.path.join(ROOT, "build", "demo-logs")
 LAYERS = [100 * MIB, 40 * MIB, 24 * MIB, 20 * MIB, 10 * MIB, 6 * MIB]
 
 
@@ -89,11 +90,10 @@ def main():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     kind = {"containerd": Containerd, "skopeo": Skopeo, None: None}[options.client]
-    kind = kind or (Containerd if Containerd.runs_here() else Skopeo)
 
     promises = Promises()
     try:
-        with Scratch("waggle-demo-") as scratch:
+        with Scratch("waggle-demo-", keep_logs_in=LOGS) as scratch:
             registry = Registry(scratch, RATE)
             image = make_image(scratch.dir("image"), "team/app", LAYERS)
             registry.push(image)
@@ -104,9 +104,12 @@ def main():
             cluster = Cluster(scratch, registry, 5, net=options.net).start()
             clients = make_clients(scratch, cluster.nodes, kind)
             crowd(cluster, clients, image, registry, promises)
-            late_node(scratch, cluster, kind, image, registry, promises)
+            late_node(scratch, cluster, type(clients[0]), image, registry, promises)
+            scratch.failed = promises.failed > 0
     except AssertionError as error:
         promises.judge(str(error), False)
+    if promises.failed:
+        print(f"\nThe logs of every process are in {os.path.relpath(LOGS)}.")
     print(f"\n{promises.passed} passed, {promises.failed} failed")
     return 1 if promises.failed else 0
 

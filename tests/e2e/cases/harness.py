@@ -127,7 +127,7 @@ def _(context):
 
 @case("a private containerd pulls and unpacks such an image through hosts.toml", needs_daemon=False)
 def _(context):
-    expect(clients.Containerd.runs_here(), "containerd and ctr are needed, and root")
+    expect(clients.Containerd.can_be_tried(), "containerd and ctr are needed, and root")
     registry = context.registry()
     image = context.image(registry, 2 * MIB, MIB)
     client = clients.Containerd(context.scratch, "direct").start()

@@ -117,8 +117,8 @@ class Containerd:
         self._hosts = scratch.dir(f"containerd-{name}", "certs.d")
 
     @staticmethod
-    def runs_here():
-        """Needs root and a containerd that comes up."""
+    def can_be_tried():
+        """It is installed and we are root."""
         return os.geteuid() == 0 and bool(shutil.which("containerd")) and bool(shutil.which("ctr"))
 
     def start(self):

@@ -36,9 +36,13 @@ class Outcome:
 
 
 def make_clients(scratch, nodes, kind=None):
-    """A client per node, started: containerd where it runs, else skopeo."""
-    kind = kind or (Containerd if Containerd.runs_here() else Skopeo)
-    return [kind(scratch, node.name).start() for node in nodes]
+    """A client per node, started: `kind`, or containerd where it runs, else skopeo."""
+    if kind is None and Containerd.can_be_tried():
+        try:
+            return [Containerd(scratch, node.name).start() for node in nodes]
+        except (AssertionError, OSError):
+            kind = Skopeo  # installed, but it does not come up here (no cgroups, a sandbox)
+    return [(kind or Skopeo)(scratch, node.name).start() for node in nodes]
 
 
 def release(nodes, clients, image, endpoint, on_start=None):

@@ -110,7 +110,7 @@ class Scratch:
         self.path = tempfile.mkdtemp(prefix=prefix)
         self._keep_logs_in = keep_logs_in
         self._stack = contextlib.ExitStack()
-        self.failed = False
+        self.failed = False  # set it to keep the logs of a run that ends without an exception
 
     def dir(self, *parts):
         path = os.path.join(self.path, *parts)
@@ -131,7 +131,7 @@ class Scratch:
         return self
 
     def __exit__(self, kind, value, trace):
-        self.failed = kind is not None
+        self.failed = self.failed or kind is not None
         try:
             self._stack.close()
         finally:
