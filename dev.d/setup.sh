@@ -59,7 +59,7 @@ unpack_msgpack() {
   apt_update
   local dir
   dir=$(mktemp -d .deps/msgpack-XXXXXX)
-  (cd "$dir" && apt-get download -qq libmsgpack-cxx-dev)
+  (cd "$dir" && apt-get -o APT::Sandbox::User=root download -qq libmsgpack-cxx-dev)
   rm -rf .deps/msgpack
   dpkg-deb -x "$dir"/*.deb .deps/msgpack
   rm -rf "$dir"
