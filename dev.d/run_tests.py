@@ -51,7 +51,7 @@ def programs(build):
     listed = subprocess.run(["meson", "introspect", "--tests", build], capture_output=True, text=True, check=True)
     for entry in json.loads(listed.stdout):
         yield Program(entry["name"], entry["cmd"], entry["env"], entry["workdir"] or build,
-                      entry["timeout"] * 10 if entry["timeout"] else None)
+                      min(900, entry["timeout"] * 4) if entry["timeout"] else 900)
 
 
 _SUITE = re.compile(r"<TestSuite(?: name=\"([^\"]*)\")?")
