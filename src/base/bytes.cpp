@@ -22,6 +22,7 @@ std::string to_hex(ByteView bytes) {
 
 std::optional<Bytes> from_hex(std::string_view text) {
   if (text.size() % 2 != 0) return std::nullopt;
+  if (text.empty()) return Bytes{};  // its data() may be null, which libsodium must not get
   Bytes bytes(text.size() / 2);
   std::size_t size = 0;
   const char* end = nullptr;
