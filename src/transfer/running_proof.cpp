@@ -37,7 +37,7 @@ void RunningProof::hashed(ChunkIndex chunk, std::optional<Midstate> end,
   }
 }
 
-void RunningProof::pass(const std::optional<Midstate>& end) {
+void RunningProof::pass(std::optional<Midstate> end) {
   links_.erase(ChunkIndex{prefix_});
   ++prefix_;
   if (end) {

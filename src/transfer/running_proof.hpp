@@ -45,7 +45,7 @@ class RunningProof {
     Midstate begin;
     std::optional<Midstate> end;
   };
-  void pass(const std::optional<Midstate>& end);
+  void pass(std::optional<Midstate> end);
 
   Digest digest_;
   BlobLayout layout_;
