@@ -52,11 +52,15 @@ struct ExchangeConfig {
 };
 
 /// How a chunk proves itself.
-struct CrecProof { std::array<std::byte, 32> sha256{}; };     ///< plain sha256 of the chunk, signed by its fetcher
+struct CrecProof {                                            ///< plain sha256 of the chunk, signed by its fetcher
+  std::array<std::byte, 32> sha256{};
+  bool operator==(const CrecProof&) const = default;
+};
 struct LinkProof {                                            ///< from midstate `begin`; the last chunk ends in the digest
   Midstate begin;
   Midstate end;      ///< unused when `is_last`
   bool is_last = false;
+  bool operator==(const LinkProof&) const = default;
 };
 using ChunkProof = std::variant<CrecProof, LinkProof>;
 

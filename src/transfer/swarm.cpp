@@ -51,7 +51,8 @@ void Swarm::add_reader(TimePoint now, ReaderId reader, std::uint64_t offset) {
 void Swarm::move_reader(TimePoint now, ReaderId reader, std::uint64_t offset) {
   const auto it = readers_.find(reader);
   if (it == readers_.end() || it->second.offset == offset) return;
-  it->second = Reader{offset, now};
+  it->second.offset = offset;
+  it->second.waiting_since = now;
   update_windows();
 }
 
@@ -151,6 +152,7 @@ void Swarm::blob_opened(TimePoint now, std::optional<std::vector<StoredChunk>> h
   pending_haves_.clear();
   haves_at_.reset();
   broadcast_state();
+  trim_fetches(now);
   std::vector<ExtentIndex> waiting = std::exchange(waiting_, {});
   for (const ExtentIndex extent : waiting) start_extent(now, extent, FetchKind::claimed);
   pump_all_ = context_.claims_dirty = true;
@@ -175,6 +177,11 @@ void Swarm::mark_have(TimePoint now, ChunkIndex chunk, ChunkSource source) {
     context_.claims_dirty = true;
   }
   note_progress(now, chunk);
+  if (source == ChunkSource::peer) {
+    for (auto& [id, reader] : readers_) {
+      if (reader.offset < *size_ && layout_.chunk_at(reader.offset) == chunk) reader.bypass_chunks = 0;
+    }
+  }
   advance_proof(now);
 }
 

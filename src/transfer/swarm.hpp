@@ -123,6 +123,7 @@ class Swarm {
   struct Reader {
     std::uint64_t offset = 0;
     TimePoint waiting_since{};
+    std::uint32_t bypass_chunks = 0;  ///< of its last bypass; 0 once its head came another way
   };
   struct OwnCrec {
     Crec crec;
@@ -183,8 +184,7 @@ class Swarm {
   void expire_downloads(TimePoint now);
   void submit(SessionId session, ChunkIndex chunk);
   void submit_waiting();
-  void verify_failed(TimePoint now, ChunkIndex chunk, const NodeId& node, bool session_up,
-                     bool by_list);
+  void verify_failed(TimePoint now, ChunkIndex chunk, const NodeId& node, bool by_list);
   void convict_suspects(TimePoint now, ChunkIndex chunk);
 
   // swarm_fetches.cpp
@@ -198,7 +198,9 @@ class Swarm {
   void release_claims(TimePoint now);
   void resume_stalled_extents(TimePoint now);
   void start_solo(TimePoint now);
+  void trim_fetches(TimePoint now);
   void bypass(TimePoint now);
+  void bypass_reader(TimePoint now, Reader& reader);
   void pause_claims(TimePoint now, std::optional<Duration> retry_after);
   void update_want(TimePoint now);
   [[nodiscard]] bool fetch_covers(std::uint32_t chunk) const;

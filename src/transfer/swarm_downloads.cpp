@@ -171,7 +171,11 @@ void Swarm::chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source,
     fail(now, SwarmError::store_failed);
   } else if (verdict == ChunkVerdict::mismatch) {
     refresh_open(chunk);
-    verify_failed(now, chunk, node, context_.sessions.find(source) != nullptr, link != nullptr);
+    // A buffer may have gone with its session, and a proof that was dropped meanwhile says nothing.
+    ++context_.stats.verify_failures_peer;
+    const bool counts = context_.sessions.find(source) != nullptr && proof_of(chunk) == proof;
+    if (counts && !has_chunk(chunk)) verify_failed(now, chunk, node, link != nullptr);
+    context_.claims_dirty = pump_all_ = true;
   } else if (!has_chunk(chunk)) {
     if (link != nullptr) {
       ++list_successes_;
@@ -185,11 +189,7 @@ void Swarm::chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source,
 }
 
 // Wrong bytes convict nobody yet: the sender may lie, or the proof may. A second source tells.
-void Swarm::verify_failed(TimePoint now, ChunkIndex chunk, const NodeId& node, bool session_up,
-                          bool by_list) {
-  ++context_.stats.verify_failures_peer;
-  context_.claims_dirty = pump_all_ = true;
-  if (!session_up || has_chunk(chunk)) return;  // the buffer may have gone with the session
+void Swarm::verify_failed(TimePoint now, ChunkIndex chunk, const NodeId& node, bool by_list) {
   auto& suspects = suspects_[chunk];
   suspects.insert(node);
   if (by_list && layout_.chunk_count() == 1) {

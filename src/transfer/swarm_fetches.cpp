@@ -18,6 +18,7 @@ constexpr Duration holder_patience = 1s;      // no progress from any peer: hold
 constexpr Duration list_patience_max = 8s;    // a holder may have to hash the blob first
 constexpr std::uint64_t list_bytes_per_ms = 500'000;
 constexpr std::uint32_t appetite_max = 8;
+constexpr std::uint32_t bypass_chunks_max = 16;
 
 }  // namespace
 
@@ -50,7 +51,9 @@ std::optional<ExtentIndex> Swarm::lowest_missing_extent() const {
 std::uint32_t Swarm::claim_appetite(TimePoint now) const {
   if (ended_ || proven_ || solo_ || readers_.empty() || !upstream_usable(now)) return 0;
   if (holders_known() && !holders_failed(now)) return 0;
-  if (!size_ || no_range_) return fetches_.empty() ? 1 : 0;
+  if (!size_) return fetches_.empty() ? 1 : 0;
+  // Somebody streams the whole blob: only when that has dried up is another stream worth it.
+  if (no_range_) return fetches_.empty() && now - progress_ >= bypass_after ? 1 : 0;
   if (!opened_) return 0;
   std::uint32_t missing = 0;
   for (auto i = extents_done_.find(false); i && missing < appetite_max;
@@ -381,19 +384,52 @@ void Swarm::bypass(TimePoint now) {
   }
   if (!opened_) return;
   for (auto& [id, reader] : readers_) {
-    if (reader.offset >= *size_) continue;
-    const ChunkIndex chunk = layout_.chunk_at(reader.offset);
-    const bool flowing = std::any_of(fetches_.begin(), fetches_.end(), [&](const auto& entry) {
-      const Fetch& fetch = entry.second;
-      return !fetch.canceled && to_value(chunk) >= fetch.next && to_value(chunk) < fetch.end &&
-             now - fetch.last_progress < bypass_after;
-    });
-    if (has_chunk(chunk) || flowing) reader.waiting_since = now;
-    if (now - reader.waiting_since < bypass_after) continue;
+    if (reader.offset < *size_) bypass_reader(now, reader);
+  }
+}
+
+// Nobody near has the chunk after a rescued one either, so a reader that was rescued does not wait again; each time
+// more is asked, so that a lost extent does not become one request per chunk.
+void Swarm::bypass_reader(TimePoint now, Reader& reader) {
+  const ChunkIndex head = layout_.chunk_at(reader.offset);
+  const std::uint32_t first = to_value(head);
+  const bool flowing = std::any_of(fetches_.begin(), fetches_.end(), [&](const auto& entry) {
+    const Fetch& fetch = entry.second;
+    return !fetch.canceled && first >= fetch.next && first < fetch.end &&
+           now - fetch.last_progress < bypass_after;
+  });
+  if (has_chunk(head) || flowing) {
     reader.waiting_since = now;
-    ++context_.stats.bypasses;
-    start_fetch(now, FetchKind::bypass, layout_.extent_of(chunk), to_value(chunk),
-                to_value(chunk) + 1);
+    return;
+  }
+  const bool was_rescued = reader.bypass_chunks > 0 && !someone_has(head) &&
+                           now - peer_progress_ >= bypass_after;
+  if (!was_rescued && now - reader.waiting_since < bypass_after) return;
+  reader.waiting_since = now;
+  reader.bypass_chunks = was_rescued ? std::min(2 * reader.bypass_chunks, bypass_chunks_max) : 1;
+  const ExtentIndex extent = layout_.extent_of(head);
+  const std::uint32_t extent_end =
+      to_value(layout_.extent_first_chunk(extent)) + layout_.extent_chunk_count(extent);
+  std::uint32_t end = first + 1;
+  while (end < extent_end && end < first + reader.bypass_chunks && open_.test(end) &&
+         !someone_has(ChunkIndex{end})) {
+    ++end;
+  }
+  ++context_.stats.bypasses;
+  start_fetch(now, FetchKind::bypass, extent, first, end);
+}
+
+// A fetch of unknown size may ask for chunks that the opened blob turned out to hold.
+void Swarm::trim_fetches(TimePoint now) {
+  std::vector<std::pair<FetchId, Fetch>> superfluous;
+  for (const auto& [id, fetch] : fetches_) {
+    if (!fetch.canceled && !no_range_ && fetch.next < fetch.end && have_.test(fetch.next)) {
+      superfluous.emplace_back(id, fetch);
+    }
+  }
+  for (const auto& [id, fetch] : superfluous) {
+    cancel_fetch(id);
+    if (fetch.kind == FetchKind::claimed) start_extent(now, fetch.extent, fetch.kind);
   }
 }
 
