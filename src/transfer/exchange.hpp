@@ -47,14 +47,20 @@ struct ExchangeConfig {
   std::uint32_t extents_in_flight_max = 1;   ///< upstream extents this node fetches at once, per origin; the next claim
                                              ///< is asked when the current one is 3/4 done
   Duration request_timeout_min = std::chrono::seconds(1);
+  bool reports_sent_blocks = false;  ///< the driver calls block_sent: then a peer with limits::requests_per_peer_max
+                                     ///< unsent blocks gets BUSY
 };
 
 /// How a chunk proves itself.
-struct CrecProof { std::array<std::byte, 32> sha256{}; };     ///< plain sha256 of the chunk, signed by its fetcher
+struct CrecProof {                                            ///< plain sha256 of the chunk, signed by its fetcher
+  std::array<std::byte, 32> sha256{};
+  bool operator==(const CrecProof&) const = default;
+};
 struct LinkProof {                                            ///< from midstate `begin`; the last chunk ends in the digest
   Midstate begin;
   Midstate end;      ///< unused when `is_last`
   bool is_last = false;
+  bool operator==(const LinkProof&) const = default;
 };
 using ChunkProof = std::variant<CrecProof, LinkProof>;
 
@@ -148,6 +154,7 @@ struct ExchangeStats {
   std::size_t swarms = 0;
   std::uint64_t peer_bytes = 0, upstream_chunk_bytes = 0, upload_bytes = 0;
   std::uint64_t verify_failures_peer = 0, bans = 0, duplicate_blocks = 0, request_timeouts = 0;
+  std::uint64_t bypasses = 0;  ///< chunks fetched outside claims for a starving reader
   Claims::Stats claims;
 };
 struct SwarmStatus {
@@ -194,6 +201,8 @@ class Exchange {
   /// asked for it (the driver then drops the bytes).
   [[nodiscard]] bool block_received(TimePoint now, SessionId session, const SwarmTag& tag, ChunkIndex chunk,
                                     std::uint32_t offset, std::uint32_t length);
+  /// A SendBlock of this session has left for the socket (or was dropped). Only with config.reports_sent_blocks.
+  void block_sent(TimePoint now, SessionId session);
   /// The swarm a tag belongs to, for the driver's buffers.
   [[nodiscard]] std::optional<SwarmId> find(const SwarmTag& tag) const;
 

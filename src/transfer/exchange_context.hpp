@@ -1,0 +1,48 @@
+// What all swarms of a node share: outputs, sessions, scores, the claims core, budgets.
+#pragma once
+
+#include "base/prng.hpp"
+#include "transfer/claims.hpp"
+#include "transfer/exchange.hpp"
+#include "transfer/peer_scores.hpp"
+#include "transfer/session_message.hpp"
+#include "transfer/session_table.hpp"
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <string>
+#include <utility>
+
+namespace waggle::transfer {
+
+/// Owned by the exchange; lives longer than every swarm.
+struct ExchangeContext {
+  const ExchangeConfig& config;
+  const Identity& identity;
+  ClusterView& view;
+  Claims& claims;
+  Prng prng;
+  std::deque<ExchangeOutput> outputs{};
+  SessionTable sessions{};
+  PeerScores scores{};
+  ExchangeStats stats{};
+  std::map<Digest, std::uint64_t> complete{};                ///< blobs this node can serve, with their sizes
+  std::map<std::string, std::uint64_t> upstream_bytes{};     ///< taken from each origin so far
+  std::uint64_t download_bytes = 0;                          ///< of chunks begun, all swarms
+  std::uint64_t next_fetch = 1;
+  std::map<FetchId, SwarmId> fetches{};                      ///< whose upstream request it is
+  std::vector<NodeId> banned{};                              ///< since the last settling: every swarm drops them
+  bool claims_dirty = false;                                 ///< some swarm's need of extents changed
+
+  [[nodiscard]] const NodeId& self() const { return identity.node_id(); }
+  void emit(ExchangeOutput output) { outputs.push_back(std::move(output)); }
+  void score(TimePoint now, const NodeId& node, double points) {
+    if (scores.add(now, node, points)) banned.push_back(node);
+  }
+  void send(SessionId session, const SessionMessage& message) {
+    emit(SendControl{session, encode(message)});
+  }
+};
+
+}  // namespace waggle::transfer

@@ -1,0 +1,298 @@
+// One blob on its way into this node: its peers, its chunks, its upstream extents and its proof. The exchange owns all
+// swarms and routes to them. The implementation is split by subject: swarm.cpp (life, readers, size),
+// swarm_peers.cpp, swarm_downloads.cpp, swarm_fetches.cpp, swarm_proofs.cpp.
+#pragma once
+
+#include "transfer/availability.hpp"
+#include "transfer/chunk_picker.hpp"
+#include "transfer/downloads.hpp"
+#include "transfer/exchange_context.hpp"
+#include "transfer/proof.hpp"
+#include "transfer/running_proof.hpp"
+#include "transfer/swarm_peer.hpp"
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+namespace waggle::transfer {
+
+/// After each input the exchange calls settle(); nothing else reads the outputs in between.
+class Swarm {
+ public:
+  Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now);
+
+  [[nodiscard]] SwarmId id() const { return id_; }
+  [[nodiscard]] const SwarmKey& key() const { return key_; }
+  [[nodiscard]] const SwarmTag& tag() const { return tag_; }
+  /// It failed or closed; the exchange forgets it.
+  [[nodiscard]] bool ended() const { return ended_; }
+
+  // Readers.
+  void add_reader(TimePoint now, ReaderId reader, std::uint64_t offset);
+  void move_reader(TimePoint now, ReaderId reader, std::uint64_t offset);
+  void remove_reader(TimePoint now, ReaderId reader);
+
+  // Cluster and claims.
+  void refresh_holders(TimePoint now);
+  void member_gone(TimePoint now, const NodeId& node);
+  void handle_news(TimePoint now, const SwarmNews& news);
+  void extent_granted(TimePoint now, ExtentIndex extent);
+  void extent_revoked(TimePoint now, ExtentIndex extent);
+  void trio_unreachable(TimePoint now);
+
+  // Sessions and their messages.
+  void session_opened(TimePoint now, SessionId session, const NodeId& node);
+  void session_closed(TimePoint now, SessionId session, const NodeId& node);
+  void dial_failed(TimePoint now, const NodeId& node);
+  void drop_banned(TimePoint now, const NodeId& node);
+  /// The other swarms' blocks freed room on this node's session.
+  void wake_peer(const NodeId& node) { pump_peers_.insert(node); }
+  void handle(TimePoint now, SessionId session, const NodeId& node, const OpenMessage& message);
+  void handle(TimePoint now, SessionId session, const NodeId& node, const StateMessage& message);
+  void handle(TimePoint now, SessionId session, const NodeId& node, const HaveMessage& message);
+  void handle(TimePoint now, SessionId session, const NodeId& node, const RequestMessage& message);
+  void handle(TimePoint now, SessionId session, const NodeId& node, const CancelMessage& message);
+  void handle(TimePoint now, SessionId session, const NodeId& node, const RejectMessage& message);
+  void handle(TimePoint now, SessionId session, const NodeId& node, const BusyMessage& message);
+  void handle(TimePoint now, SessionId session, const NodeId& node, const CrecMessage& message);
+  void handle(TimePoint now, SessionId session, const NodeId& node,
+              const GetMidstatesMessage& message);
+  void handle(TimePoint now, SessionId session, const NodeId& node,
+              const MidstatesMessage& message);
+  void handle(TimePoint now, SessionId session, const NodeId& node, const CloseMessage& message);
+  [[nodiscard]] bool block_received(TimePoint now, SessionId session, ChunkIndex chunk,
+                                    std::uint32_t offset, std::uint32_t length);
+
+  // Results of commands.
+  void blob_opened(TimePoint now, std::optional<std::vector<StoredChunk>> held);
+  void chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source, ChunkVerdict verdict);
+  void fetch_head(TimePoint now, FetchId fetch, const FetchHead& head);
+  void fetch_progress(TimePoint now, FetchId fetch, std::uint64_t bytes);
+  void fetch_chunk(TimePoint now, FetchId fetch, ChunkIndex chunk,
+                   const std::array<std::byte, 32>& sha256, ChunkVerdict verdict);
+  void fetch_ended(TimePoint now, FetchId fetch, const FetchEnd& end);
+  void link_hashed(TimePoint now, ChunkIndex chunk, std::optional<Midstate> end,
+                   std::optional<Digest> digest);
+  void blob_committed(TimePoint now, bool ok);
+  [[nodiscard]] Bytes make_crec(ChunkIndex chunk, const std::array<std::byte, 32>& sha256) const;
+
+  // Time.
+  void handle_timeout(TimePoint now);
+  [[nodiscard]] std::optional<TimePoint> poll_timeout() const;
+  /// Dials, asks and fetches what the inputs made possible.
+  void settle(TimePoint now);
+
+  // Claims: the exchange shares the permits of an origin among its swarms.
+  /// Extents this swarm would start if it were granted them.
+  [[nodiscard]] std::uint32_t claim_appetite(TimePoint now) const;
+  /// Extents under way that are less than three quarters done.
+  [[nodiscard]] std::uint32_t busy_extents() const;
+  /// The lowest position a reader waits for; UINT64_MAX without a reader.
+  [[nodiscard]] std::uint64_t lowest_reader() const;
+  void set_demand(TimePoint now, std::uint32_t demand);
+
+  // Memory reads.
+  [[nodiscard]] SwarmStatus status() const;
+  [[nodiscard]] bool has_chunk(ChunkIndex chunk) const;
+  [[nodiscard]] bool is_proven() const { return proven_; }
+  [[nodiscard]] bool is_committed() const { return committed_; }
+  [[nodiscard]] std::uint64_t download_bytes() const { return downloads_.bytes(); }
+  /// Peers that opened this swarm here or were opened: they may go on asking once the blob is complete.
+  [[nodiscard]] std::vector<SessionId> peer_sessions() const;
+  void check_invariants() const;
+
+ private:
+  enum class FetchKind : std::uint8_t {
+    claimed,    ///< a registrar granted the extent
+    unclaimed,  ///< the trio is unreachable
+    bypass,     ///< one chunk for a reader that waited too long
+    solo,       ///< after a digest mismatch
+  };
+  struct Fetch {
+    FetchKind kind{};
+    ExtentIndex extent{};
+    std::uint32_t first = 0, next = 0, end = 0;  ///< chunks; `end` 0 while the size is unknown
+    bool cancel_at_chunk = false;
+    bool canceled = false;
+    TimePoint last_progress{};
+  };
+  struct Reader {
+    std::uint64_t offset = 0;
+    TimePoint waiting_since{};
+    std::uint32_t bypass_chunks = 0;  ///< of its last bypass; 0 once its head came another way
+  };
+  struct OwnCrec {
+    Crec crec;
+    bool is_signed = true;  ///< own ones are signed when first asked for
+  };
+  struct RejectedList {
+    std::array<std::byte, 32> hash{};
+    NodePublicKey prover;
+  };
+  enum class SizeSource : std::uint8_t { hint, upstream };
+
+  // swarm.cpp
+  void set_size(TimePoint now, std::uint64_t size, SizeSource source);
+  void open_blob();
+  void reset_blob(TimePoint now);
+  void mark_have(TimePoint now, ChunkIndex chunk, ChunkSource source);
+  void update_windows();
+  void note_progress(TimePoint now, ChunkIndex chunk);
+  void refresh_open(ChunkIndex chunk);
+  void refresh_all_open();
+  void flush_haves(TimePoint now);
+  void tick(TimePoint now);
+  void judge(TimePoint now);
+  void fail(TimePoint now, SwarmError error);
+  void close(TimePoint now, bool discard);
+  [[nodiscard]] bool is_active() const;
+
+  // swarm_peers.cpp
+  void add_candidate(const NodeId& node, bool holder);
+  void fill_peers(TimePoint now);
+  void connect(TimePoint now, const NodeId& node);
+  void send_open(TimePoint now, const NodeId& node, SwarmPeer& peer, SessionId session);
+  void drop_peer(TimePoint now, const NodeId& node, bool tell);
+  void apply_state(TimePoint now, const NodeId& node, SwarmPeer& peer,
+                   const std::optional<std::uint64_t>& size, const HaveMap& have);
+  void count_peer(SwarmPeer& peer);
+  void uncount_peer(SwarmPeer& peer);
+  void recount_peers();
+  void replace_worst(TimePoint now);
+  void broadcast_state();
+  [[nodiscard]] HaveMap own_map() const;
+  [[nodiscard]] SwarmPeer* peer_on(SessionId session, const NodeId& node);
+  [[nodiscard]] std::optional<double> median_rate() const;
+  [[nodiscard]] bool someone_has(ChunkIndex chunk) const;
+  [[nodiscard]] bool holders_failed(TimePoint now) const;
+  [[nodiscard]] bool holders_known() const;
+
+  // swarm_downloads.cpp
+  void pump_peer(TimePoint now, const NodeId& node, SwarmPeer& peer);
+  [[nodiscard]] bool start_download(TimePoint now, const NodeId& node, SwarmPeer& peer);
+  [[nodiscard]] std::optional<ChunkIndex> pick_endgame(TimePoint now, const NodeId& node,
+                                                       const SwarmPeer& peer) const;
+  [[nodiscard]] bool may_ask(const NodeId& node, const SwarmPeer& peer, ChunkIndex chunk) const;
+  [[nodiscard]] Duration patience(const SwarmPeer& peer, std::uint64_t bytes) const;
+  void drop_download(SessionId session, ChunkIndex chunk);
+  void drop_downloads_of(SessionId session);
+  void drop_other_sources(ChunkIndex chunk);
+  void expire_downloads(TimePoint now);
+  void submit(SessionId session, ChunkIndex chunk);
+  void submit_waiting();
+  void verify_failed(TimePoint now, ChunkIndex chunk, const NodeId& node, bool by_list);
+  void convict_suspects(TimePoint now, ChunkIndex chunk);
+
+  // swarm_fetches.cpp
+  void start_extent(TimePoint now, ExtentIndex extent, FetchKind kind);
+  void start_fetch(TimePoint now, FetchKind kind, ExtentIndex extent, std::uint32_t first,
+                   std::uint32_t end);
+  void start_unsized(TimePoint now, FetchKind kind);
+  void cancel_fetch(FetchId fetch);
+  void cancel_fetches();
+  void release_extent(TimePoint now, ExtentIndex extent);
+  void release_claims(TimePoint now);
+  void resume_stalled_extents(TimePoint now);
+  void start_solo(TimePoint now);
+  void trim_fetches(TimePoint now);
+  void bypass(TimePoint now);
+  void bypass_reader(TimePoint now, Reader& reader);
+  void pause_claims(TimePoint now, std::optional<Duration> retry_after);
+  void update_want(TimePoint now);
+  [[nodiscard]] bool fetch_covers(std::uint32_t chunk) const;
+  [[nodiscard]] bool is_fetching(ExtentIndex extent) const;
+  [[nodiscard]] std::optional<ExtentIndex> lowest_missing_extent() const;
+  [[nodiscard]] bool upstream_usable(TimePoint now) const;
+
+  // swarm_proofs.cpp
+  [[nodiscard]] CrecSubject subject(ChunkIndex chunk) const;
+  [[nodiscard]] bool provable_here(ChunkIndex chunk) const;
+  [[nodiscard]] std::optional<ChunkProof> proof_of(ChunkIndex chunk) const;
+  void send_crec(SwarmPeer& peer, ChunkIndex chunk);
+  void ask_list(TimePoint now, SwarmPeer& peer);
+  void adopt_list(TimePoint now, SessionId session);
+  void drop_list();
+  void discard_crec(ChunkIndex chunk);
+  void judge_upstream(TimePoint now, ChunkIndex chunk, const std::array<std::byte, 32>& sha256);
+  void advance_proof(TimePoint now);
+  void proven(TimePoint now);
+  void refuted(TimePoint now);
+  void judge_signers(TimePoint now);
+
+  ExchangeContext& context_;
+  const SwarmId id_;
+  const SwarmKey key_;
+  const SwarmTag tag_;
+  bool ended_ = false;
+  TimePoint tick_at_{};
+  std::optional<TimePoint> haves_at_;
+  std::optional<TimePoint> close_at_;
+
+  // What is here.
+  std::optional<std::uint64_t> size_;
+  SizeSource size_source_ = SizeSource::hint;
+  BlobLayout layout_;
+  std::uint32_t opens_pending_ = 0;  ///< CreateBlob commands not answered
+  bool opened_ = false;
+  bool created_ = false;
+  Bitfield have_;
+  Bitfield open_;  ///< lacking, asked from nobody, not in an own fetch
+  Bitfield extents_done_;
+  std::vector<ChunkIndex> pending_haves_;
+  bool proven_ = false;
+  bool committed_ = false;
+
+  // Readers.
+  std::map<ReaderId, Reader> readers_;
+  ChunkPicker picker_;
+
+  // Peers.
+  std::map<NodeId, PeerCandidate> candidates_;
+  std::map<NodeId, SwarmPeer> peers_;
+  Availability availability_;
+  std::set<NodeId> pump_peers_;
+  bool pump_all_ = false;
+  TimePoint replace_at_{};
+  TimePoint peer_progress_{};  ///< last block, state or list from a peer
+  TimePoint progress_{};       ///< last sign of life from any source
+
+  // Downloads.
+  Downloads downloads_;
+  std::map<ChunkIndex, std::set<NodeId>> suspects_;  ///< senders of bytes that failed
+
+  // Upstream.
+  std::map<FetchId, Fetch> fetches_;
+  std::set<ExtentIndex> owned_;          ///< granted and neither done nor given back
+  std::vector<ExtentIndex> waiting_;     ///< granted before the blob was opened
+  std::uint32_t demand_ = 0;
+  bool want_sent_ = false;
+  WantState last_want_;
+  bool no_range_ = false;
+  bool no_credential_ = false;
+  bool not_found_ = false;
+  std::uint32_t upstream_failures_ = 0;
+  std::uint32_t backoffs_ = 0;
+  TimePoint claims_paused_until_{};
+
+  // Proofs.
+  std::map<ChunkIndex, OwnCrec> crecs_;
+  std::map<ChunkIndex, std::vector<Crec>> disputed_;  ///< CRECs that failed or belong to a refuted blob
+  std::optional<std::vector<Midstate>> list_;
+  ListSignature list_signature_;
+  std::uint32_t list_failures_ = 0;
+  std::uint32_t list_successes_ = 0;
+  std::vector<RejectedList> rejected_lists_;
+  struct Assembly {
+    std::vector<Midstate> list;
+    ListSignature signature;
+  };
+  std::map<SessionId, Assembly> assemblies_;
+  RunningProof running_;
+  bool solo_ = false;  ///< the digest was refuted once: own upstream bytes only
+};
+
+}  // namespace waggle::transfer

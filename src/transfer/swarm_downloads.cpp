@@ -1,0 +1,275 @@
+// Chunks from peers: asking, receiving, verifying, and who is to blame when bytes are wrong.
+#include "base/assert.hpp"
+#include "base/limits.hpp"
+#include "transfer/swarm.hpp"
+
+#include <algorithm>
+
+namespace waggle::transfer {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uint64_t pipeline_bytes = limits::MiB;
+constexpr std::size_t pipeline_chunks = 2;
+constexpr double slow_share = 0.25;       // of the median rate: such a peer gets one chunk at a time
+constexpr int timeout_factor = 4;         // times the expected time of a chunk
+constexpr std::uint32_t timeouts_max = 4;    // without a block in between: the peer is dropped for a while
+constexpr Duration duplicate_after = 200ms;  // endgame: a source younger than this is left alone
+
+}  // namespace
+
+void Swarm::pump_peer(TimePoint now, const NodeId& node, SwarmPeer& peer) {
+  if (!peer.counted || peer.busy_until > now) return;
+  Session* session = context_.sessions.find(peer.session);
+  WAGGLE_ASSERT(session != nullptr);
+  while (session->asked_blocks < limits::requests_per_peer_max) {
+    const auto request = downloads_.next_request(peer.session);
+    if (request) {
+      ++session->asked_blocks;
+      session->last_used = now;
+      context_.send(peer.session, RequestMessage{tag_, request->chunk, request->offset,
+                                                 request->length, !provable_here(request->chunk)});
+    } else if (readers_.empty() || !start_download(now, node, peer)) {
+      break;
+    }
+  }
+}
+
+bool Swarm::start_download(TimePoint now, const NodeId& node, SwarmPeer& peer) {
+  const auto median = median_rate();
+  const auto rate = peer.rate.rate();
+  const bool is_slow = rate && median && *rate < slow_share * *median;
+  const auto wide = static_cast<std::size_t>(pipeline_bytes / layout_.chunk_bytes());
+  const std::size_t chunks_max = is_slow ? 1 : std::max(pipeline_chunks, wide);
+  if (downloads_.active_of(peer.session) >= chunks_max) return false;
+  const std::uint64_t room =
+      std::max(limits::reassembly_bytes_per_peer_max, 2 * layout_.chunk_bytes());
+  if (downloads_.bytes_of(peer.session) + layout_.chunk_bytes() > room) return false;
+  if (context_.download_bytes + layout_.chunk_bytes() > limits::download_buffer_bytes_max) {
+    return false;
+  }
+  if (peer.all && !list_ && layout_.chunk_count() > 1) ask_list(now, peer);
+  auto chunk = picker_.pick(
+      open_, [&](ChunkIndex candidate) { return may_ask(node, peer, candidate); }, availability_,
+      context_.prng);
+  if (!chunk) chunk = pick_endgame(now, node, peer);
+  if (!chunk) return false;
+  const auto size = static_cast<std::uint32_t>(layout_.chunk_size(*chunk));
+  const std::uint64_t ahead = downloads_.bytes_of(peer.session) + size;
+  downloads_.start(peer.session, node, *chunk, size, now, now + patience(peer, ahead));
+  context_.download_bytes += size;
+  open_.reset(to_value(*chunk));
+  return true;
+}
+
+bool Swarm::may_ask(const NodeId& node, const SwarmPeer& peer, ChunkIndex chunk) const {
+  if (!peer.has(chunk)) return false;
+  if (!provable_here(chunk) && (peer.all || peer.unprovable.test(to_value(chunk)))) return false;
+  if (peer.all && peer.unprovable.test(to_value(chunk))) return false;
+  const auto suspects = suspects_.find(chunk);
+  if (suspects != suspects_.end() && suspects->second.contains(node)) return false;
+  const auto sources = downloads_.sources_of(chunk);
+  return !std::binary_search(sources.begin(), sources.end(), peer.session);
+}
+
+// All chunks are asked: one more source for a chunk whose only one (a peer or the own fetch) takes its time.
+std::optional<ChunkIndex> Swarm::pick_endgame(TimePoint now, const NodeId& node,
+                                              const SwarmPeer& peer) const {
+  const std::size_t missing = have_.size() - have_.count();
+  if (missing > endgame_chunks_max || !open_.none()) return std::nullopt;
+  for (auto i = have_.find(false); i; i = have_.find(false, *i + 1)) {
+    const ChunkIndex chunk{static_cast<std::uint32_t>(*i)};
+    if (!may_ask(node, peer, chunk)) continue;
+    const auto sources = downloads_.sources_of(chunk);
+    const std::size_t live = downloads_.live_sources_of(chunk);
+    const bool fetched = fetch_covers(static_cast<std::uint32_t>(*i));
+    if (live + (fetched ? 1 : 0) > 1) continue;
+    TimePoint since = now;
+    for (const SessionId source : sources) {
+      const Download& download = downloads_.all().at({source, chunk});
+      if (download.state == Download::State::active) since = std::min(since, download.started);
+    }
+    for (const auto& [id, fetch] : fetches_) {
+      if (*i >= fetch.next && *i < fetch.end) since = std::min(since, fetch.last_progress);
+    }
+    if (now - since >= std::max(duplicate_after, 2 * peer.rate.expected(layout_.chunk_bytes()))) {
+      return chunk;
+    }
+  }
+  return std::nullopt;
+}
+
+Duration Swarm::patience(const SwarmPeer& peer, std::uint64_t bytes) const {
+  return std::max(context_.config.request_timeout_min,
+                  timeout_factor * peer.rate.expected(bytes));
+}
+
+bool Swarm::block_received(TimePoint now, SessionId session, ChunkIndex chunk, std::uint32_t offset,
+                           std::uint32_t length) {
+  const Download* before = downloads_.find(session, chunk);
+  const bool was_active = before != nullptr && before->state == Download::State::active;
+  const Downloads::Block result = downloads_.block(session, chunk, offset, length);
+  if (result == Downloads::Block::unwanted) {
+    ++context_.stats.duplicate_blocks;
+    return false;
+  }
+  Session* entry = context_.sessions.find(session);
+  if (was_active && entry != nullptr && entry->asked_blocks > 0) --entry->asked_blocks;
+  const NodeId node = downloads_.find(session, chunk)->node;
+  progress_ = peer_progress_ = now;
+  note_progress(now, chunk);
+  SwarmPeer* peer = peer_on(session, node);
+  if (peer != nullptr) {
+    downloads_.extend(session, now + patience(*peer, downloads_.bytes_of(session)));
+    peer->timeouts = 0;
+    pump_peers_.insert(node);
+  }
+  if (result != Downloads::Block::complete) return true;
+  const Download* download = downloads_.find(session, chunk);
+  if (peer != nullptr) {
+    peer->rate.add(download->size, now - std::max(download->started, peer->last_chunk));
+    peer->last_chunk = now;
+  }
+  downloads_.find(session, chunk)->deadline = now + context_.config.request_timeout_min;
+  submit(session, chunk);
+  return true;
+}
+
+// Hands a whole chunk to the driver once there is a proof to check it by.
+void Swarm::submit(SessionId session, ChunkIndex chunk) {
+  Download* download = downloads_.find(session, chunk);
+  if (download->submitted || download->state != Download::State::verifying) return;
+  const auto proof = proof_of(chunk);
+  if (!proof) return;
+  download->submitted = true;
+  download->proof = *proof;
+  Bytes record;
+  if (std::holds_alternative<CrecProof>(*proof)) record = crecs_.at(chunk).crec.to_record();
+  context_.emit(VerifyChunk{id_, chunk, session, *proof, std::move(record)});
+}
+
+void Swarm::submit_waiting() {
+  std::vector<Downloads::Key> keys;
+  for (const auto& [key, download] : downloads_.all()) {
+    if (download.state == Download::State::verifying && !download.submitted) keys.push_back(key);
+  }
+  for (const auto& [session, chunk] : keys) submit(session, chunk);
+}
+
+void Swarm::chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source,
+                           ChunkVerdict verdict) {
+  const Download* download = downloads_.find(source, chunk);
+  if (download == nullptr || !download->submitted) return;  // from before a reset
+  const NodeId node = download->node;
+  const ChunkProof proof = download->proof;
+  const auto* link = std::get_if<LinkProof>(&proof);
+  // The driver has taken the buffer: forget it here without a DropBuffer.
+  context_.download_bytes -= download->size;
+  downloads_.erase(source, chunk);
+  if (verdict == ChunkVerdict::store_failed) {
+    fail(now, SwarmError::store_failed);
+  } else if (verdict == ChunkVerdict::mismatch) {
+    refresh_open(chunk);
+    // A buffer may have gone with its session, and a proof that was dropped meanwhile says nothing.
+    ++context_.stats.verify_failures_peer;
+    const bool counts = context_.sessions.find(source) != nullptr && proof_of(chunk) == proof;
+    if (counts && !has_chunk(chunk)) verify_failed(now, chunk, node, link != nullptr);
+    context_.claims_dirty = pump_all_ = true;
+  } else if (!has_chunk(chunk)) {
+    if (link != nullptr) {
+      ++list_successes_;
+      running_.add_link(chunk, link->begin,
+                        link->is_last ? std::nullopt : std::optional(link->end));
+    }
+    convict_suspects(now, chunk);
+    mark_have(now, chunk, ChunkSource::peer);
+  }
+  pump_peers_.insert(node);
+}
+
+// Wrong bytes convict nobody yet: the sender may lie, or the proof may. A second source tells.
+void Swarm::verify_failed(TimePoint now, ChunkIndex chunk, const NodeId& node, bool by_list) {
+  auto& suspects = suspects_[chunk];
+  suspects.insert(node);
+  if (by_list && layout_.chunk_count() == 1) {
+    context_.score(now, node, PeerScores::wrong_bytes);  // the digest itself was the proof
+    return;
+  }
+  if (by_list) {
+    ++list_failures_;
+    constexpr std::uint32_t hopeless = 3;  // chunks that failed while none ever passed
+    if (suspects.size() < 2 && (list_successes_ > 0 || list_failures_ < hopeless)) return;
+    drop_list();
+    return;
+  }
+  if (suspects.size() < 2) return;
+  discard_crec(chunk);
+  suspects_.erase(chunk);
+}
+
+void Swarm::convict_suspects(TimePoint now, ChunkIndex chunk) {
+  const auto it = suspects_.find(chunk);
+  if (it == suspects_.end()) return;
+  const std::set<NodeId> liars = it->second;
+  suspects_.erase(it);
+  for (const NodeId& liar : liars) context_.score(now, liar, PeerScores::wrong_bytes);
+}
+
+void Swarm::drop_download(SessionId session, ChunkIndex chunk) {
+  const Download* download = downloads_.find(session, chunk);
+  if (download == nullptr) return;
+  context_.download_bytes -= download->size;
+  const std::uint32_t waiting = downloads_.erase(session, chunk);
+  if (Session* entry = context_.sessions.find(session)) {
+    entry->asked_blocks -= std::min(entry->asked_blocks, waiting);
+  }
+  context_.emit(DropBuffer{id_, chunk, session});
+  refresh_open(chunk);
+}
+
+// What the driver is hashing already goes on: its bytes are all here.
+void Swarm::drop_downloads_of(SessionId session) {
+  for (const ChunkIndex chunk : downloads_.chunks_of(session)) {
+    if (!downloads_.find(session, chunk)->submitted) drop_download(session, chunk);
+  }
+}
+
+void Swarm::drop_other_sources(ChunkIndex chunk) {
+  for (const SessionId session : downloads_.sources_of(chunk)) {
+    const Download* download = downloads_.find(session, chunk);
+    if (download->state != Download::State::verifying &&
+        context_.sessions.find(session) != nullptr) {
+      context_.send(session, CancelMessage{tag_, chunk});
+    }
+    drop_download(session, chunk);
+  }
+}
+
+// First the chunk is free for others, then, as long again later, the late bytes are given up too.
+void Swarm::expire_downloads(TimePoint now) {
+  for (const auto& [session, chunk] : downloads_.overdue(now)) {
+    Download* download = downloads_.find(session, chunk);
+    if (download == nullptr) continue;  // its peer was dropped meanwhile
+    if (download->state != Download::State::active) {
+      drop_download(session, chunk);
+      continue;
+    }
+    ++context_.stats.request_timeouts;
+    const std::uint32_t waiting = downloads_.make_late(session, chunk);
+    if (Session* entry = context_.sessions.find(session)) {
+      entry->asked_blocks -= std::min(entry->asked_blocks, waiting);
+    }
+    download->deadline = now + timeout_factor * context_.config.request_timeout_min;
+    refresh_open(chunk);
+    const NodeId node = download->node;
+    SwarmPeer* peer = peer_on(session, node);
+    if (peer == nullptr) continue;
+    peer->rate.halve();
+    if (++peer->timeouts < timeouts_max) continue;
+    drop_peer(now, node, true);
+    candidates_[node].retry_at = now + 30s;
+  }
+}
+
+}  // namespace waggle::transfer
