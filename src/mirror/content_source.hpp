@@ -26,6 +26,7 @@ struct BlobRequest {
   std::string repository;  ///< "library/busybox"
   Kind kind = Kind::blob;
   std::string authorization;  ///< the client's Authorization header, empty when it sent none
+  bool size_only = false;     ///< HEAD: async_open is all that will be called, nothing need be fetched
 };
 
 struct BlobInfo {

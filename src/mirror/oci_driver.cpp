@@ -72,7 +72,7 @@ class Answer {
     if (!route.digest) return serve_tag({registry, route.repository, route.tag, authorization});
     const bool manifest = route.kind == Route::Kind::manifest;
     const auto kind = manifest ? BlobRequest::Kind::manifest : BlobRequest::Kind::blob;
-    return serve({*route.digest, registry, route.repository, kind, authorization});
+    return serve({*route.digest, registry, route.repository, kind, authorization, false});
   }
 
   /// Runs `operation(callback)` and waits for its result until `deadline` or the client goes.
@@ -112,6 +112,7 @@ class Answer {
         co_return;
       }
     }
+    request.size_only = head && request.kind == BlobRequest::Kind::blob;
     const auto spec = wanted_range(request.digest);
     Bytes buffer;  // outlives the reader, which may be writing into it until it is destroyed
     const auto reader = source_.open(request, spec ? &*spec : nullptr);

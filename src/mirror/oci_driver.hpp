@@ -11,7 +11,7 @@
 
 namespace waggle::mirror {
 
-/// One answered request, for metrics and logs.
+/// One answered request, for metrics and logs. The views hold during the callback only.
 struct ServedRequest {
   std::string_view method;
   std::string_view target;

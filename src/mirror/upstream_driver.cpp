@@ -247,7 +247,7 @@ struct UpstreamDriver::Impl {
   explicit Impl(const asio::any_io_executor& executor, UpstreamConfig config)
       : pool(std::make_shared<UpstreamPool>(executor)),
         auth(std::make_shared<UpstreamAuth>(pool)),
-        rules(std::make_shared<UpstreamRules>(std::move(config))) {}
+        rules(std::make_shared<UpstreamRules>(std::move(config), pool->start_generation())) {}
 
   std::unique_ptr<UpstreamRequest> request(UpstreamTarget target, bool head_method) const {
     auto state = std::make_shared<RequestState>();
@@ -284,9 +284,8 @@ std::unique_ptr<UpstreamRequest> UpstreamDriver::head(UpstreamTarget target) {
 }
 
 void UpstreamDriver::reconfigure(UpstreamConfig config) {
-  impl_->rules = std::make_shared<UpstreamRules>(std::move(config));
+  impl_->rules = std::make_shared<UpstreamRules>(std::move(config), impl_->pool->start_generation());
   impl_->auth->clear();
-  impl_->pool->clear();
 }
 
 UpstreamDriver::Stats UpstreamDriver::stats() const {

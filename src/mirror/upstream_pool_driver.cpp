@@ -34,7 +34,8 @@ std::string read_file(const std::string& path, std::uint64_t bytes_max) {
 
 }  // namespace
 
-UpstreamRules::UpstreamRules(UpstreamConfig config_in) : config(std::move(config_in)) {
+UpstreamRules::UpstreamRules(UpstreamConfig config_in, std::uint64_t generation_in)
+    : config(std::move(config_in)), generation(generation_in) {
   std::vector<Origin> configured;
   for (const auto& [registry, settings] : config.registries) {
     if (settings.endpoint.empty()) continue;
@@ -105,12 +106,12 @@ UpstreamPool::UpstreamPool(const asio::any_io_executor& executor_in)
     : executor(executor_in), resolver(executor_in), sweep_timer_(executor_in) {}
 
 UpstreamPool::Key UpstreamPool::key_of(const UpstreamRoute& route, const Origin& origin) {
-  return {origin, route.ca_file, route.insecure, route.rules.get()};
+  return {origin, route.ca_file, route.insecure};
 }
 
 std::shared_ptr<UpstreamConnection> UpstreamPool::take(const UpstreamRoute& route, const Origin& origin) {
   const auto found = idle_.find(key_of(route, origin));
-  if (found == idle_.end()) return nullptr;
+  if (found == idle_.end() || route.rules->generation != generation_) return nullptr;
   std::shared_ptr<UpstreamConnection> connection;
   while (!found->second.empty() && !connection) {
     connection = std::move(found->second.back().connection);
@@ -140,7 +141,8 @@ Result<ConnectOptions> UpstreamPool::options(const UpstreamRoute& route, const O
 
 void UpstreamPool::put(const UpstreamRoute& route, const Origin& origin,
                        std::shared_ptr<UpstreamConnection> connection) {
-  if (!connection || !connection->reusable() || idle_count() >= limits::upstream_idle_max) return;
+  if (!connection || !connection->reusable() || route.rules->generation != generation_) return;
+  if (idle_count() >= limits::upstream_idle_max) return;
   auto& kept = idle_[key_of(route, origin)];
   if (kept.size() >= limits::upstream_idle_per_origin_max) return;
   kept.push_back({std::move(connection), std::chrono::steady_clock::now()});
@@ -165,6 +167,11 @@ void UpstreamPool::sweep() {
   }
   std::erase_if(idle_, [](const auto& entry) { return entry.second.empty(); });
   if (!idle_.empty()) wait_for_sweep();
+}
+
+std::uint64_t UpstreamPool::start_generation() {
+  clear();
+  return ++generation_;
 }
 
 void UpstreamPool::clear() {

@@ -252,6 +252,7 @@ TEST_SUITE("mirror/oci_driver") {
       CHECK(response.complete);
     }
     CHECK(client.head(blob_target(never_opens)).status == 404);
+    CHECK(node.source.last_request.size_only);
     CHECK(client.get("/v2/").status == 200);
     CHECK(node.wait_until([&] { return node.source.readers_alive == 0; }));
   }
