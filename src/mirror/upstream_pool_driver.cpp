@@ -45,7 +45,8 @@ UpstreamRules::UpstreamRules(UpstreamConfig config_in, std::uint64_t generation_
     }
   }
   policy = HostPolicy(config.allow, config.allow_local, std::move(configured));
-  if (auto parsed = ProxySettings::parse(config.https_proxy, config.http_proxy, config.no_proxy)) proxies = *parsed;
+  if (auto parsed = ProxySettings::parse(config.https_proxy, config.http_proxy, config.no_proxy))
+    proxies = *parsed;
   if (!config.docker_config.empty()) {
     const auto text = read_file(config.docker_config, limits::docker_config_bytes_max);
     if (auto parsed = DockerConfig::parse(text)) docker = std::move(*parsed);
@@ -74,7 +75,8 @@ Result<Origin> UpstreamRules::origin_of(std::string_view registry) const {
   return origin;
 }
 
-std::optional<Credential> UpstreamRules::credential(std::string_view registry, std::string_view repository) const {
+std::optional<Credential> UpstreamRules::credential(std::string_view registry,
+                                                    std::string_view repository) const {
   const auto* settings = find(registry);
   if (settings != nullptr && !settings->username.empty()) {
     Credential credential;
@@ -109,7 +111,8 @@ UpstreamPool::Key UpstreamPool::key_of(const UpstreamRoute& route, const Origin&
   return {origin, route.ca_file, route.insecure};
 }
 
-std::shared_ptr<UpstreamConnection> UpstreamPool::take(const UpstreamRoute& route, const Origin& origin) {
+std::shared_ptr<UpstreamConnection> UpstreamPool::take(const UpstreamRoute& route,
+                                                       const Origin& origin) {
   const auto found = idle_.find(key_of(route, origin));
   if (found == idle_.end() || route.rules->generation != generation_) return nullptr;
   std::shared_ptr<UpstreamConnection> connection;
@@ -163,7 +166,9 @@ void UpstreamPool::wait_for_sweep() {
 void UpstreamPool::sweep() {
   const auto oldest = std::chrono::steady_clock::now() - limits::upstream_idle_kept;
   for (auto& [key, kept] : idle_) {
-    std::erase_if(kept, [&](const Idle& idle) { return idle.since < oldest || !idle.connection->is_quiet(); });
+    std::erase_if(kept, [&](const Idle& idle) {
+      return idle.since < oldest || !idle.connection->is_quiet();
+    });
   }
   std::erase_if(idle_, [](const auto& entry) { return entry.second.empty(); });
   if (!idle_.empty()) wait_for_sweep();

@@ -1,4 +1,5 @@
-// What all requests of one UpstreamDriver share: configuration, idle connections, trust, tokens. Private to it.
+// What all requests of one UpstreamDriver share: configuration, idle connections, trust, tokens.
+// Private to it.
 #pragma once
 
 #include "mirror/docker_config.hpp"
@@ -32,9 +33,11 @@ struct UpstreamRules {
   /// The registry's section of the configuration; null when it has none.
   [[nodiscard]] const RegistryConfig* find(std::string_view registry) const;
   [[nodiscard]] Result<Origin> origin_of(std::string_view registry) const;
-  [[nodiscard]] std::optional<Credential> credential(std::string_view registry, std::string_view repository) const;
+  [[nodiscard]] std::optional<Credential> credential(std::string_view registry,
+                                                     std::string_view repository) const;
   /// MirrorError::tls_failed when the CA file cannot be read.
-  [[nodiscard]] Result<std::shared_ptr<boost::asio::ssl::context>> context(const std::string& ca_file);
+  [[nodiscard]] Result<std::shared_ptr<boost::asio::ssl::context>> context(
+      const std::string& ca_file);
 };
 
 /// How one registry's requests are trusted and routed, redirects included.
@@ -52,12 +55,15 @@ class UpstreamPool : public std::enable_shared_from_this<UpstreamPool> {
   explicit UpstreamPool(const boost::asio::any_io_executor& executor);
 
   /// An idle connection to `origin` that still lives; null when there is none.
-  [[nodiscard]] std::shared_ptr<UpstreamConnection> take(const UpstreamRoute& route, const Origin& origin);
+  [[nodiscard]] std::shared_ptr<UpstreamConnection> take(const UpstreamRoute& route,
+                                                         const Origin& origin);
   /// What a new connection to `origin` needs.
   [[nodiscard]] Result<ConnectOptions> options(const UpstreamRoute& route, const Origin& origin);
   /// Keeps the connection for the next request if it can be reused.
-  void put(const UpstreamRoute& route, const Origin& origin, std::shared_ptr<UpstreamConnection> connection);
-  /// Closes all idle connections; those of older rules are not kept any more. Returns the new rules' generation.
+  void put(const UpstreamRoute& route, const Origin& origin,
+           std::shared_ptr<UpstreamConnection> connection);
+  /// Closes all idle connections; those of older rules are not kept any more. Returns the new
+  /// rules' generation.
   std::uint64_t start_generation();
   /// Closes all idle connections.
   void clear();
