@@ -1,4 +1,5 @@
-// A small recursive reader for the challenge grammar, whose commas separate both challenges and parameters.
+// A small recursive reader for the challenge grammar, whose commas separate both challenges and
+// parameters.
 #include "mirror/auth_challenge.hpp"
 
 #include "base/bytes.hpp"
@@ -22,7 +23,8 @@ class ChallengeReader {
       const auto scheme = take_token();
       if (scheme.empty()) return MirrorError::malformed;
       AuthChallenge challenge{to_lower(scheme), {}, {}};
-      if (!text_.empty() && text_.front() != ' ' && text_.front() != ',') return MirrorError::malformed;
+      if (!text_.empty() && text_.front() != ' ' && text_.front() != ',')
+        return MirrorError::malformed;
       skip_spaces();
       if (!read_parameters(challenge)) return MirrorError::malformed;
       challenges.push_back(std::move(challenge));
@@ -32,7 +34,9 @@ class ChallengeReader {
   }
 
  private:
-  void skip_spaces() { text_.remove_prefix(std::min(text_.find_first_not_of(" \t"), text_.size())); }
+  void skip_spaces() {
+    text_.remove_prefix(std::min(text_.find_first_not_of(" \t"), text_.size()));
+  }
   void skip_separators() {
     text_.remove_prefix(std::min(text_.find_first_not_of(" \t,"), text_.size()));
   }
@@ -70,7 +74,8 @@ class ChallengeReader {
   bool is_padding() const {
     const auto end = text_.find_first_not_of('=');
     const auto next = text_.find_first_not_of(" \t", std::min(end, text_.size()));
-    return end == std::string_view::npos || (end > 1) || next == std::string_view::npos || text_[next] == ',';
+    return end == std::string_view::npos || (end > 1) || next == std::string_view::npos ||
+           text_[next] == ',';
   }
 
   bool read_token68(AuthChallenge& challenge) {
@@ -127,7 +132,8 @@ Result<TokenResponse> parse_token_response(std::string_view json) {
   const bool printable = std::all_of(response.token.begin(), response.token.end(),
                                      [](char c) { return c > ' ' && c < '\x7f'; });
   if (response.token.empty() || !printable) return MirrorError::malformed;
-  if (const auto expiry = document.find("expires_in"); expiry != document.end() && expiry->is_number()) {
+  if (const auto expiry = document.find("expires_in");
+      expiry != document.end() && expiry->is_number()) {
     // At most a day: a token server's mistake must not keep a dead token for ever.
     const double seconds = std::clamp(expiry->get<double>(), 0.0, 86'400.0);
     response.expires_in = std::chrono::seconds(static_cast<std::int64_t>(seconds));

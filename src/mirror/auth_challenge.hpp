@@ -12,16 +12,16 @@
 namespace waggle::mirror {
 
 struct AuthChallenge {
-  std::string scheme;                            ///< lower case: "bearer", "basic"
-  std::map<std::string, std::string> parameters; ///< names in lower case, values unquoted
-  std::string token68;                           ///< of schemes that have that form
+  std::string scheme;                             ///< lower case: "bearer", "basic"
+  std::map<std::string, std::string> parameters;  ///< names in lower case, values unquoted
+  std::string token68;                            ///< of schemes that have that form
   bool operator==(const AuthChallenge&) const = default;
   /// Empty when absent.
   [[nodiscard]] std::string_view parameter(std::string_view name) const;
 };
 
-/// All challenges of one header value (several header fields: join them with ", "). MirrorError::malformed when the
-/// text ends inside a quoted string or is no list of challenges.
+/// All challenges of one header value (several header fields: join them with ", ").
+/// MirrorError::malformed when the text ends inside a quoted string or is no list of challenges.
 /// @source RFC 9110 sections 11.2, 11.6.1 and 5.6.4
 [[nodiscard]] Result<std::vector<AuthChallenge>> parse_challenges(std::string_view header);
 

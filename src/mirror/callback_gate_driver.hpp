@@ -17,10 +17,11 @@
 
 namespace waggle::mirror {
 
-inline constexpr auto no_throw = boost::asio::as_tuple(boost::asio::use_awaitable);  // errors arrive as values
+inline constexpr auto no_throw =
+    boost::asio::as_tuple(boost::asio::use_awaitable);  // errors arrive as values
 
-/// Contract: one thread; callback() is handed to one operation, wait() is awaited once. The callback may run before
-/// wait(), during it, or never; later ones change nothing.
+/// Contract: one thread; callback() is handed to one operation, wait() is awaited once. The
+/// callback may run before wait(), during it, or never; later ones change nothing.
 template <typename T>
 class CallbackGate {
  public:

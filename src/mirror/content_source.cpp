@@ -5,9 +5,12 @@ namespace waggle::mirror {
 
 std::string_view to_text(Source source) {
   switch (source) {
-    case Source::local: return "local";
-    case Source::peer: return "peer";
-    case Source::upstream: break;
+    case Source::local:
+      return "local";
+    case Source::peer:
+      return "peer";
+    case Source::upstream:
+      break;
   }
   return "upstream";
 }

@@ -1,5 +1,5 @@
-// The port between the mirror's HTTP servers and the node: what a server needs to answer requests for content.
-// The node implements it; no Asio here. Everything runs on the node's one thread.
+// The port between the mirror's HTTP servers and the node: what a server needs to answer requests
+// for content. The node implements it; no Asio here. Everything runs on the node's one thread.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -22,10 +22,12 @@ enum class Source : std::uint8_t { local, peer, upstream };
 struct BlobRequest {
   enum class Kind : std::uint8_t { blob, manifest };
   Digest digest;
-  std::string registry;    ///< the `ns` query value or mirror.default_registry: "docker.io", "registry.local:5000"
+  std::string registry;    ///< the `ns` query value or mirror.default_registry: "docker.io",
+                           ///< "registry.local:5000"
   std::string repository;  ///< "library/busybox"
   Kind kind = Kind::blob;
   std::string authorization;  ///< the client's Authorization header, empty when it sent none
+  bool size_only = false;  ///< HEAD: async_open is all that will be called, nothing need be fetched
 };
 
 struct BlobInfo {
@@ -37,8 +39,9 @@ template <typename T>
 using Callback = std::function<void(Result<T>)>;
 
 /// One client's way through one blob.
-/// Contract: one operation at a time; async_open first; the callback runs exactly once, on the node's thread, inside
-/// the call or later; after the destructor it never runs, and the destructor ends whatever the operation had started.
+/// Contract: one operation at a time; async_open first; the callback runs exactly once, on the
+/// node's thread, inside the call or later; after the destructor it never runs, and the destructor
+/// ends whatever the operation had started.
 class BlobReader {
  public:
   virtual ~BlobReader() = default;
@@ -46,13 +49,15 @@ class BlobReader {
   /// Finds out the blob's size and where its bytes come from.
   virtual void async_open(Callback<BlobInfo> done) = 0;
 
-  /// Copies bytes from `offset` on into `buffer`: at least one, only such as may be given out (verified, not in the
-  /// held tail), waiting for them as long as it takes. The caller watches the clock.
+  /// Copies bytes from `offset` on into `buffer`: at least one, only such as may be given out
+  /// (verified, not in the held tail), waiting for them as long as it takes. The caller watches the
+  /// clock.
   /// @pre  offset < size, buffer is not empty and stays alive until the callback or the destructor
-  virtual void async_read(std::uint64_t offset, MutableByteView buffer, Callback<std::size_t> done) = 0;
+  virtual void async_read(std::uint64_t offset, MutableByteView buffer,
+                          Callback<std::size_t> done) = 0;
 
-  /// After async_open: a descriptor whose file holds exactly the proven blob, for sendfile. It stays open as long as
-  /// the reader lives. nullopt: read through async_read.
+  /// After async_open: a descriptor whose file holds exactly the proven blob, for sendfile. It
+  /// stays open as long as the reader lives. nullopt: read through async_read.
   [[nodiscard]] virtual std::optional<int> complete_file_descriptor() const { return std::nullopt; }
 };
 
@@ -87,8 +92,8 @@ struct ForwardResponse {
   std::string body;  ///< at most limits::forward_body_bytes_max
 };
 
-/// Contract for the async_ functions: the callback runs exactly once, on the node's thread, inside the call or later.
-/// It may run after the server lost interest; it then changes nothing.
+/// Contract for the async_ functions: the callback runs exactly once, on the node's thread, inside
+/// the call or later. It may run after the server lost interest; it then changes nothing.
 class ContentSource {
  public:
   virtual ~ContentSource() = default;
@@ -99,10 +104,12 @@ class ContentSource {
   /// Size and place of a blob when a memory read tells them; for HEAD.
   [[nodiscard]] virtual std::optional<BlobInfo> known(const Digest& digest) const = 0;
 
-  /// @param range  what the client will read, as a hint for what to fetch first; null = all of it. An open range is
+  /// @param range  what the client will read, as a hint for what to fetch first; null = all of it.
+  /// An open range is
   ///               often cut short by the client: nothing should be fetched to its end for it.
   /// @return       never null
-  [[nodiscard]] virtual std::unique_ptr<BlobReader> open(const BlobRequest& request, const RangeSpec* range) = 0;
+  [[nodiscard]] virtual std::unique_ptr<BlobReader> open(const BlobRequest& request,
+                                                         const RangeSpec* range) = 0;
 
   virtual void async_resolve_tag(const TagRequest& request, Callback<ResolvedTag> done) = 0;
 

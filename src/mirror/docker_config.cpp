@@ -67,7 +67,8 @@ Result<DockerConfig> DockerConfig::parse(std::string_view text) {
       if (name.starts_with(scheme)) name.remove_prefix(scheme.size());
     }
     const auto slash = name.find('/');
-    std::string_view path = slash == std::string_view::npos ? std::string_view() : name.substr(slash + 1);
+    std::string_view path =
+        slash == std::string_view::npos ? std::string_view() : name.substr(slash + 1);
     while (!path.empty() && path.back() == '/') path.remove_suffix(1);
     if (path == "v1" || path == "v2") path = {};
     config.entries_.push_back(
@@ -76,7 +77,8 @@ Result<DockerConfig> DockerConfig::parse(std::string_view text) {
   return config;
 }
 
-std::optional<Credential> DockerConfig::find(std::string_view registry, std::string_view repository) const {
+std::optional<Credential> DockerConfig::find(std::string_view registry,
+                                             std::string_view repository) const {
   const std::string wanted = canonical_registry(registry);
   const Entry* best = nullptr;
   for (const auto& entry : entries_) {

@@ -1,4 +1,5 @@
-// Credentials from a docker config.json: the `auths` table, as docker, podman and kubelet's secrets write it.
+// Credentials from a docker config.json: the `auths` table, as docker, podman and kubelet's secrets
+// write it.
 #pragma once
 
 #include "mirror/error.hpp"
@@ -19,13 +20,14 @@ struct Credential {
 
 class DockerConfig {
  public:
-  /// MirrorError::malformed when `json` is no object, or `auths` none; single entries that cannot be read are left out.
-  /// Credential helpers are programs of a user's session and are not run.
+  /// MirrorError::malformed when `json` is no object, or `auths` none; single entries that cannot
+  /// be read are left out. Credential helpers are programs of a user's session and are not run.
   [[nodiscard]] static Result<DockerConfig> parse(std::string_view json);
 
-  /// The credential for a repository: the entry with the longest matching path wins. `registry` is host[:port];
-  /// docker.io, index.docker.io and registry-1.docker.io are one.
-  [[nodiscard]] std::optional<Credential> find(std::string_view registry, std::string_view repository) const;
+  /// The credential for a repository: the entry with the longest matching path wins. `registry` is
+  /// host[:port]; docker.io, index.docker.io and registry-1.docker.io are one.
+  [[nodiscard]] std::optional<Credential> find(std::string_view registry,
+                                               std::string_view repository) const;
   [[nodiscard]] std::size_t size() const { return entries_.size(); }
 
  private:

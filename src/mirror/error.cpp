@@ -9,28 +9,50 @@ class MirrorCategory final : public boost::system::error_category {
   const char* name() const noexcept override { return "waggle.mirror"; }
   std::string message(int value) const override {
     switch (static_cast<MirrorError>(value)) {
-      case MirrorError::malformed: return "text is malformed";
-      case MirrorError::name_invalid: return "invalid repository name";
-      case MirrorError::tag_invalid: return "invalid tag";
-      case MirrorError::digest_invalid: return "invalid digest";
-      case MirrorError::route_unknown: return "no such path";
-      case MirrorError::method_unsupported: return "method is not supported";
-      case MirrorError::not_found: return "content is not known";
-      case MirrorError::not_ready: return "node is not ready";
-      case MirrorError::unavailable: return "content is not available now";
-      case MirrorError::no_credential: return "upstream wants a credential that is not configured";
-      case MirrorError::timeout: return "deadline passed";
-      case MirrorError::too_large: return "content exceeds a limit";
-      case MirrorError::canceled: return "request was canceled";
-      case MirrorError::refused_host: return "host is not in upstream.allow";
-      case MirrorError::refused_address: return "host has a refused address";
-      case MirrorError::resolve_failed: return "host name does not resolve";
-      case MirrorError::connect_failed: return "connection failed";
-      case MirrorError::proxy_failed: return "proxy refused the connection";
-      case MirrorError::tls_failed: return "TLS handshake or certificate check failed";
-      case MirrorError::protocol: return "unexpected HTTP";
-      case MirrorError::too_many_redirects: return "too many redirects";
-      case MirrorError::short_body: return "body ended before its announced length";
+      case MirrorError::malformed:
+        return "text is malformed";
+      case MirrorError::name_invalid:
+        return "invalid repository name";
+      case MirrorError::tag_invalid:
+        return "invalid tag";
+      case MirrorError::digest_invalid:
+        return "invalid digest";
+      case MirrorError::route_unknown:
+        return "no such path";
+      case MirrorError::method_unsupported:
+        return "method is not supported";
+      case MirrorError::not_found:
+        return "content is not known";
+      case MirrorError::not_ready:
+        return "node is not ready";
+      case MirrorError::unavailable:
+        return "content is not available now";
+      case MirrorError::no_credential:
+        return "upstream wants a credential that is not configured";
+      case MirrorError::timeout:
+        return "deadline passed";
+      case MirrorError::too_large:
+        return "content exceeds a limit";
+      case MirrorError::canceled:
+        return "request was canceled";
+      case MirrorError::refused_host:
+        return "host is not in upstream.allow";
+      case MirrorError::refused_address:
+        return "host has a refused address";
+      case MirrorError::resolve_failed:
+        return "host name does not resolve";
+      case MirrorError::connect_failed:
+        return "connection failed";
+      case MirrorError::proxy_failed:
+        return "proxy refused the connection";
+      case MirrorError::tls_failed:
+        return "TLS handshake or certificate check failed";
+      case MirrorError::protocol:
+        return "unexpected HTTP";
+      case MirrorError::too_many_redirects:
+        return "too many redirects";
+      case MirrorError::short_body:
+        return "body ended before its announced length";
     }
     return "unknown error";
   }
@@ -47,11 +69,15 @@ boost::system::error_code error_of_status(unsigned status) noexcept {
   if (status >= 200 && status < 300) return {};
   switch (status) {
     case 401:
-    case 403: return MirrorError::no_credential;
+    case 403:
+      return MirrorError::no_credential;
     case 404:
-    case 410: return MirrorError::not_found;
-    case 413: return MirrorError::too_large;
-    default: return MirrorError::unavailable;
+    case 410:
+      return MirrorError::not_found;
+    case 413:
+      return MirrorError::too_large;
+    default:
+      return MirrorError::unavailable;
   }
 }
 

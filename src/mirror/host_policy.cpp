@@ -1,4 +1,5 @@
-// Refused blocks: IANA special-purpose registries, plus the metadata services that do not lie in them.
+// Refused blocks: IANA special-purpose registries, plus the metadata services that do not lie in
+// them.
 #include "mirror/host_policy.hpp"
 
 #include "mirror/cidr.hpp"
@@ -40,9 +41,12 @@ bool in_block(const char* block, const Endpoint& address) {
   return Cidr::parse(block).value().contains(address);
 }
 
-/// The IPv4 address that a translator or tunnel would send to; `offset` is its place in the IPv6 address.
+/// The IPv4 address that a translator or tunnel would send to; `offset` is its place in the IPv6
+/// address.
 Endpoint embedded_v4(const Endpoint& address, std::size_t offset) {
-  const auto octet = [&](std::size_t i) { return std::to_integer<std::uint8_t>(address.address[offset + i]); };
+  const auto octet = [&](std::size_t i) {
+    return std::to_integer<std::uint8_t>(address.address[offset + i]);
+  };
   return Endpoint::v4(octet(0), octet(1), octet(2), octet(3), address.port);
 }
 
@@ -52,7 +56,8 @@ bool is_listed(const Endpoint& address) {
 }
 
 std::string without_brackets(std::string_view host) {
-  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  if (host.size() >= 2 && host.front() == '[' && host.back() == ']')
+    host = host.substr(1, host.size() - 2);
   return std::string(host);
 }
 
@@ -72,12 +77,14 @@ HostPolicy::HostPolicy(std::vector<std::string> allow, const std::vector<std::st
                        std::vector<Origin> configured)
     : allow_(std::move(allow)), configured_(std::move(configured)) {
   for (const std::string& glob : allow_local) {
-    // "[::1]:5000", "[::1]", "host:5000", "host", or a bare IPv6 address, whose colons are no port's.
+    // "[::1]:5000", "[::1]", "host:5000", "host", or a bare IPv6 address, whose colons are no
+    // port's.
     const auto colon = glob.rfind(':');
     const bool has_port = colon != std::string::npos &&
                           (glob.front() == '[' ? glob[colon - 1] == ']' : glob.find(':') == colon);
     if (has_port) {
-      allow_local_.push_back({without_brackets(std::string_view(glob).substr(0, colon)), glob.substr(colon + 1)});
+      allow_local_.push_back(
+          {without_brackets(std::string_view(glob).substr(0, colon)), glob.substr(colon + 1)});
     } else {
       allow_local_.push_back({without_brackets(glob), {}});
     }

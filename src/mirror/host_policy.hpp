@@ -1,5 +1,6 @@
-// Which hosts and addresses the upstream client may talk to. Local processes can name any host in `ns=` or a URL, so
-// without these rules the daemon could be made to ask a cloud's metadata service for them.
+// Which hosts and addresses the upstream client may talk to. Local processes can name any host in
+// `ns=` or a URL, so without these rules the daemon could be made to ask a cloud's metadata service
+// for them.
 #pragma once
 
 #include "base/endpoint.hpp"
@@ -11,15 +12,17 @@
 
 namespace waggle::mirror {
 
-/// True for addresses no registry lives at: unspecified, loopback, link-local, multicast, reserved, and the metadata
-/// services of the big clouds; also when such an IPv4 address hides in a NAT64, 6to4 or IPv4-compatible one.
+/// True for addresses no registry lives at: unspecified, loopback, link-local, multicast, reserved,
+/// and the metadata services of the big clouds; also when such an IPv4 address hides in a NAT64,
+/// 6to4 or IPv4-compatible one.
 [[nodiscard]] bool is_refused_address(const Endpoint& address);
 
 class HostPolicy {
  public:
   HostPolicy() = default;
   /// @param allow        globs of hosts that may be named
-  /// @param allow_local  `host[:port]` globs that is_refused_address() does not apply to; host is a name or an address
+  /// @param allow_local  `host[:port]` globs that is_refused_address() does not apply to; host is a
+  /// name or an address
   /// @param configured   origins of the configuration: always allowed
   HostPolicy(std::vector<std::string> allow, const std::vector<std::string>& allow_local,
              std::vector<Origin> configured);

@@ -1,4 +1,5 @@
-// Beast reads requests; answers are written by hand, so that head and body leave in one writev and files in sendfile.
+// Beast reads requests; answers are written by hand, so that head and body leave in one writev and
+// files in sendfile.
 #include "mirror/http_connection_driver.hpp"
 
 #include "base/assert.hpp"
@@ -109,8 +110,10 @@ asio::awaitable<bool> HttpConnection::read_head() {
   // Only Beast's own errors are worth an answer; all others mean that nobody listens.
   const bool too_long = error == http::error::header_limit || error == http::error::buffer_overflow;
   const bool spoke = error.category() == make_error_code(http::error::bad_method).category();
-  if (!closed_ && spoke && error != http::error::end_of_stream && error != http::error::partial_message) {
-    co_await refuse(too_long ? 431 : 400, too_long ? "request header is too large" : "request is malformed");
+  if (!closed_ && spoke && error != http::error::end_of_stream &&
+      error != http::error::partial_message) {
+    co_await refuse(too_long ? 431 : 400,
+                    too_long ? "request header is too large" : "request is malformed");
   }
   co_return false;
 }
@@ -209,7 +212,8 @@ void HttpConnection::close_when_idle() {
 void HttpConnection::watch_client() {
   socket.async_wait(
       Socket::wait_read,
-      asio::bind_cancellation_slot(client_watch_.slot(), [weak = weak_from_this()](error_code error) {
+      asio::bind_cancellation_slot(client_watch_.slot(), [weak =
+                                                              weak_from_this()](error_code error) {
         const auto self = weak.lock();
         if (!self || self->closed_ || error) return;
         char byte = 0;
@@ -255,7 +259,8 @@ void HttpConnection::begin(HttpResponseHead head) {
   if (!parser_ || !parser_->is_done() || (chunked_ && http_1_0_)) keep_alive_ = false;
   if (shared_->stopping) keep_alive_ = false;
   const auto reason = http::obsolete_reason(static_cast<http::status>(head.status));
-  head_text_ = "HTTP/1.1 " + std::to_string(head.status) + " " + std::string(reason.data(), reason.size()) + "\r\n";
+  head_text_ = "HTTP/1.1 " + std::to_string(head.status) + " " +
+               std::string(reason.data(), reason.size()) + "\r\n";
   for (const auto& [name, value] : head.headers) append_header(head_text_, name, value);
   append_header(head_text_, "X-Request-Id", request.request_id);
   if (chunked_ && !http_1_0_) {
@@ -307,7 +312,8 @@ asio::awaitable<Result<void>> HttpConnection::write(ByteView bytes) {
   co_return boost::system::in_place_value;
 }
 
-asio::awaitable<Result<void>> HttpConnection::write_file(int descriptor, std::uint64_t offset, std::uint64_t size) {
+asio::awaitable<Result<void>> HttpConnection::write_file(int descriptor, std::uint64_t offset,
+                                                         std::uint64_t size) {
   WAGGLE_ASSERT(begun && !chunked_);
   if (closed_ || client_gone) co_return MirrorError::canceled;
   if (bodiless_) co_return boost::system::in_place_value;

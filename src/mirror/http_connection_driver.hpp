@@ -1,5 +1,5 @@
-// One connection of the HTTP server: reads requests, runs the handler for each, frames the answers, watches the clock
-// and the client. Private to http_server_driver.
+// One connection of the HTTP server: reads requests, runs the handler for each, frames the answers,
+// watches the clock and the client. Private to http_server_driver.
 #pragma once
 
 #include "mirror/http_server_driver.hpp"
@@ -30,7 +30,8 @@ struct HttpServerShared {
 struct HttpConnection : std::enable_shared_from_this<HttpConnection> {
   using Socket = boost::asio::generic::stream_protocol::socket;
 
-  HttpConnection(Socket socket, std::shared_ptr<HttpServerShared> shared, std::optional<Endpoint> client, bool allowed);
+  HttpConnection(Socket socket, std::shared_ptr<HttpServerShared> shared,
+                 std::optional<Endpoint> client, bool allowed);
 
   /// Until the client or the server has enough. The caller keeps the object alive.
   boost::asio::awaitable<void> run();
@@ -43,7 +44,8 @@ struct HttpConnection : std::enable_shared_from_this<HttpConnection> {
   boost::asio::awaitable<Result<std::string>> read_body(std::size_t bytes_max);
   void begin(HttpResponseHead head);
   boost::asio::awaitable<Result<void>> write(ByteView bytes);
-  boost::asio::awaitable<Result<void>> write_file(int descriptor, std::uint64_t offset, std::uint64_t size);
+  boost::asio::awaitable<Result<void>> write_file(int descriptor, std::uint64_t offset,
+                                                  std::uint64_t size);
   boost::asio::awaitable<Result<void>> respond(HttpResponseHead head, std::string body);
 
   Socket socket;
@@ -80,9 +82,9 @@ struct HttpConnection : std::enable_shared_from_this<HttpConnection> {
   bool http_1_0_ = false;
   bool keep_alive_ = true;
   bool chunked_ = false;
-  bool bodiless_ = false;       ///< HEAD, 204, 304
-  std::uint64_t remaining_ = 0; ///< of a body with a length
-  std::string head_text_;       ///< not yet sent
+  bool bodiless_ = false;        ///< HEAD, 204, 304
+  std::uint64_t remaining_ = 0;  ///< of a body with a length
+  std::string head_text_;        ///< not yet sent
 };
 
 }  // namespace waggle::mirror

@@ -1,4 +1,5 @@
-// Listening, accepting and stopping. All listeners, TCP or unix, are descriptors of one generic protocol.
+// Listening, accepting and stopping. All listeners, TCP or unix, are descriptors of one generic
+// protocol.
 #include "mirror/http_server_driver.hpp"
 
 #include "base/random_source.hpp"
@@ -93,7 +94,8 @@ std::optional<Endpoint> name_of(int descriptor, decltype(&::getsockname) functio
 Result<int> open_tcp_listener(const Endpoint& endpoint) {
   // A dual-stack listener on a machine without IPv6 is an IPv4 one.
   const bool v4 = endpoint.is_v4();
-  Descriptor descriptor(::socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  Descriptor descriptor(
+      ::socket(v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (descriptor.get() < 0 && errno == EAFNOSUPPORT && !v4 && endpoint.is_unspecified()) {
     return open_tcp_listener(Endpoint::v4(0, 0, 0, 0, endpoint.port));
   }
@@ -119,21 +121,24 @@ bool is_stale_socket(const sockaddr_un& address) {
   struct stat status {};
   if (::lstat(address.sun_path, &status) != 0 || !S_ISSOCK(status.st_mode)) return false;
   const Descriptor probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  return ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 &&
+  return ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) !=
+             0 &&
          errno == ECONNREFUSED;
 }
 
 Result<int> open_unix_listener(const std::string& path, unsigned mode) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) return error_code(ENAMETOOLONG, boost::system::system_category());
+  if (path.size() >= sizeof(address.sun_path))
+    return error_code(ENAMETOOLONG, boost::system::system_category());
   std::memcpy(address.sun_path, path.data(), path.size());
   if (is_stale_socket(address)) ::unlink(path.c_str());
   Descriptor descriptor(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (descriptor.get() < 0) return last_system_error();
   // Nobody can connect before listen(), so the permissions are in place in time.
   if (::bind(descriptor.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
-      ::chmod(path.c_str(), static_cast<mode_t>(mode)) != 0 || ::listen(descriptor.get(), SOMAXCONN) != 0) {
+      ::chmod(path.c_str(), static_cast<mode_t>(mode)) != 0 ||
+      ::listen(descriptor.get(), SOMAXCONN) != 0) {
     return last_system_error();
   }
   return descriptor.release();
@@ -155,8 +160,11 @@ asio::awaitable<Result<std::string>> HttpExchange::read_body(std::size_t bytes_m
 }
 void HttpExchange::begin(HttpResponseHead head) { connection_.begin(std::move(head)); }
 bool HttpExchange::begun() const { return connection_.begun; }
-asio::awaitable<Result<void>> HttpExchange::write(ByteView bytes) { return connection_.write(bytes); }
-asio::awaitable<Result<void>> HttpExchange::write_file(int descriptor, std::uint64_t offset, std::uint64_t size) {
+asio::awaitable<Result<void>> HttpExchange::write(ByteView bytes) {
+  return connection_.write(bytes);
+}
+asio::awaitable<Result<void>> HttpExchange::write_file(int descriptor, std::uint64_t offset,
+                                                       std::uint64_t size) {
   return connection_.write_file(descriptor, offset, size);
 }
 asio::awaitable<Result<void>> HttpExchange::respond(HttpResponseHead head, std::string body) {
@@ -169,7 +177,8 @@ void HttpExchange::on_client_gone(std::function<void()> callback) {
 bool HttpExchange::client_gone() const { return connection_.client_gone; }
 
 struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
-  explicit Impl(asio::any_io_executor executor_in) : executor(std::move(executor_in)), drained(executor) {}
+  explicit Impl(asio::any_io_executor executor_in)
+      : executor(std::move(executor_in)), drained(executor) {}
 
   asio::any_io_executor executor;
   std::shared_ptr<HttpServerShared> shared = std::make_shared<HttpServerShared>();
@@ -186,7 +195,8 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
     Descriptor owned(descriptor);
     int family = AF_INET;
     socklen_t size = sizeof(family);
-    if (::getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &family, &size) != 0) return last_system_error();
+    if (::getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &family, &size) != 0)
+      return last_system_error();
     auto acceptor = std::make_shared<Acceptor>(executor);
     error_code error;
     acceptor->assign(Protocol(family, 0), descriptor, error);
@@ -198,7 +208,8 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
     return boost::system::in_place_value;
   }
 
-  static asio::awaitable<void> accept_loop(std::shared_ptr<Impl> self, std::shared_ptr<Acceptor> acceptor) {
+  static asio::awaitable<void> accept_loop(std::shared_ptr<Impl> self,
+                                           std::shared_ptr<Acceptor> acceptor) {
     while (!self->shared->stopping) {
       auto [error, socket] = co_await acceptor->async_accept(no_throw);
       if (error == asio::error::operation_aborted || !acceptor->is_open()) co_return;
@@ -213,7 +224,8 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   }
 
   void start(Protocol::socket socket) {
-    if (connections.size() >= shared->config.connections_max) return refuse_at_once(std::move(socket));
+    if (connections.size() >= shared->config.connections_max)
+      return refuse_at_once(std::move(socket));
     const int descriptor = socket.native_handle();
     const auto client = name_of(descriptor, &::getpeername);
     const int on = 1;
@@ -225,8 +237,8 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
     asio::co_spawn(executor, run(shared_from_this(), connection, id), asio::detached);
   }
 
-  static asio::awaitable<void> run(std::shared_ptr<Impl> self, std::shared_ptr<HttpConnection> connection,
-                                   std::uint64_t id) {
+  static asio::awaitable<void> run(std::shared_ptr<Impl> self,
+                                   std::shared_ptr<HttpConnection> connection, std::uint64_t id) {
     co_await connection->run();
     self->connections.erase(id);
     if (self->connections.empty()) self->drained.cancel();
@@ -234,16 +246,20 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
 
   void refuse_at_once(Protocol::socket socket) {
     const std::string body = shared->error_body(503, "too many connections");
-    const std::string answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: " +
-                               std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" + body;
-    static_cast<void>(::send(socket.native_handle(), answer.data(), answer.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
+    const std::string answer =
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: " +
+        std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" + body;
+    static_cast<void>(
+        ::send(socket.native_handle(), answer.data(), answer.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
   }
 
-  bool is_allowed(const std::optional<Endpoint>& client, const std::optional<Endpoint>& local) const {
+  bool is_allowed(const std::optional<Endpoint>& client,
+                  const std::optional<Endpoint>& local) const {
     if (!client || shared->config.allow_all || client->is_loopback()) return true;
     // A process of this machine that dials one of its addresses is seen with that same address.
     if (local && local->address == client->address) return true;
-    return std::any_of(allow.begin(), allow.end(), [&](const Cidr& block) { return block.contains(*client); });
+    return std::any_of(allow.begin(), allow.end(),
+                       [&](const Cidr& block) { return block.contains(*client); });
   }
 
   void stop_accepting() {

@@ -1,5 +1,6 @@
-// A small HTTP/1.1 server: listening, connections, limits and framing. What a request means is its handler's business
-// (oci_driver.hpp, the operator's API). Beast parses requests; answers go out with writev and sendfile.
+// A small HTTP/1.1 server: listening, connections, limits and framing. What a request means is its
+// handler's business (oci_driver.hpp, the operator's API). Beast parses requests; answers go out
+// with writev and sendfile.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -28,7 +29,8 @@ struct HttpRequest {
   std::string method;  ///< as sent: "GET"
   std::string target;  ///< as sent: "/v2/?ns=docker.io"
   HeaderList headers;
-  std::string request_id;          ///< the client's X-Request-Id when it is a plain token, else a random one
+  std::string
+      request_id;  ///< the client's X-Request-Id when it is a plain token, else a random one
   std::optional<Endpoint> client;  ///< nullopt on a unix socket
   /// The first header of that name, case-insensitive; empty when absent.
   [[nodiscard]] std::string_view header(std::string_view name) const;
@@ -55,11 +57,12 @@ class HttpExchange {
   [[nodiscard]] const HttpRequest& request() const;
   [[nodiscard]] boost::asio::any_io_executor executor() const;
 
-  /// Reads the request's body; MirrorError::too_large beyond `bytes_max`. A body nobody reads closes the connection
-  /// after the answer.
+  /// Reads the request's body; MirrorError::too_large beyond `bytes_max`. A body nobody reads
+  /// closes the connection after the answer.
   boost::asio::awaitable<Result<std::string>> read_body(std::size_t bytes_max);
 
-  /// Fixes status and headers; they leave with the first bytes of the body or when the handler returns.
+  /// Fixes status and headers; they leave with the first bytes of the body or when the handler
+  /// returns.
   /// @pre once per exchange
   void begin(HttpResponseHead head);
   [[nodiscard]] bool begun() const;
@@ -67,14 +70,16 @@ class HttpExchange {
   /// @pre begun(); no more than content_length in all
   boost::asio::awaitable<Result<void>> write(ByteView bytes);
   /// As write(), from a file with sendfile(2).
-  boost::asio::awaitable<Result<void>> write_file(int descriptor, std::uint64_t offset, std::uint64_t size);
+  boost::asio::awaitable<Result<void>> write_file(int descriptor, std::uint64_t offset,
+                                                  std::uint64_t size);
   /// begin() with a length, and write().
   boost::asio::awaitable<Result<void>> respond(HttpResponseHead head, std::string body);
-  /// Closes the connection when the handler returns: the only way to say that a begun body cannot be completed.
+  /// Closes the connection when the handler returns: the only way to say that a begun body cannot
+  /// be completed.
   void cut();
 
-  /// Called once, on the server's thread, when the client closes its side before the handler returned. Replaces the
-  /// previous one; an empty function removes it.
+  /// Called once, on the server's thread, when the client closes its side before the handler
+  /// returned. Replaces the previous one; an empty function removes it.
   void on_client_gone(std::function<void()> callback);
   [[nodiscard]] bool client_gone() const;
 
@@ -85,18 +90,22 @@ class HttpExchange {
 using HttpHandler = std::function<boost::asio::awaitable<void>(HttpExchange&)>;
 
 struct HttpServerConfig {
-  std::vector<std::string> allow;  ///< CIDRs that may ask, beside loopback and own addresses; others get 403
-  bool allow_all = false;          ///< everybody may ask
+  std::vector<std::string>
+      allow;  ///< CIDRs that may ask, beside loopback and own addresses; others get 403
+  bool allow_all = false;                                        ///< everybody may ask
   std::size_t header_bytes_max = limits::http_header_bytes_max;  ///< beyond: 431
   std::size_t connections_max = limits::http_connections_max;    ///< beyond: 503, closed
-  Duration header_timeout = limits::http_header_timeout;  ///< from a request's first byte to the end of its head
-  Duration idle_timeout = limits::http_idle_timeout;      ///< between requests of a connection
-  Duration write_timeout = limits::http_write_timeout;    ///< a client that takes no byte for so long is cut
+  Duration header_timeout =
+      limits::http_header_timeout;  ///< from a request's first byte to the end of its head
+  Duration idle_timeout = limits::http_idle_timeout;  ///< between requests of a connection
+  Duration write_timeout =
+      limits::http_write_timeout;  ///< a client that takes no byte for so long is cut
   /// The body (JSON) of answers the server gives by itself: 400, 403, 408, 431, 500, 503.
   std::function<std::string(unsigned status, std::string_view message)> error_body;
 };
 
-/// Contract: all calls on the executor's one thread. Whatever the handler refers to must outlive stop().
+/// Contract: all calls on the executor's one thread. Whatever the handler refers to must outlive
+/// stop().
 class HttpServer {
  public:
   HttpServer(boost::asio::any_io_executor executor, HttpServerConfig config, HttpHandler handler);
@@ -109,11 +118,13 @@ class HttpServer {
   Result<Endpoint> listen(const Endpoint& endpoint);
   /// Replaces a stale socket file; `mode` are its permissions.
   Result<void> listen_unix(const std::string& path, unsigned mode);
-  /// Takes over, and owns from now on, a socket that already listens (socket activation); TCP or unix.
+  /// Takes over, and owns from now on, a socket that already listens (socket activation); TCP or
+  /// unix.
   Result<void> adopt(int descriptor);
 
-  /// Stops accepting, ends idle connections, lets running answers finish, cuts what is left after `deadline`. Returns
-  /// when the last handler has returned: handlers that wait for something else must heed on_client_gone().
+  /// Stops accepting, ends idle connections, lets running answers finish, cuts what is left after
+  /// `deadline`. Returns when the last handler has returned: handlers that wait for something else
+  /// must heed on_client_gone().
   boost::asio::awaitable<void> stop(Duration deadline);
 
   [[nodiscard]] std::vector<Endpoint> endpoints() const;

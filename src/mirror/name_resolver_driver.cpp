@@ -39,7 +39,8 @@ Result<std::vector<Endpoint>> look_up(const std::string& host, std::uint16_t por
     } else {
       continue;
     }
-    if (std::find(endpoints.begin(), endpoints.end(), endpoint) == endpoints.end()) endpoints.push_back(endpoint);
+    if (std::find(endpoints.begin(), endpoints.end(), endpoint) == endpoints.end())
+      endpoints.push_back(endpoint);
   }
   if (endpoints.empty()) return MirrorError::resolve_failed;
   return endpoints;
@@ -57,7 +58,8 @@ NameResolver::~NameResolver() {
 
 void NameResolver::async_resolve(const std::string& host, std::uint16_t port,
                                  std::function<void(Result<std::vector<Endpoint>>)> done) {
-  if (const auto literal = Endpoint::parse_address(host, port)) return done(std::vector<Endpoint>{*literal});
+  if (const auto literal = Endpoint::parse_address(host, port))
+    return done(std::vector<Endpoint>{*literal});
   boost::asio::post(threads_, [executor = executor_, host, port, done = std::move(done)]() mutable {
     auto result = look_up(host, port);
     boost::asio::post(executor, [done = std::move(done), result = std::move(result)]() mutable {

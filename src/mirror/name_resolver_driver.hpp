@@ -1,4 +1,5 @@
-// DNS off the node's thread: getaddrinfo blocks, and a name server that hangs must hold up nobody else.
+// DNS off the node's thread: getaddrinfo blocks, and a name server that hangs must hold up nobody
+// else.
 #pragma once
 
 #include "base/endpoint.hpp"
@@ -22,8 +23,8 @@ class NameResolver {
   NameResolver(const NameResolver&) = delete;
   NameResolver& operator=(const NameResolver&) = delete;
 
-  /// Addresses in the system's order of preference, at least one, or resolve_failed. Address literals are answered
-  /// inside the call.
+  /// Addresses in the system's order of preference, at least one, or resolve_failed. Address
+  /// literals are answered inside the call.
   void async_resolve(const std::string& host, std::uint16_t port,
                      std::function<void(Result<std::vector<Endpoint>>)> done);
 

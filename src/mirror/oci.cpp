@@ -22,16 +22,20 @@ bool is_media_type(std::string_view text) {
 
 std::string_view unknown_code(OciSubject subject) {
   switch (subject) {
-    case OciSubject::blob: return "BLOB_UNKNOWN";
-    case OciSubject::manifest: return "MANIFEST_UNKNOWN";
-    case OciSubject::name: break;
+    case OciSubject::blob:
+      return "BLOB_UNKNOWN";
+    case OciSubject::manifest:
+      return "MANIFEST_UNKNOWN";
+    case OciSubject::name:
+      break;
   }
   return "NAME_UNKNOWN";
 }
 
 }  // namespace
 
-std::string oci_error_json(std::string_view code, std::string_view message, std::string_view detail) {
+std::string oci_error_json(std::string_view code, std::string_view message,
+                           std::string_view detail) {
   json error = {{"code", code}, {"message", message}};
   if (!detail.empty()) error["detail"] = detail;
   const json document = {{"errors", json::array({std::move(error)})}};
@@ -59,8 +63,9 @@ std::string manifest_media_type(ByteView manifest) {
     return "application/vnd.oci.image.manifest.v1+json";
   }
   if (document.contains("fsLayers")) {
-    return document.contains("signatures") ? "application/vnd.docker.distribution.manifest.v1+prettyjws"
-                                           : "application/vnd.docker.distribution.manifest.v1+json";
+    return document.contains("signatures")
+               ? "application/vnd.docker.distribution.manifest.v1+prettyjws"
+               : "application/vnd.docker.distribution.manifest.v1+json";
   }
   return "application/octet-stream";
 }

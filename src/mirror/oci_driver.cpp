@@ -1,4 +1,5 @@
-// From routes to answers. One Answer object carries a request's clock and what is told about it afterwards.
+// From routes to answers. One Answer object carries a request's clock and what is told about it
+// afterwards.
 #include "mirror/oci_driver.hpp"
 
 #include "base/limits.hpp"
@@ -18,23 +19,31 @@ using SteadyTime = std::chrono::steady_clock::time_point;
 
 OciSubject subject_of(const Route& route) {
   switch (route.kind) {
-    case Route::Kind::manifest: return OciSubject::manifest;
-    case Route::Kind::blob: return OciSubject::blob;
+    case Route::Kind::manifest:
+      return OciSubject::manifest;
+    case Route::Kind::blob:
+      return OciSubject::blob;
     case Route::Kind::ping:
     case Route::Kind::tags:
-    case Route::Kind::referrers: break;
+    case Route::Kind::referrers:
+      break;
   }
   return OciSubject::name;
 }
 
 std::string_view code_of_status(unsigned status) {
   switch (status) {
-    case 403: return "DENIED";
-    case 405: return "UNSUPPORTED";
-    case 416: return "RANGE_INVALID";
+    case 403:
+      return "DENIED";
+    case 405:
+      return "UNSUPPORTED";
+    case 416:
+      return "RANGE_INVALID";
     case 500:
-    case 503: return "UNAVAILABLE";
-    default: return "UNKNOWN";
+    case 503:
+      return "UNAVAILABLE";
+    default:
+      return "UNKNOWN";
   }
 }
 
@@ -42,7 +51,10 @@ std::string_view code_of_status(unsigned status) {
 class Answer {
  public:
   Answer(ContentSource& source, const OciConfig& config, HttpExchange& exchange)
-      : source_(source), config_(config), exchange_(exchange), start_(std::chrono::steady_clock::now()) {}
+      : source_(source),
+        config_(config),
+        exchange_(exchange),
+        start_(std::chrono::steady_clock::now()) {}
 
   asio::awaitable<void> run() {
     const auto route = route_oci(exchange_.request().method, exchange_.request().target);
@@ -57,8 +69,8 @@ class Answer {
   }
 
  private:
-  // The functions that build arguments are plain ones that return a coroutine: temporaries inside a co_await
-  // expression are what GCC 12 gets wrong.
+  // The functions that build arguments are plain ones that return a coroutine: temporaries inside a
+  // co_await expression are what GCC 12 gets wrong.
   asio::awaitable<void> dispatch(const Route& route) {
     const std::string registry = route.registry.empty() ? config_.default_registry : route.registry;
     const std::string authorization(exchange_.request().header("Authorization"));
@@ -66,13 +78,13 @@ class Answer {
     if (!source_.ready()) return fail(MirrorError::not_ready, subject_);
     if (route.kind == Route::Kind::tags || route.kind == Route::Kind::referrers) {
       const std::string accept(exchange_.request().header("Accept"));
-      return forward({registry, route.repository, route.forward_target, exchange_.request().is_head(), accept,
-                      authorization});
+      return forward({registry, route.repository, route.forward_target,
+                      exchange_.request().is_head(), accept, authorization});
     }
     if (!route.digest) return serve_tag({registry, route.repository, route.tag, authorization});
     const bool manifest = route.kind == Route::Kind::manifest;
     const auto kind = manifest ? BlobRequest::Kind::manifest : BlobRequest::Kind::blob;
-    return serve({*route.digest, registry, route.repository, kind, authorization});
+    return serve({*route.digest, registry, route.repository, kind, authorization, false});
   }
 
   /// Runs `operation(callback)` and waits for its result until `deadline` or the client goes.
@@ -86,8 +98,9 @@ class Answer {
   }
 
   asio::awaitable<void> serve_tag(TagRequest request) {
-    const auto resolved = co_await call<ResolvedTag>(
-        first_byte_deadline(), [&](auto done) { source_.async_resolve_tag(request, std::move(done)); });
+    const auto resolved = co_await call<ResolvedTag>(first_byte_deadline(), [&](auto done) {
+      source_.async_resolve_tag(request, std::move(done));
+    });
     if (!resolved) co_return co_await fail(resolved.error(), subject_);
     if (exchange_.request().is_head() && !resolved->media_type.empty()) {
       served_.source = resolved->source;
@@ -112,11 +125,12 @@ class Answer {
         co_return;
       }
     }
+    request.size_only = head && request.kind == BlobRequest::Kind::blob;
     const auto spec = wanted_range(request.digest);
     Bytes buffer;  // outlives the reader, which may be writing into it until it is destroyed
     const auto reader = source_.open(request, spec ? &*spec : nullptr);
-    const auto info = co_await call<BlobInfo>(first_byte_deadline(),
-                                              [&](auto done) { reader->async_open(std::move(done)); });
+    const auto info = co_await call<BlobInfo>(
+        first_byte_deadline(), [&](auto done) { reader->async_open(std::move(done)); });
     if (!info) co_return co_await fail(info.error(), subject_);
     served_.source = info->source;
     std::optional<ByteRange> range;
@@ -137,18 +151,21 @@ class Answer {
 
   asio::awaitable<void> serve_manifest(const Digest& digest, BlobReader& reader, std::uint64_t size,
                                        const std::optional<ByteRange>& range, Bytes& buffer) {
-    if (size > limits::manifest_bytes_max) co_return co_await fail(MirrorError::too_large, subject_);
+    if (size > limits::manifest_bytes_max)
+      co_return co_await fail(MirrorError::too_large, subject_);
     buffer.resize(size);
     for (std::uint64_t offset = 0; offset < size;) {
       const auto rest = MutableByteView(buffer).subspan(offset);
-      const auto read = co_await call<std::size_t>(
-          first_byte_deadline(), [&](auto done) { reader.async_read(offset, rest, std::move(done)); });
+      const auto read = co_await call<std::size_t>(first_byte_deadline(), [&](auto done) {
+        reader.async_read(offset, rest, std::move(done));
+      });
       if (!read) co_return co_await fail(read.error(), subject_);
       offset += *read;
     }
     note_first_byte();
     begin(range ? 206 : 200, digest, manifest_media_type(buffer), size, range);
-    const auto body = range ? ByteView(buffer).subspan(range->first, range->size()) : ByteView(buffer);
+    const auto body =
+        range ? ByteView(buffer).subspan(range->first, range->size()) : ByteView(buffer);
     co_await send(body);
   }
 
@@ -178,7 +195,8 @@ class Answer {
         co_return co_await fail(read.error(), subject_);
       }
       if (exchange_.begun()) {
-        served_.longest_gap = std::max<Duration>(served_.longest_gap, std::chrono::steady_clock::now() - asked);
+        served_.longest_gap =
+            std::max<Duration>(served_.longest_gap, std::chrono::steady_clock::now() - asked);
       } else {
         note_first_byte();
         begin(range ? 206 : 200, digest, octet_stream, size, range);
@@ -192,7 +210,8 @@ class Answer {
     const auto answer = co_await call<ForwardResponse>(
         first_byte_deadline(), [&](auto done) { source_.async_forward(request, std::move(done)); });
     if (!answer) co_return co_await fail(answer.error(), subject_);
-    if (const auto error = error_of_status(answer->status)) co_return co_await fail(error, subject_);
+    if (const auto error = error_of_status(answer->status))
+      co_return co_await fail(error, subject_);
     served_.source = Source::upstream;
     HeaderList headers;
     if (!answer->link.empty()) headers.emplace_back("Link", answer->link);
@@ -233,7 +252,8 @@ class Answer {
     co_return sent.has_value();
   }
 
-  asio::awaitable<void> respond(unsigned status, std::string media_type, HeaderList headers, std::string body) {
+  asio::awaitable<void> respond(unsigned status, std::string media_type, HeaderList headers,
+                                std::string body) {
     served_.status = status;
     HttpResponseHead head;
     head.status = status;
@@ -294,7 +314,8 @@ class Answer {
 
 }  // namespace
 
-OciHandler::OciHandler(ContentSource& source, OciConfig config) : source_(source), config_(std::move(config)) {}
+OciHandler::OciHandler(ContentSource& source, OciConfig config)
+    : source_(source), config_(std::move(config)) {}
 
 asio::awaitable<void> OciHandler::handle(HttpExchange& exchange) {
   Answer answer(source_, config_, exchange);

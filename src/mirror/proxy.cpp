@@ -1,5 +1,5 @@
-// NO_PROXY has no standard: this follows the common ground of curl and Go (suffixes with or without a leading dot,
-// CIDRs, host:port, "*").
+// NO_PROXY has no standard: this follows the common ground of curl and Go (suffixes with or without
+// a leading dot, CIDRs, host:port, "*").
 #include "mirror/proxy.hpp"
 
 #include "base/endpoint.hpp"
@@ -20,9 +20,9 @@ Result<std::optional<Proxy>> parse_proxy(std::string_view text) {
   Proxy proxy{url->origin, {}};
   if (!url->userinfo.empty()) {
     const auto colon = url->userinfo.find(':');
-    proxy.authorization =
-        basic_authorization(url->userinfo.substr(0, colon),
-                            colon == std::string::npos ? std::string() : url->userinfo.substr(colon + 1));
+    proxy.authorization = basic_authorization(
+        url->userinfo.substr(0, colon),
+        colon == std::string::npos ? std::string() : url->userinfo.substr(colon + 1));
   }
   return std::optional<Proxy>(std::move(proxy));
 }
@@ -46,8 +46,8 @@ bool matches(std::string_view entry, const Origin& origin) {
 
 }  // namespace
 
-Result<ProxySettings> ProxySettings::parse(std::string_view https_proxy, std::string_view http_proxy,
-                                           std::string_view no_proxy) {
+Result<ProxySettings> ProxySettings::parse(std::string_view https_proxy,
+                                           std::string_view http_proxy, std::string_view no_proxy) {
   auto https = parse_proxy(https_proxy);
   auto http = parse_proxy(http_proxy);
   if (!https) return https.error();

@@ -1,4 +1,5 @@
-// Which requests go through an HTTP proxy, from settings in the form of HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+// Which requests go through an HTTP proxy, from settings in the form of HTTPS_PROXY, HTTP_PROXY and
+// NO_PROXY.
 #pragma once
 
 #include "mirror/url.hpp"
@@ -18,8 +19,10 @@ struct Proxy {
 class ProxySettings {
  public:
   ProxySettings() = default;
-  /// MirrorError::malformed when a proxy is no http URL or host:port. TLS to the proxy itself is not spoken.
-  [[nodiscard]] static Result<ProxySettings> parse(std::string_view https_proxy, std::string_view http_proxy,
+  /// MirrorError::malformed when a proxy is no http URL or host:port. TLS to the proxy itself is
+  /// not spoken.
+  [[nodiscard]] static Result<ProxySettings> parse(std::string_view https_proxy,
+                                                   std::string_view http_proxy,
                                                    std::string_view no_proxy);
   /// The proxy for `origin`; nullopt: connect directly. Loopback hosts never take a proxy.
   [[nodiscard]] std::optional<Proxy> find(const Origin& origin) const;

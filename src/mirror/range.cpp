@@ -1,4 +1,5 @@
-// Byte range arithmetic. Numbers beyond 64 bits saturate: they lie behind the end of every blob anyway.
+// Byte range arithmetic. Numbers beyond 64 bits saturate: they lie behind the end of every blob
+// anyway.
 #include "mirror/range.hpp"
 
 #include "mirror/text.hpp"
@@ -61,9 +62,12 @@ std::optional<std::string_view> behind_unit(std::string_view header, char separa
 
 std::string RangeSpec::to_string() const {
   switch (kind) {
-    case Kind::closed: return "bytes=" + std::to_string(first) + "-" + std::to_string(last);
-    case Kind::open: return "bytes=" + std::to_string(first) + "-";
-    case Kind::suffix: break;
+    case Kind::closed:
+      return "bytes=" + std::to_string(first) + "-" + std::to_string(last);
+    case Kind::open:
+      return "bytes=" + std::to_string(first) + "-";
+    case Kind::suffix:
+      break;
   }
   return "bytes=-" + std::to_string(length);
 }

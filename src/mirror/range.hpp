@@ -1,4 +1,5 @@
-// HTTP byte ranges: the Range request header, Content-Range of answers, and what they mean for a blob of a given size.
+// HTTP byte ranges: the Range request header, Content-Range of answers, and what they mean for a
+// blob of a given size.
 #pragma once
 
 #include <compare>
@@ -34,12 +35,13 @@ struct RangeSpec {
   [[nodiscard]] std::string to_string() const;
 };
 
-/// Reads a Range header. nullopt means "answer as if it was absent": another unit, malformed text (first > last
-/// included), or several ranges, which a server may ignore.
+/// Reads a Range header. nullopt means "answer as if it was absent": another unit, malformed text
+/// (first > last included), or several ranges, which a server may ignore.
 /// @source RFC 9110 sections 14.1 and 14.2
 [[nodiscard]] std::optional<RangeSpec> parse_range(std::string_view header);
 
-/// The bytes `spec` selects of a blob of `size` bytes, clamped to its end; nullopt: not satisfiable, answer 416.
+/// The bytes `spec` selects of a blob of `size` bytes, clamped to its end; nullopt: not
+/// satisfiable, answer 416.
 [[nodiscard]] std::optional<ByteRange> resolve_range(const RangeSpec& spec, std::uint64_t size);
 
 /// "bytes 0-99/1000".

@@ -26,8 +26,10 @@ bool is_component(std::string_view text) {
     auto end = i;
     while (end < text.size() && text[end] == text[i]) ++end;
     const auto run = end - i;
-    const bool allowed = (text[i] == '.' && run == 1) || (text[i] == '_' && run <= 2) || text[i] == '-';
-    if (!allowed || !is_alnum(text[end])) return false;  // text.back() is alphanumeric, so end < size
+    const bool allowed =
+        (text[i] == '.' && run == 1) || (text[i] == '_' && run <= 2) || text[i] == '-';
+    if (!allowed || !is_alnum(text[end]))
+      return false;  // text.back() is alphanumeric, so end < size
     i = end;
   }
   return true;
@@ -108,7 +110,8 @@ bool is_repository_name(std::string_view name) {
 }
 
 bool is_tag(std::string_view tag) {
-  if (tag.empty() || tag.size() > limits::tag_bytes_max || tag.front() == '.' || tag.front() == '-') {
+  if (tag.empty() || tag.size() > limits::tag_bytes_max || tag.front() == '.' ||
+      tag.front() == '-') {
     return false;
   }
   return std::all_of(tag.begin(), tag.end(), [](char c) {

@@ -17,7 +17,8 @@ namespace waggle::mirror {
 [[nodiscard]] bool is_token_char(char c);
 /// Decimal digits only, within 64 bits; false otherwise.
 [[nodiscard]] bool parse_decimal(std::string_view text, unsigned long long& value);
-/// `*` matches any text, `?` one character, the rest itself, case-insensitive. Cost O(text * pattern).
+/// `*` matches any text, `?` one character, the rest itself, case-insensitive. Cost O(text *
+/// pattern).
 [[nodiscard]] bool glob_matches(std::string_view pattern, std::string_view text);
 
 }  // namespace waggle::mirror

@@ -16,9 +16,9 @@ std::optional<std::string> TokenCache::find(TimePoint now, const TokenKey& key) 
 void TokenCache::put(TimePoint now, const TokenKey& key, std::string token, Duration expires_in) {
   std::erase_if(tokens_, [&](const auto& entry) { return entry.second.expiry <= now; });
   if (tokens_.size() >= limits::upstream_tokens_max && !tokens_.contains(key)) {
-    tokens_.erase(std::min_element(tokens_.begin(), tokens_.end(), [](const auto& a, const auto& b) {
-      return a.second.expiry < b.second.expiry;
-    }));
+    tokens_.erase(std::min_element(
+        tokens_.begin(), tokens_.end(),
+        [](const auto& a, const auto& b) { return a.second.expiry < b.second.expiry; }));
   }
   tokens_[key] = {std::move(token), now + expires_in};
 }

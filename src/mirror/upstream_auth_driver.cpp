@@ -16,16 +16,19 @@ namespace asio = boost::asio;
 
 TimePoint core_now() { return TimePoint(std::chrono::steady_clock::now().time_since_epoch()); }
 
-const AuthChallenge* find_scheme(const std::vector<AuthChallenge>& challenges, std::string_view scheme) {
-  const auto found = std::find_if(challenges.begin(), challenges.end(),
-                                  [&](const AuthChallenge& challenge) { return challenge.scheme == scheme; });
+const AuthChallenge* find_scheme(const std::vector<AuthChallenge>& challenges,
+                                 std::string_view scheme) {
+  const auto found =
+      std::find_if(challenges.begin(), challenges.end(),
+                   [&](const AuthChallenge& challenge) { return challenge.scheme == scheme; });
   return found == challenges.end() ? nullptr : &*found;
 }
 
 std::string account_of(const std::optional<Credential>& credential) {
   if (!credential) return {};
   // Part of a key only: two credentials of one user must not share a token.
-  return sha256_of(as_bytes(credential->username + "\n" + credential->password + "\n" + credential->identity_token))
+  return sha256_of(as_bytes(credential->username + "\n" + credential->password + "\n" +
+                            credential->identity_token))
       .hex();
 }
 
@@ -38,11 +41,12 @@ std::string token_query(const TokenKey& key) {
 
 }  // namespace
 
-std::string request_text(std::string_view method, const Url& url, const UpstreamConnection& connection,
-                         std::string_view user_agent) {
+std::string request_text(std::string_view method, const Url& url,
+                         const UpstreamConnection& connection, std::string_view user_agent) {
   const bool absolute = connection.wants_absolute_target();
   std::string text(method);
-  text += " " + (absolute ? url.to_string() : url.target) + " HTTP/1.1\r\nHost: " + url.origin.host_header() +
+  text += " " + (absolute ? url.to_string() : url.target) +
+          " HTTP/1.1\r\nHost: " + url.origin.host_header() +
           "\r\nUser-Agent: " + std::string(user_agent) + "\r\nAccept-Encoding: identity\r\n";
   if (absolute && !connection.proxy()->authorization.empty()) {
     text += "Proxy-Authorization: " + connection.proxy()->authorization + "\r\n";
@@ -50,7 +54,8 @@ std::string request_text(std::string_view method, const Url& url, const Upstream
   return text;
 }
 
-asio::awaitable<Result<UpstreamAnswer>> send_upstream(std::shared_ptr<UpstreamPool> pool, UpstreamSend send) {
+asio::awaitable<Result<UpstreamAnswer>> send_upstream(std::shared_ptr<UpstreamPool> pool,
+                                                      UpstreamSend send) {
   UpstreamAnswer answer;
   for (bool reuse = true;; reuse = false) {
     auto connection = reuse ? pool->take(send.route, send.origin) : nullptr;
@@ -68,7 +73,8 @@ asio::awaitable<Result<UpstreamAnswer>> send_upstream(std::shared_ptr<UpstreamPo
     }
     ++pool->stats.requests;
     auto head = co_await connection->exchange(send.text_for(*connection), send.head_method);
-    const bool died_idle = reused && !head && connection->got_nothing() && head.error() != MirrorError::timeout &&
+    const bool died_idle = reused && !head && connection->got_nothing() &&
+                           head.error() != MirrorError::timeout &&
                            head.error() != MirrorError::canceled;
     if (died_idle) continue;  // the server closed it while idle; nothing was answered
     if (!head) co_return head.error();
@@ -110,7 +116,8 @@ void UpstreamAuth::async_answer(const UpstreamRoute& route, const std::string& w
   memory = {};
   const auto* bearer = find_scheme(*challenges, "bearer");
   if (bearer == nullptr) {
-    const bool usable = find_scheme(*challenges, "basic") != nullptr && credential && !credential->username.empty();
+    const bool usable =
+        find_scheme(*challenges, "basic") != nullptr && credential && !credential->username.empty();
     if (!usable) return done(MirrorError::no_credential);
     memory.basic = basic_authorization(credential->username, credential->password);
     return done(memory.basic);
@@ -123,7 +130,8 @@ void UpstreamAuth::async_answer(const UpstreamRoute& route, const std::string& w
   auto& waiters = waiting_[key];
   waiters.push_back(std::move(done));
   if (waiters.size() > 1) return;
-  asio::co_spawn(pool_->executor, buy(shared_from_this(), {route, key, credential}), asio::detached);
+  asio::co_spawn(pool_->executor, buy(shared_from_this(), {route, key, credential}),
+                 asio::detached);
 }
 
 asio::awaitable<void> UpstreamAuth::buy(std::shared_ptr<UpstreamAuth> self, Purchase purchase) {
@@ -141,32 +149,37 @@ asio::awaitable<void> UpstreamAuth::buy(std::shared_ptr<UpstreamAuth> self, Purc
   for (const auto& done : waiters.mapped()) done(result);
 }
 
-asio::awaitable<Result<TokenResponse>> UpstreamAuth::ask_token_server(std::shared_ptr<UpstreamPool> pool,
-                                                                      Purchase purchase) {
+asio::awaitable<Result<TokenResponse>> UpstreamAuth::ask_token_server(
+    std::shared_ptr<UpstreamPool> pool, Purchase purchase) {
   auto url = Url::parse(purchase.key.realm);
   if (!url) co_return MirrorError::no_credential;
   const auto& credential = purchase.credential;
   // A registry behind TLS must not make us send its credential in the clear.
-  if (credential && purchase.route.origin.tls && !url->origin.tls) co_return MirrorError::no_credential;
+  if (credential && purchase.route.origin.tls && !url->origin.tls)
+    co_return MirrorError::no_credential;
   const bool post = credential && !credential->identity_token.empty();
   std::string form;
   if (post) {
-    form = "grant_type=refresh_token&client_id=waggle&refresh_token=" + encode_component(credential->identity_token) +
-           "&" + token_query(purchase.key);
+    form = "grant_type=refresh_token&client_id=waggle&refresh_token=" +
+           encode_component(credential->identity_token) + "&" + token_query(purchase.key);
   } else {
-    url->target += (url->target.find('?') == std::string::npos ? "?" : "&") + token_query(purchase.key);
+    url->target +=
+        (url->target.find('?') == std::string::npos ? "?" : "&") + token_query(purchase.key);
   }
   UpstreamSend send;
   send.route = purchase.route;
   send.origin = url->origin;
   send.on_connection = [](const std::shared_ptr<UpstreamConnection>&) { return true; };
   send.text_for = [&](const UpstreamConnection& connection) {
-    std::string text = request_text(post ? "POST" : "GET", *url, connection, purchase.route.rules->config.user_agent);
+    std::string text = request_text(post ? "POST" : "GET", *url, connection,
+                                    purchase.route.rules->config.user_agent);
     text += "Accept: application/json\r\n";
     if (post) {
-      text += "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: " + std::to_string(form.size()) + "\r\n";
+      text += "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: " +
+              std::to_string(form.size()) + "\r\n";
     } else if (credential) {
-      text += "Authorization: " + basic_authorization(credential->username, credential->password) + "\r\n";
+      text += "Authorization: " + basic_authorization(credential->username, credential->password) +
+              "\r\n";
     }
     return text + "\r\n" + form;
   };

@@ -1,4 +1,5 @@
-// Beast parses heads and chunked bodies from our own buffer; bodies with a length go straight to the caller's memory.
+// Beast parses heads and chunked bodies from our own buffer; bodies with a length go straight to
+// the caller's memory.
 #include "mirror/upstream_connection_driver.hpp"
 
 #include "base/limits.hpp"
@@ -43,7 +44,8 @@ ResponseHead head_of(const http::response<http::buffer_body>& message) {
   for (const auto& field : message) {
     const auto name = field.name_string();
     const auto value = field.value();
-    head.headers.emplace_back(std::string(name.data(), name.size()), std::string(value.data(), value.size()));
+    head.headers.emplace_back(std::string(name.data(), name.size()),
+                              std::string(value.data(), value.size()));
   }
   return head;
 }
@@ -61,7 +63,9 @@ std::string ResponseHead::header(std::string_view name) const {
 }
 
 UpstreamConnection::UpstreamConnection(const asio::any_io_executor& executor)
-    : socket_(executor), buffer_(limits::upstream_header_bytes_max + read_step), watchdog_(executor, [this] {
+    : socket_(executor),
+      buffer_(limits::upstream_header_bytes_max + read_step),
+      watchdog_(executor, [this] {
         timed_out_ = true;
         error_code ignored;
         socket_.close(ignored);
@@ -106,7 +110,8 @@ asio::awaitable<Result<std::vector<Endpoint>>> UpstreamConnection::find_addresse
   if (options_.proxy) {
     // The proxy resolves names; an address we can still judge.
     const auto literal = Endpoint::parse_address(origin.host, origin.port);
-    if (literal && !options_.policy->address_allowed(origin, *literal)) co_return MirrorError::refused_address;
+    if (literal && !options_.policy->address_allowed(origin, *literal))
+      co_return MirrorError::refused_address;
   }
   const Origin& next = options_.proxy ? options_.proxy->origin : origin;
   CallbackGate<std::vector<Endpoint>> gate(socket_.get_executor());
@@ -116,14 +121,17 @@ asio::awaitable<Result<std::vector<Endpoint>>> UpstreamConnection::find_addresse
   auto addresses = co_await gate.wait(std::chrono::steady_clock::now() + options_.connect_timeout);
   cancel_lookup_ = nullptr;
   if (!addresses || options_.proxy) co_return addresses;
-  std::erase_if(*addresses, [&](const Endpoint& address) { return !options_.policy->address_allowed(origin, address); });
+  std::erase_if(*addresses, [&](const Endpoint& address) {
+    return !options_.policy->address_allowed(origin, address);
+  });
   if (addresses->empty()) co_return MirrorError::refused_address;
   co_return addresses;
 }
 
 asio::awaitable<Result<void>> UpstreamConnection::connect_tcp(std::vector<Endpoint> addresses) {
   // A dead first address must leave time for the second: each gets its share, at least a third.
-  const auto share = options_.connect_timeout / static_cast<int>(std::clamp<std::size_t>(addresses.size(), 1, 3));
+  const auto share =
+      options_.connect_timeout / static_cast<int>(std::clamp<std::size_t>(addresses.size(), 1, 3));
   const auto give_up = std::chrono::steady_clock::now() + options_.connect_timeout;
   for (const Endpoint& address : addresses) {
     const Duration left = give_up - std::chrono::steady_clock::now();
@@ -153,10 +161,13 @@ asio::awaitable<Result<void>> UpstreamConnection::open_tunnel() {
   const auto head = co_await exchange(std::move(text), true);
   options_.idle_timeout = normal;
   if (!head) {
-    co_return head.error() == MirrorError::protocol ? make_error_code(MirrorError::proxy_failed) : head.error();
+    co_return head.error() == MirrorError::protocol ? make_error_code(MirrorError::proxy_failed)
+                                                    : head.error();
   }
-  // Bytes behind the proxy's answer could only be the server's, and a TLS server never speaks first.
-  if (head->status < 200 || head->status > 299 || buffer_.size() != 0) co_return MirrorError::proxy_failed;
+  // Bytes behind the proxy's answer could only be the server's, and a TLS server never speaks
+  // first.
+  if (head->status < 200 || head->status > 299 || buffer_.size() != 0)
+    co_return MirrorError::proxy_failed;
   co_return boost::system::in_place_value;
 }
 
@@ -164,7 +175,8 @@ asio::awaitable<Result<void>> UpstreamConnection::handshake() {
   tls_.emplace(socket_, *options_.tls);
   const std::string& host = options_.origin.host;
   const bool literal = Endpoint::parse_address(host, 0).has_value();
-  if (!literal && SSL_set_tlsext_host_name(tls_->native_handle(), host.c_str()) != 1) co_return MirrorError::tls_failed;
+  if (!literal && SSL_set_tlsext_host_name(tls_->native_handle(), host.c_str()) != 1)
+    co_return MirrorError::tls_failed;
   if (options_.verify) {
     tls_->set_verify_mode(asio::ssl::verify_peer);
     tls_->set_verify_callback(asio::ssl::host_name_verification(host));
@@ -215,7 +227,8 @@ asio::awaitable<Result<std::size_t>> UpstreamConnection::read_stream(MutableByte
   co_return explain(failed, MirrorError::short_body);
 }
 
-asio::awaitable<Result<ResponseHead>> UpstreamConnection::exchange(std::string text, bool head_method) {
+asio::awaitable<Result<ResponseHead>> UpstreamConnection::exchange(std::string text,
+                                                                   bool head_method) {
   got_bytes_ = body_done_ = false;
   if (auto sent = co_await write_all(std::move(text)); !sent) co_return sent.error();
   auto head = co_await read_head(head_method);
@@ -237,7 +250,9 @@ asio::awaitable<Result<ResponseHead>> UpstreamConnection::read_head(bool head_me
       if (buffer_.size() >= limits::upstream_header_bytes_max) co_return MirrorError::protocol;
       const auto space = buffer_.prepare(read_step);
       const auto read = co_await read_stream({static_cast<std::byte*>(space.data()), space.size()});
-      if (!read) co_return read.error() == MirrorError::short_body ? make_error_code(MirrorError::protocol) : read.error();
+      if (!read)
+        co_return read.error() == MirrorError::short_body ? make_error_code(MirrorError::protocol)
+                                                          : read.error();
       if (*read == 0) co_return MirrorError::protocol;
       buffer_.commit(*read);
     }
@@ -299,7 +314,8 @@ asio::awaitable<Result<std::size_t>> UpstreamConnection::read_chunked(MutableByt
     if (buffer_.size() > 0) buffer_.consume(parser_->put(buffer_.data(), error));
     const auto count = buffer.size() - body.size;
     body_done_ = parser_->is_done();
-    if (error && error != http::error::need_more && error != http::error::need_buffer) co_return MirrorError::protocol;
+    if (error && error != http::error::need_more && error != http::error::need_buffer)
+      co_return MirrorError::protocol;
     if (count > 0 || body_done_) co_return count;
     const auto space = buffer_.prepare(read_step);
     const auto read = co_await read_stream({static_cast<std::byte*>(space.data()), space.size()});

@@ -1,4 +1,5 @@
-// One connection to an upstream server or through a proxy: TCP, TLS, HTTP framing, a deadline per phase.
+// One connection to an upstream server or through a proxy: TCP, TLS, HTTP framing, a deadline per
+// phase.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -45,13 +46,15 @@ struct ResponseHead {
   [[nodiscard]] std::string header(std::string_view name) const;
 };
 
-/// Contract: connect() once; then send(), read_head() and read_some() to its 0, again and again while reusable().
-/// One operation at a time. Keep the object alive (shared_ptr) until the operation has returned.
+/// Contract: connect() once; then send(), read_head() and read_some() to its 0, again and again
+/// while reusable(). One operation at a time. Keep the object alive (shared_ptr) until the
+/// operation has returned.
 class UpstreamConnection {
  public:
   explicit UpstreamConnection(const boost::asio::any_io_executor& executor);
 
-  /// Resolves, checks each address against the policy, connects to the first that answers, and speaks TLS.
+  /// Resolves, checks each address against the policy, connects to the first that answers, and
+  /// speaks TLS.
   boost::asio::awaitable<Result<void>> connect(ConnectOptions options);
   /// Sends one request and reads the head of its answer (1xx are passed over).
   /// @param text  the whole request, head and body
@@ -63,10 +66,13 @@ class UpstreamConnection {
   [[nodiscard]] bool reusable() const { return body_done_ && keep_alive_ && !closed_; }
   /// An idle connection on which the server has said nothing (a close included).
   [[nodiscard]] bool is_quiet();
-  /// True when the last exchange() failed before the server sent anything: on a reused connection, ask again.
+  /// True when the last exchange() failed before the server sent anything: on a reused connection,
+  /// ask again.
   [[nodiscard]] bool got_nothing() const { return !got_bytes_; }
   /// Requests to a proxied http origin name the whole URL.
-  [[nodiscard]] bool wants_absolute_target() const { return options_.proxy && !options_.origin.tls; }
+  [[nodiscard]] bool wants_absolute_target() const {
+    return options_.proxy && !options_.origin.tls;
+  }
   [[nodiscard]] const std::optional<Proxy>& proxy() const { return options_.proxy; }
   /// Ends the running operation with MirrorError::canceled.
   void cancel();
@@ -84,7 +90,8 @@ class UpstreamConnection {
   boost::asio::awaitable<Result<ResponseHead>> read_head(bool head_method);
   boost::asio::awaitable<Result<std::size_t>> read_plain(MutableByteView buffer);
   boost::asio::awaitable<Result<std::size_t>> read_chunked(MutableByteView buffer);
-  [[nodiscard]] boost::system::error_code explain(boost::system::error_code error, MirrorError otherwise) const;
+  [[nodiscard]] boost::system::error_code explain(boost::system::error_code error,
+                                                  MirrorError otherwise) const;
   void close();
 
   ConnectOptions options_;

@@ -14,7 +14,8 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr std::uint64_t drained_bytes_max = 64 * limits::KiB;  ///< of an answer nobody wants; beyond: closed
+constexpr std::uint64_t drained_bytes_max =
+    64 * limits::KiB;  ///< of an answer nobody wants; beyond: closed
 
 bool is_redirect(unsigned status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
@@ -102,7 +103,8 @@ struct RequestState {
   }
 
   std::string text(const UpstreamConnection& via) const {
-    std::string text = request_text(head_method ? "HEAD" : "GET", url, via, rules->config.user_agent);
+    std::string text =
+        request_text(head_method ? "HEAD" : "GET", url, via, rules->config.user_agent);
     if (!target.accept.empty()) text += "Accept: " + target.accept + "\r\n";
     if (target.range) text += "Range: " + target.range->to_string() + "\r\n";
     if (!authorization.empty()) text += "Authorization: " + authorization + "\r\n";
@@ -121,17 +123,20 @@ struct RequestState {
         ++self->pool->stats.redirects;
         continue;
       }
-      const bool challenged = head->status == 401 && self->may_authenticate && !self->answered_challenge &&
-                              self->target.authorization.empty();
+      const bool challenged = head->status == 401 && self->may_authenticate &&
+                              !self->answered_challenge && self->target.authorization.empty();
       if (!challenged) co_return to_upstream_head(*head);
       const auto answered = co_await answer_challenge(self, head->header("WWW-Authenticate"));
       if (self->canceled) co_return MirrorError::canceled;
-      if (!answered) co_return answered.error() == MirrorError::no_credential ? to_upstream_head(*head)
-                                                                             : Result<UpstreamHead>(answered.error());
+      if (!answered)
+        co_return answered.error() == MirrorError::no_credential
+            ? to_upstream_head(*head)
+            : Result<UpstreamHead>(answered.error());
     }
   }
 
-  /// Sends to `url`; of answers that are not final the small body is read away, so that the connection can be kept.
+  /// Sends to `url`; of answers that are not final the small body is read away, so that the
+  /// connection can be kept.
   static asio::awaitable<Result<ResponseHead>> send(std::shared_ptr<RequestState> self) {
     UpstreamSend sending;
     sending.route = self->route;
@@ -171,7 +176,8 @@ struct RequestState {
     return boost::system::in_place_value;
   }
 
-  static asio::awaitable<Result<void>> answer_challenge(std::shared_ptr<RequestState> self, std::string challenge) {
+  static asio::awaitable<Result<void>> answer_challenge(std::shared_ptr<RequestState> self,
+                                                        std::string challenge) {
     self->answered_challenge = true;
     if (!self->authorization.empty()) self->auth->forget(self->route);
     CallbackGate<std::string> gate(self->pool->executor);
@@ -187,7 +193,8 @@ struct RequestState {
     co_return boost::system::in_place_value;
   }
 
-  static asio::awaitable<Result<std::size_t>> read_some(std::shared_ptr<RequestState> self, MutableByteView buffer) {
+  static asio::awaitable<Result<std::size_t>> read_some(std::shared_ptr<RequestState> self,
+                                                        MutableByteView buffer) {
     if (self->canceled) co_return MirrorError::canceled;
     if (!self->connection) co_return 0;
     const auto connection = self->connection;
@@ -231,7 +238,8 @@ const char* const manifest_accept =
 
 void read_proxy_environment(UpstreamConfig& config) {
   config.https_proxy = environment("https_proxy", "HTTPS_PROXY");
-  config.http_proxy = environment("http_proxy", nullptr);  // upper case may come from a CGI request's header
+  config.http_proxy =
+      environment("http_proxy", nullptr);  // upper case may come from a CGI request's header
   config.no_proxy = environment("no_proxy", "NO_PROXY");
 }
 
@@ -247,7 +255,7 @@ struct UpstreamDriver::Impl {
   explicit Impl(const asio::any_io_executor& executor, UpstreamConfig config)
       : pool(std::make_shared<UpstreamPool>(executor)),
         auth(std::make_shared<UpstreamAuth>(pool)),
-        rules(std::make_shared<UpstreamRules>(std::move(config))) {}
+        rules(std::make_shared<UpstreamRules>(std::move(config), pool->start_generation())) {}
 
   std::unique_ptr<UpstreamRequest> request(UpstreamTarget target, bool head_method) const {
     auto state = std::make_shared<RequestState>();
@@ -284,9 +292,9 @@ std::unique_ptr<UpstreamRequest> UpstreamDriver::head(UpstreamTarget target) {
 }
 
 void UpstreamDriver::reconfigure(UpstreamConfig config) {
-  impl_->rules = std::make_shared<UpstreamRules>(std::move(config));
+  impl_->rules =
+      std::make_shared<UpstreamRules>(std::move(config), impl_->pool->start_generation());
   impl_->auth->clear();
-  impl_->pool->clear();
 }
 
 UpstreamDriver::Stats UpstreamDriver::stats() const {

@@ -1,5 +1,6 @@
-// Requests to upstream registries: TLS, proxies, redirects, credentials, connection reuse and the rules about which
-// addresses may be talked to. Whether to retry, and how many bytes to want, is the caller's business.
+// Requests to upstream registries: TLS, proxies, redirects, credentials, connection reuse and the
+// rules about which addresses may be talked to. Whether to retry, and how many bytes to want, is
+// the caller's business.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -22,10 +23,12 @@ namespace waggle::mirror {
 
 /// upstream.registries of the configuration.
 struct RegistryConfig {
-  std::string endpoint;  ///< "https://registry-1.docker.io", "http://127.0.0.1:5000"; empty: https://<registry>
+  std::string endpoint;  ///< "https://registry-1.docker.io", "http://127.0.0.1:5000"; empty:
+                         ///< https://<registry>
   std::string username;
   std::string password;
-  std::string ca_file;    ///< PEM; trusted beside the system's in requests to this registry and where it redirects to
+  std::string ca_file;  ///< PEM; trusted beside the system's in requests to this registry and where
+                        ///< it redirects to
   bool insecure = false;  ///< no certificate check at the endpoint itself
 };
 
@@ -42,7 +45,8 @@ struct UpstreamConfig {
   std::string user_agent = "waggle/" WAGGLE_VERSION;
 };
 
-/// Fills https_proxy, http_proxy and no_proxy from the environment (either case; HTTP_PROXY only in lower case).
+/// Fills https_proxy, http_proxy and no_proxy from the environment (either case; HTTP_PROXY only in
+/// lower case).
 void read_proxy_environment(UpstreamConfig& config);
 
 struct UpstreamTarget {
@@ -72,22 +76,26 @@ struct UpstreamHead {
   std::optional<Duration> retry_after;  ///< 429 and 503; an HTTP date counts as 60 s
 };
 
-/// One request. Contract: start() once, then read_some() until it returns 0; one operation at a time.
+/// One request. Contract: start() once, then read_some() until it returns 0; one operation at a
+/// time.
 class UpstreamRequest {
  public:
   /// Cancels. A connection whose body was read to its end goes back to the pool.
   virtual ~UpstreamRequest() = default;
 
-  /// Connects (or reuses), sends, follows redirects, authenticates, and waits for the head of the final answer.
+  /// Connects (or reuses), sends, follows redirects, authenticates, and waits for the head of the
+  /// final answer.
   virtual boost::asio::awaitable<Result<UpstreamHead>> start() = 0;
-  /// Body bytes as they arrive; 0 = the body is complete. MirrorError::short_body when the other side ended early.
+  /// Body bytes as they arrive; 0 = the body is complete. MirrorError::short_body when the other
+  /// side ended early.
   virtual boost::asio::awaitable<Result<std::size_t>> read_some(MutableByteView buffer) = 0;
-  /// Ends the running operation with MirrorError::canceled; safe to call at any time on the executor's thread.
+  /// Ends the running operation with MirrorError::canceled; safe to call at any time on the
+  /// executor's thread.
   virtual void cancel() = 0;
 };
 
-/// Contract: all calls on the executor's one thread; its context must accept work from other threads (DNS runs on its
-/// own) and must outlive the driver and its requests.
+/// Contract: all calls on the executor's one thread; its context must accept work from other
+/// threads (DNS runs on its own) and must outlive the driver and its requests.
 class UpstreamDriver {
  public:
   UpstreamDriver(boost::asio::any_io_executor executor, UpstreamConfig config);
@@ -95,8 +103,9 @@ class UpstreamDriver {
   UpstreamDriver(const UpstreamDriver&) = delete;
   UpstreamDriver& operator=(const UpstreamDriver&) = delete;
 
-  /// "scheme://host:port" after endpoint mapping; part of a cold swarm's key. docker.io and names with a scheme-less
-  /// endpoint are handled. Fails with refused_host, or malformed for text that is no host[:port].
+  /// "scheme://host:port" after endpoint mapping; part of a cold swarm's key. docker.io and names
+  /// with a scheme-less endpoint are handled. Fails with refused_host, or malformed for text that
+  /// is no host[:port].
   [[nodiscard]] Result<std::string> origin_of(std::string_view registry) const;
 
   [[nodiscard]] std::unique_ptr<UpstreamRequest> get(UpstreamTarget target);
@@ -106,8 +115,8 @@ class UpstreamDriver {
   void reconfigure(UpstreamConfig config);
 
   struct Stats {
-    std::uint64_t connects = 0;      ///< TCP connections made
-    std::uint64_t requests = 0;      ///< HTTP requests sent, redirects and token requests included
+    std::uint64_t connects = 0;  ///< TCP connections made
+    std::uint64_t requests = 0;  ///< HTTP requests sent, redirects and token requests included
     std::uint64_t redirects = 0;
     std::uint64_t token_requests = 0;
     std::size_t idle_connections = 0;

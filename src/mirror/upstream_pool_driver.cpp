@@ -34,7 +34,8 @@ std::string read_file(const std::string& path, std::uint64_t bytes_max) {
 
 }  // namespace
 
-UpstreamRules::UpstreamRules(UpstreamConfig config_in) : config(std::move(config_in)) {
+UpstreamRules::UpstreamRules(UpstreamConfig config_in, std::uint64_t generation_in)
+    : config(std::move(config_in)), generation(generation_in) {
   std::vector<Origin> configured;
   for (const auto& [registry, settings] : config.registries) {
     if (settings.endpoint.empty()) continue;
@@ -44,7 +45,8 @@ UpstreamRules::UpstreamRules(UpstreamConfig config_in) : config(std::move(config
     }
   }
   policy = HostPolicy(config.allow, config.allow_local, std::move(configured));
-  if (auto parsed = ProxySettings::parse(config.https_proxy, config.http_proxy, config.no_proxy)) proxies = *parsed;
+  if (auto parsed = ProxySettings::parse(config.https_proxy, config.http_proxy, config.no_proxy))
+    proxies = *parsed;
   if (!config.docker_config.empty()) {
     const auto text = read_file(config.docker_config, limits::docker_config_bytes_max);
     if (auto parsed = DockerConfig::parse(text)) docker = std::move(*parsed);
@@ -73,7 +75,8 @@ Result<Origin> UpstreamRules::origin_of(std::string_view registry) const {
   return origin;
 }
 
-std::optional<Credential> UpstreamRules::credential(std::string_view registry, std::string_view repository) const {
+std::optional<Credential> UpstreamRules::credential(std::string_view registry,
+                                                    std::string_view repository) const {
   const auto* settings = find(registry);
   if (settings != nullptr && !settings->username.empty()) {
     Credential credential;
@@ -105,12 +108,13 @@ UpstreamPool::UpstreamPool(const asio::any_io_executor& executor_in)
     : executor(executor_in), resolver(executor_in), sweep_timer_(executor_in) {}
 
 UpstreamPool::Key UpstreamPool::key_of(const UpstreamRoute& route, const Origin& origin) {
-  return {origin, route.ca_file, route.insecure, route.rules.get()};
+  return {origin, route.ca_file, route.insecure};
 }
 
-std::shared_ptr<UpstreamConnection> UpstreamPool::take(const UpstreamRoute& route, const Origin& origin) {
+std::shared_ptr<UpstreamConnection> UpstreamPool::take(const UpstreamRoute& route,
+                                                       const Origin& origin) {
   const auto found = idle_.find(key_of(route, origin));
-  if (found == idle_.end()) return nullptr;
+  if (found == idle_.end() || route.rules->generation != generation_) return nullptr;
   std::shared_ptr<UpstreamConnection> connection;
   while (!found->second.empty() && !connection) {
     connection = std::move(found->second.back().connection);
@@ -140,7 +144,8 @@ Result<ConnectOptions> UpstreamPool::options(const UpstreamRoute& route, const O
 
 void UpstreamPool::put(const UpstreamRoute& route, const Origin& origin,
                        std::shared_ptr<UpstreamConnection> connection) {
-  if (!connection || !connection->reusable() || idle_count() >= limits::upstream_idle_max) return;
+  if (!connection || !connection->reusable() || route.rules->generation != generation_) return;
+  if (idle_count() >= limits::upstream_idle_max) return;
   auto& kept = idle_[key_of(route, origin)];
   if (kept.size() >= limits::upstream_idle_per_origin_max) return;
   kept.push_back({std::move(connection), std::chrono::steady_clock::now()});
@@ -161,10 +166,17 @@ void UpstreamPool::wait_for_sweep() {
 void UpstreamPool::sweep() {
   const auto oldest = std::chrono::steady_clock::now() - limits::upstream_idle_kept;
   for (auto& [key, kept] : idle_) {
-    std::erase_if(kept, [&](const Idle& idle) { return idle.since < oldest || !idle.connection->is_quiet(); });
+    std::erase_if(kept, [&](const Idle& idle) {
+      return idle.since < oldest || !idle.connection->is_quiet();
+    });
   }
   std::erase_if(idle_, [](const auto& entry) { return entry.second.empty(); });
   if (!idle_.empty()) wait_for_sweep();
+}
+
+std::uint64_t UpstreamPool::start_generation() {
+  clear();
+  return ++generation_;
 }
 
 void UpstreamPool::clear() {

@@ -46,7 +46,8 @@ Result<HostPort> HostPort::parse(std::string_view text) {
   if (result.host.empty()) return MirrorError::malformed;
   if (parsed->host_type() == urls::host_type::name) {
     for (const char c : result.host) {
-      const bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
+      const bool plain =
+          (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
       if (!plain) return MirrorError::malformed;
     }
   }

@@ -1,4 +1,5 @@
-// One timer that is moved only when a deadline comes closer; later deadlines are noticed when it fires.
+// One timer that is moved only when a deadline comes closer; later deadlines are noticed when it
+// fires.
 #include "mirror/watchdog_driver.hpp"
 
 namespace waggle::mirror {

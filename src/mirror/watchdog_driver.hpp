@@ -1,4 +1,5 @@
-// A deadline over a socket's current operation: arming is a store, so it can be done for every read and write.
+// A deadline over a socket's current operation: arming is a store, so it can be done for every read
+// and write.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -10,7 +11,8 @@
 
 namespace waggle::mirror {
 
-/// Runs `expired` once per armed deadline that passes, on the executor's one thread; never after the destructor.
+/// Runs `expired` once per armed deadline that passes, on the executor's one thread; never after
+/// the destructor.
 class Watchdog {
  public:
   Watchdog(const boost::asio::any_io_executor& executor, std::function<void()> expired);

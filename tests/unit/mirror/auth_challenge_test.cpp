@@ -1,4 +1,5 @@
-// WWW-Authenticate, token answers and Basic credentials; the examples are those of RFC 9110, 7617 and the token spec.
+// WWW-Authenticate, token answers and Basic credentials; the examples are those of RFC 9110, 7617
+// and the token spec.
 #include "mirror/auth_challenge.hpp"
 
 #include <doctest/doctest.h>
@@ -19,8 +20,8 @@ TEST_SUITE("mirror/auth_challenge") {
   }
 
   TEST_CASE("RFC 9110's list of two challenges") {
-    const auto challenges =
-        parse_challenges(R"(Basic realm="simple", Newauth realm="apps", type=1, title="Login to \"apps\"")");
+    const auto challenges = parse_challenges(
+        R"(Basic realm="simple", Newauth realm="apps", type=1, title="Login to \"apps\"")");
     REQUIRE(challenges->size() == 2);
     CHECK((*challenges)[0].parameters == std::map<std::string, std::string>{{"realm", "simple"}});
     CHECK((*challenges)[1].scheme == "newauth");
@@ -29,7 +30,8 @@ TEST_SUITE("mirror/auth_challenge") {
   }
 
   TEST_CASE("schemes without parameters, token68, spaces and empty elements") {
-    const auto challenges = parse_challenges(R"(, Negotiate, NTLM abc==,  BASIC  Realm = "x" ,, Bearer realm=y)");
+    const auto challenges =
+        parse_challenges(R"(, Negotiate, NTLM abc==,  BASIC  Realm = "x" ,, Bearer realm=y)");
     REQUIRE(challenges->size() == 4);
     CHECK((*challenges)[0] == AuthChallenge{"negotiate", {}, {}});
     CHECK((*challenges)[1] == AuthChallenge{"ntlm", {}, "abc=="});
@@ -38,23 +40,26 @@ TEST_SUITE("mirror/auth_challenge") {
   }
 
   TEST_CASE("text that is no challenge is malformed") {
-    for (const char* text : {"", " , ", "\"x\"", R"(Bearer realm="x)", R"(Bearer realm="x\)", "=x", "Bearer a b",
-                             "Bearer realm=\"x\" \"y\""}) {
+    for (const char* text : {"", " , ", "\"x\"", R"(Bearer realm="x)", R"(Bearer realm="x\)", "=x",
+                             "Bearer a b", "Bearer realm=\"x\" \"y\""}) {
       CAPTURE(text);
       CHECK(parse_challenges(text).has_error());
     }
   }
 
   TEST_CASE("token answers in both dialects") {
-    const auto docker = parse_token_response(R"({"token":"abc","expires_in":300,"issued_at":"2020-01-01T00:00:00Z"})");
+    const auto docker = parse_token_response(
+        R"({"token":"abc","expires_in":300,"issued_at":"2020-01-01T00:00:00Z"})");
     CHECK(docker->token == "abc");
     CHECK(docker->expires_in == std::chrono::seconds(300));
     const auto oauth = parse_token_response(R"({"access_token":"def"})");
     CHECK(oauth->token == "def");
     CHECK(oauth->expires_in == std::chrono::seconds(60));
-    CHECK(parse_token_response(R"({"token":"","access_token":"x","expires_in":1e300})")->expires_in ==
-          std::chrono::hours(24));
-    for (const char* text : {"", "{}", "[]", R"({"token":5})", R"({"token":"a\r\nb"})", R"({"token":"a b"})"}) {
+    CHECK(
+        parse_token_response(R"({"token":"","access_token":"x","expires_in":1e300})")->expires_in ==
+        std::chrono::hours(24));
+    for (const char* text :
+         {"", "{}", "[]", R"({"token":5})", R"({"token":"a\r\nb"})", R"({"token":"a b"})"}) {
       CAPTURE(text);
       CHECK(parse_token_response(text).error() == MirrorError::malformed);
     }

@@ -18,20 +18,41 @@ Origin origin(std::string_view url) { return Url::parse(url)->origin; }
 
 TEST_SUITE("mirror/host_policy") {
   TEST_CASE("metadata, loopback, link-local, multicast and unspecified addresses are refused") {
-    for (const char* text : {"169.254.169.254", "169.254.0.1", "127.0.0.1", "127.255.0.3", "0.0.0.0", "0.1.2.3",
-                             "224.0.0.1", "239.255.79.47", "255.255.255.255", "100.100.100.200", "168.63.129.16",
-                             "192.0.0.192", "::", "::1", "fe80::1", "febf::1", "ff02::1", "fd00:ec2::254",
-                             "fd20:ce::254", "::ffff:169.254.169.254", "::ffff:127.0.0.1", "64:ff9b::169.254.169.254",
-                             "64:ff9b::7f00:1", "2002:a9fe:a9fe::1", "::127.0.0.1"}) {
+    for (const char* text : {"169.254.169.254",
+                             "169.254.0.1",
+                             "127.0.0.1",
+                             "127.255.0.3",
+                             "0.0.0.0",
+                             "0.1.2.3",
+                             "224.0.0.1",
+                             "239.255.79.47",
+                             "255.255.255.255",
+                             "100.100.100.200",
+                             "168.63.129.16",
+                             "192.0.0.192",
+                             "::",
+                             "::1",
+                             "fe80::1",
+                             "febf::1",
+                             "ff02::1",
+                             "fd00:ec2::254",
+                             "fd20:ce::254",
+                             "::ffff:169.254.169.254",
+                             "::ffff:127.0.0.1",
+                             "64:ff9b::169.254.169.254",
+                             "64:ff9b::7f00:1",
+                             "2002:a9fe:a9fe::1",
+                             "::127.0.0.1"}) {
       CAPTURE(text);
       CHECK(is_refused_address(ip(text)));
     }
   }
 
   TEST_CASE("private and public addresses are fine") {
-    for (const char* text : {"10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1", "100.100.100.201", "8.8.8.8",
-                             "170.254.169.254", "fd00:ec2::253", "fc00::1", "2001:db8::1", "64:ff9b::8.8.8.8",
-                             "fec0::1", "2002:808:808::1"}) {
+    for (const char* text :
+         {"10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1", "100.100.100.201", "8.8.8.8",
+          "170.254.169.254", "fd00:ec2::253", "fc00::1", "2001:db8::1", "64:ff9b::8.8.8.8",
+          "fec0::1", "2002:808:808::1"}) {
       CAPTURE(text);
       CHECK_FALSE(is_refused_address(ip(text)));
     }
@@ -81,7 +102,8 @@ TEST_SUITE("mirror/host_policy") {
     CHECK(Cidr::parse("::/0")->contains(ip("8.8.8.8")));
     CHECK(Cidr::parse("fd00::/8")->contains(ip("fdff::1")));
     CHECK(Cidr::parse("10.1.2.3")->contains(ip("10.1.2.3")));
-    for (const char* text : {"", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/x", "host/8", "10.0.0.0/-1"}) {
+    for (const char* text :
+         {"", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/x", "host/8", "10.0.0.0/-1"}) {
       CAPTURE(text);
       CHECK(Cidr::parse(text).has_error());
     }

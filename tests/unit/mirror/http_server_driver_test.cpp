@@ -4,12 +4,12 @@
 #include "loopback.hpp"
 #include "mirror/error.hpp"
 
+#include <doctest/doctest.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/use_future.hpp>
-#include <doctest/doctest.h>
 
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -30,7 +30,8 @@ asio::awaitable<void> echo(HttpExchange& exchange) {
   const auto body = co_await exchange.read_body(1000);
   HttpResponseHead head;
   head.status = body ? 200 : 413;
-  const std::string text = exchange.request().method + " " + exchange.request().target + " " + (body ? *body : "!");
+  const std::string text =
+      exchange.request().method + " " + exchange.request().target + " " + (body ? *body : "!");
   co_await exchange.respond(std::move(head), text);
 }
 
@@ -69,7 +70,8 @@ TEST_SUITE("mirror/http_server") {
     Server server(&echo);
     TestClient client(server.endpoint);
     client.send(
-        "GET /1 HTTP/1.1\r\nHost: x\r\n\r\nPOST /2 HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbodyGET /3 "
+        "GET /1 HTTP/1.1\r\nHost: x\r\n\r\nPOST /2 HTTP/1.1\r\nHost: x\r\nContent-Length: "
+        "4\r\n\r\nbodyGET /3 "
         "HTTP/1.1\r\nHost: x\r\n\r\n");
     CHECK(client.read_response().body == "GET /1 ");
     CHECK(client.read_response().body == "POST /2 body");
@@ -116,8 +118,10 @@ TEST_SUITE("mirror/http_server") {
       CHECK(closed);
       return response.status;
     };
-    CHECK(answer("GET / HTTP/1.1\r\nX: " + std::string(limits::http_header_bytes_max, 'x') + "\r\n\r\n") == 431);
-    CHECK(answer("GET /" + std::string(limits::http_target_bytes_max, 'x') + " HTTP/1.1\r\nHost: x\r\n\r\n") == 414);
+    CHECK(answer("GET / HTTP/1.1\r\nX: " + std::string(limits::http_header_bytes_max, 'x') +
+                 "\r\n\r\n") == 431);
+    CHECK(answer("GET /" + std::string(limits::http_target_bytes_max, 'x') +
+                 " HTTP/1.1\r\nHost: x\r\n\r\n") == 414);
     CHECK(answer("not http\r\n\r\n") == 400);
   }
 
@@ -168,7 +172,9 @@ TEST_SUITE("mirror/http_server") {
   }
 
   TEST_CASE("a unix socket has its mode, replaces a stale file and leaves none") {
-    const auto path = (std::filesystem::temp_directory_path() / ("waggle-test-" + std::to_string(::getpid()))).string();
+    const auto path =
+        (std::filesystem::temp_directory_path() / ("waggle-test-" + std::to_string(::getpid())))
+            .string();
     {
       Server server(&echo);
       server.loop.run([&] { REQUIRE(server.server->listen_unix(path, 0600)); });

@@ -65,16 +65,20 @@ void LoopThread::run(const std::function<void()>& work) {
 
 std::string TestResponse::header(std::string_view name) const { return header_of(head, name); }
 
-TestClient::TestClient(const Endpoint& endpoint) : descriptor_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+TestClient::TestClient(const Endpoint& endpoint)
+    : descriptor_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
   const auto address = loopback_address(endpoint.port);
-  WAGGLE_ASSERT(::connect(descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
+  WAGGLE_ASSERT(
+      ::connect(descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
 }
 
-TestClient::TestClient(const std::string& unix_path) : descriptor_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+TestClient::TestClient(const std::string& unix_path)
+    : descriptor_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, unix_path.data(), unix_path.size());
-  WAGGLE_ASSERT(::connect(descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
+  WAGGLE_ASSERT(
+      ::connect(descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
 }
 
 TestClient::~TestClient() { close(); }
@@ -163,10 +167,13 @@ std::string TestClient::read_exactly(std::size_t size) {
 }
 
 ScriptedServer::ScriptedServer(Script script, std::unique_ptr<Tls> tls)
-    : script_(std::move(script)), tls_(std::move(tls)), listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    : script_(std::move(script)),
+      tls_(std::move(tls)),
+      listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
   auto address = loopback_address(0);
   socklen_t size = sizeof(address);
-  WAGGLE_ASSERT(::bind(listener_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0);
+  WAGGLE_ASSERT(::bind(listener_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) ==
+                0);
   WAGGLE_ASSERT(::listen(listener_, 64) == 0);
   WAGGLE_ASSERT(::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size) == 0);
   port_ = ntohs(address.sin_port);
@@ -256,8 +263,8 @@ void ScriptedServer::talk(Stream& stream) {
 }
 
 std::string http_text(std::string_view status, std::string_view headers, std::string_view body) {
-  return "HTTP/1.1 " + std::string(status) + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" +
-         std::string(headers) + "\r\n" + std::string(body);
+  return "HTTP/1.1 " + std::string(status) + "\r\nContent-Length: " + std::to_string(body.size()) +
+         "\r\n" + std::string(headers) + "\r\n" + std::string(body);
 }
 
 }  // namespace waggle::mirror::test

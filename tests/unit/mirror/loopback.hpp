@@ -1,4 +1,5 @@
-// Loopback helpers of the driver tests: a loop on its own thread, a blocking client, a server that follows a script.
+// Loopback helpers of the driver tests: a loop on its own thread, a blocking client, a server that
+// follows a script.
 #pragma once
 
 #include "base/endpoint.hpp"
@@ -69,12 +70,13 @@ class TestClient {
 
 /// What the script of a server says to one request.
 struct Reply {
-  std::string text;          ///< head and body, verbatim
-  bool close = false;        ///< close after it
-  bool stall = false;        ///< send `text`, then stay silent until the server goes
+  std::string text;    ///< head and body, verbatim
+  bool close = false;  ///< close after it
+  bool stall = false;  ///< send `text`, then stay silent until the server goes
 };
 
-/// Answers each request on a loopback port by calling `script` with the request's text (head and body).
+/// Answers each request on a loopback port by calling `script` with the request's text (head and
+/// body).
 class ScriptedServer {
  public:
   using Script = std::function<Reply(const std::string& request)>;
@@ -111,6 +113,7 @@ class ScriptedServer {
 };
 
 /// "HTTP/1.1 200 OK" with a Content-Length and further header lines ("A: b\r\n").
-[[nodiscard]] std::string http_text(std::string_view status, std::string_view headers, std::string_view body);
+[[nodiscard]] std::string http_text(std::string_view status, std::string_view headers,
+                                    std::string_view body);
 
 }  // namespace waggle::mirror::test

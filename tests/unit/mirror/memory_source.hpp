@@ -16,7 +16,7 @@ struct MemoryBlob {
   Source source = Source::peer;
   std::size_t available = std::string::npos;  ///< bytes that ever come; reads beyond never complete
   std::size_t read_bytes_max = std::string::npos;
-  std::size_t fails_at = std::string::npos;   ///< reads from this offset on fail
+  std::size_t fails_at = std::string::npos;  ///< reads from this offset on fail
   bool open_hangs = false;
   int descriptor = -1;
 };
@@ -30,7 +30,8 @@ class MemorySource final : public ContentSource {
     if (found == blobs.end() || found->second.open_hangs) return std::nullopt;
     return BlobInfo{found->second.bytes.size(), found->second.source};
   }
-  [[nodiscard]] std::unique_ptr<BlobReader> open(const BlobRequest& request, const RangeSpec* range) override {
+  [[nodiscard]] std::unique_ptr<BlobReader> open(const BlobRequest& request,
+                                                 const RangeSpec* range) override {
     last_request = request;
     last_range = range != nullptr ? range->to_string() : std::string();
     const auto found = blobs.find(request.digest);
@@ -68,12 +69,15 @@ class MemorySource final : public ContentSource {
       if (blob_ == nullptr) return done(MirrorError::unavailable);
       if (!blob_->open_hangs) done(BlobInfo{blob_->bytes.size(), blob_->source});
     }
-    void async_read(std::uint64_t offset, MutableByteView buffer, Callback<std::size_t> done) override {
+    void async_read(std::uint64_t offset, MutableByteView buffer,
+                    Callback<std::size_t> done) override {
       if (offset >= blob_->fails_at) return done(MirrorError::unavailable);
       const auto end = std::min({blob_->available, blob_->bytes.size(), blob_->fails_at});
       if (offset >= end) return;
-      const auto size = std::min({buffer.size(), static_cast<std::size_t>(end - offset), blob_->read_bytes_max});
-      std::copy_n(as_bytes(blob_->bytes).begin() + static_cast<std::ptrdiff_t>(offset), size, buffer.begin());
+      const auto size =
+          std::min({buffer.size(), static_cast<std::size_t>(end - offset), blob_->read_bytes_max});
+      std::copy_n(as_bytes(blob_->bytes).begin() + static_cast<std::ptrdiff_t>(offset), size,
+                  buffer.begin());
       done(size);
     }
     [[nodiscard]] std::optional<int> complete_file_descriptor() const override {

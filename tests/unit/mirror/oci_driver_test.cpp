@@ -20,7 +20,8 @@ namespace {
 
 std::string pattern(std::size_t size) {
   std::string bytes(size, '\0');
-  for (std::size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>((i * 31 + (i >> 8U) * 7) & 0xffU);
+  for (std::size_t i = 0; i < size; ++i)
+    bytes[i] = static_cast<char>((i * 31 + (i >> 8U) * 7) & 0xffU);
   return bytes;
 }
 
@@ -71,7 +72,9 @@ struct Node {
   LoopThread loop;  // last: its thread ends before what it uses
 };
 
-std::string blob_target(const Digest& digest) { return "/v2/team/app/blobs/" + digest.to_string() + "?ns=r.test"; }
+std::string blob_target(const Digest& digest) {
+  return "/v2/team/app/blobs/" + digest.to_string() + "?ns=r.test";
+}
 
 }  // namespace
 
@@ -114,7 +117,9 @@ TEST_SUITE("mirror/oci_driver") {
     const auto body = pattern(4000);
     const auto digest = node.add(body);
     TestClient client(node.endpoint);
-    const auto get = [&](const std::string& range) { return client.get(blob_target(digest), "Range: " + range + "\r\n"); };
+    const auto get = [&](const std::string& range) {
+      return client.get(blob_target(digest), "Range: " + range + "\r\n");
+    };
     auto response = get("bytes=500-1499");
     CHECK(response.status == 206);
     CHECK((response.body == body.substr(500, 1000)));
@@ -138,8 +143,12 @@ TEST_SUITE("mirror/oci_driver") {
     Node node;
     const auto digest = node.add(pattern(100));
     TestClient client(node.endpoint);
-    CHECK(client.get(blob_target(digest), "Range: bytes=1-2\r\nIf-Range: \"" + digest.to_string() + "\"\r\n").status == 206);
-    CHECK(client.get(blob_target(digest), "Range: bytes=1-2\r\nIf-Range: \"other\"\r\n").status == 200);
+    CHECK(client
+              .get(blob_target(digest),
+                   "Range: bytes=1-2\r\nIf-Range: \"" + digest.to_string() + "\"\r\n")
+              .status == 206);
+    CHECK(client.get(blob_target(digest), "Range: bytes=1-2\r\nIf-Range: \"other\"\r\n").status ==
+          200);
   }
 
   TEST_CASE("an empty blob is a 200, even to bytes=0-") {
@@ -158,7 +167,8 @@ TEST_SUITE("mirror/oci_driver") {
     MemoryBlob blob;
     blob.source = Source::local;
     blob.descriptor = ::memfd_create("blob", MFD_CLOEXEC);
-    REQUIRE(::write(blob.descriptor, body.data(), body.size()) == static_cast<ssize_t>(body.size()));
+    REQUIRE(::write(blob.descriptor, body.data(), body.size()) ==
+            static_cast<ssize_t>(body.size()));
     const auto descriptor = blob.descriptor;
     const auto digest = node.add(body, blob);
     TestClient client(node.endpoint);
@@ -177,11 +187,14 @@ TEST_SUITE("mirror/oci_driver") {
     const std::string manifest = R"({"schemaVersion":2,"manifests":[]})";
     const auto digest = node.add(manifest);
     node.loop.run([&] {
-      node.source.tags["docker.io/library/app:v1"] = {digest, manifest.size(), "application/vnd.oci.image.index.v1+json", Source::upstream};
-      node.source.tags["docker.io/library/app:v2"] = {digest, manifest.size(), "", Source::upstream};
+      node.source.tags["docker.io/library/app:v1"] = {
+          digest, manifest.size(), "application/vnd.oci.image.index.v1+json", Source::upstream};
+      node.source.tags["docker.io/library/app:v2"] = {digest, manifest.size(), "",
+                                                      Source::upstream};
     });
     TestClient client(node.endpoint);
-    for (const std::string& reference : {digest.to_string(), std::string("v1"), std::string("v2")}) {
+    for (const std::string& reference :
+         {digest.to_string(), std::string("v1"), std::string("v2")}) {
       CAPTURE(reference);
       const auto head = client.head("/v2/library/app/manifests/" + reference);
       CHECK(head.status == 200);
@@ -252,6 +265,7 @@ TEST_SUITE("mirror/oci_driver") {
       CHECK(response.complete);
     }
     CHECK(client.head(blob_target(never_opens)).status == 404);
+    CHECK(node.source.last_request.size_only);
     CHECK(client.get("/v2/").status == 200);
     CHECK(node.wait_until([&] { return node.source.readers_alive == 0; }));
   }
@@ -278,7 +292,9 @@ TEST_SUITE("mirror/oci_driver") {
     }));
   }
 
-  TEST_CASE("a client that leaves takes its reader with it, while nothing flows and while everything does") {
+  TEST_CASE(
+      "a client that leaves takes its reader with it, while nothing flows and while everything "
+      "does") {
     Node node(60s);
     MemoryBlob silent;
     silent.available = 0;
@@ -316,10 +332,12 @@ TEST_SUITE("mirror/oci_driver") {
     Node node;
     TestClient client(node.endpoint);
     CHECK(client.get("/v2/app/tags/list?ns=r.test").status == 404);
-    node.loop.run([&] { node.source.forward = ForwardResponse{429, "text/plain", "", "slow down"}; });
+    node.loop.run(
+        [&] { node.source.forward = ForwardResponse{429, "text/plain", "", "slow down"}; });
     CHECK(client.get("/v2/app/tags/list?ns=r.test").status == 404);
     node.loop.run([&] {
-      node.source.forward = ForwardResponse{200, "application/json", "</v2/app/tags/list?last=b>; rel=\"next\"", "{}"};
+      node.source.forward = ForwardResponse{200, "application/json",
+                                            "</v2/app/tags/list?last=b>; rel=\"next\"", "{}"};
     });
     const auto response = client.get("/v2/app/tags/list?ns=r.test&n=1");
     CHECK(response.status == 200);

@@ -24,10 +24,11 @@ TEST_SUITE("mirror/oci") {
   }
 
   TEST_CASE("what keeps content from being had is a 404, bad requests are 400 and 405") {
-    for (const auto error : {MirrorError::not_found, MirrorError::not_ready, MirrorError::unavailable,
-                             MirrorError::no_credential, MirrorError::timeout, MirrorError::too_large,
-                             MirrorError::canceled, MirrorError::refused_host, MirrorError::refused_address,
-                             MirrorError::tls_failed, MirrorError::short_body, MirrorError::route_unknown}) {
+    for (const auto error :
+         {MirrorError::not_found, MirrorError::not_ready, MirrorError::unavailable,
+          MirrorError::no_credential, MirrorError::timeout, MirrorError::too_large,
+          MirrorError::canceled, MirrorError::refused_host, MirrorError::refused_address,
+          MirrorError::tls_failed, MirrorError::short_body, MirrorError::route_unknown}) {
       CHECK(oci_error_of(error, OciSubject::blob).status == 404);
       CHECK(oci_error_of(error, OciSubject::manifest).code == "MANIFEST_UNKNOWN");
     }
@@ -40,21 +41,28 @@ TEST_SUITE("mirror/oci") {
   }
 
   TEST_CASE("a manifest's own mediaType wins") {
-    CHECK(media_type(R"({"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.list.v2+json"})") ==
-          "application/vnd.docker.distribution.manifest.list.v2+json");
+    CHECK(
+        media_type(
+            R"({"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.list.v2+json"})") ==
+        "application/vnd.docker.distribution.manifest.list.v2+json");
   }
 
   TEST_CASE("without one its shape tells") {
-    CHECK(media_type(R"({"schemaVersion":2,"config":{},"layers":[]})") == "application/vnd.oci.image.manifest.v1+json");
-    CHECK(media_type(R"({"schemaVersion":2,"manifests":[]})") == "application/vnd.oci.image.index.v1+json");
+    CHECK(media_type(R"({"schemaVersion":2,"config":{},"layers":[]})") ==
+          "application/vnd.oci.image.manifest.v1+json");
+    CHECK(media_type(R"({"schemaVersion":2,"manifests":[]})") ==
+          "application/vnd.oci.image.index.v1+json");
     CHECK(media_type(R"({"schemaVersion":1,"fsLayers":[],"signatures":[]})") ==
           "application/vnd.docker.distribution.manifest.v1+prettyjws");
-    CHECK(media_type(R"({"schemaVersion":1,"fsLayers":[]})") == "application/vnd.docker.distribution.manifest.v1+json");
+    CHECK(media_type(R"({"schemaVersion":1,"fsLayers":[]})") ==
+          "application/vnd.docker.distribution.manifest.v1+json");
   }
 
   TEST_CASE("nothing but a media type gets into the header") {
-    CHECK(media_type(R"({"mediaType":"a/b\r\nX-Evil: 1","manifests":[]})") == "application/vnd.oci.image.index.v1+json");
-    for (const char* json : {"", "[]", "{", "null", R"({"mediaType":5})", R"({"mediaType":"/"})", R"({"mediaType":"x"})"}) {
+    CHECK(media_type(R"({"mediaType":"a/b\r\nX-Evil: 1","manifests":[]})") ==
+          "application/vnd.oci.image.index.v1+json");
+    for (const char* json : {"", "[]", "{", "null", R"({"mediaType":5})", R"({"mediaType":"/"})",
+                             R"({"mediaType":"x"})"}) {
       CAPTURE(json);
       CHECK(media_type(json) == "application/octet-stream");
     }

@@ -48,9 +48,10 @@ TEST_SUITE("mirror/range") {
   }
 
   TEST_CASE("malformed headers, other units and several ranges are as if absent") {
-    for (const char* header : {"", "bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=500-0", "bytes=1", "bytes 0-1",
-                               "bytes=0-1-2", "bytes=+0-1", "bytes=0x0-1", "lines=0-1", "bytes=0- 5", "bytes=0-1;",
-                               "bytes=0-1,x", "bytess=0-1"}) {
+    for (const char* header :
+         {"", "bytes", "bytes=", "bytes=-", "bytes=a-b", "bytes=500-0", "bytes=1", "bytes 0-1",
+          "bytes=0-1-2", "bytes=+0-1", "bytes=0x0-1", "lines=0-1", "bytes=0- 5", "bytes=0-1;",
+          "bytes=0-1,x", "bytess=0-1"}) {
       CAPTURE(header);
       CHECK_FALSE(parse_range(header).has_value());
     }
@@ -72,10 +73,11 @@ TEST_SUITE("mirror/range") {
     CHECK(content_range_text({42, 1233}, 1234) == "bytes 42-1233/1234");
     CHECK(unsatisfied_range_text(1234) == "bytes */1234");
     CHECK(parse_content_range("bytes 42-1233/1234") == ContentRange{ByteRange{42, 1233}, 1234});
-    CHECK(parse_content_range("bytes 42-1233/*") == ContentRange{ByteRange{42, 1233}, std::nullopt});
+    CHECK(parse_content_range("bytes 42-1233/*") ==
+          ContentRange{ByteRange{42, 1233}, std::nullopt});
     CHECK(parse_content_range("bytes */1234") == ContentRange{std::nullopt, 1234});
-    for (const char* text : {"", "bytes", "bytes 0-1", "bytes */*", "bytes 5-4/10", "bytes 0-10/10", "items 0-1/2",
-                             "bytes 0-1/x", "bytes -1/2", "bytes=0-1/2"}) {
+    for (const char* text : {"", "bytes", "bytes 0-1", "bytes */*", "bytes 5-4/10", "bytes 0-10/10",
+                             "items 0-1/2", "bytes 0-1/x", "bytes -1/2", "bytes=0-1/2"}) {
       CAPTURE(text);
       CHECK_FALSE(parse_content_range(text).has_value());
     }

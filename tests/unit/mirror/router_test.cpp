@@ -32,7 +32,8 @@ TEST_SUITE("mirror/router") {
     CHECK(by_digest.repository == "a/b/c");
     CHECK(by_digest.digest->to_string() == sha256_text);
     CHECK(by_digest.registry.empty());
-    const auto blob = route_oci("GET", "/v2/app/blobs/" + sha512_text + "?ns=127.0.0.1%3A5000").value();
+    const auto blob =
+        route_oci("GET", "/v2/app/blobs/" + sha512_text + "?ns=127.0.0.1%3A5000").value();
     CHECK(blob.kind == Route::Kind::blob);
     CHECK(blob.digest->to_string() == sha512_text);
     CHECK(blob.registry == "127.0.0.1:5000");
@@ -43,7 +44,8 @@ TEST_SUITE("mirror/router") {
     CHECK(tags.kind == Route::Kind::tags);
     CHECK(tags.forward_target == "/v2/app/tags/list?n=10&last=a%2Fb");
     CHECK(route_oci("GET", "/v2/app/tags/list?ns=r.test")->forward_target == "/v2/app/tags/list");
-    const auto referrers = route_oci("GET", "/v2/app/referrers/" + sha256_text + "?artifactType=x").value();
+    const auto referrers =
+        route_oci("GET", "/v2/app/referrers/" + sha256_text + "?artifactType=x").value();
     CHECK(referrers.kind == Route::Kind::referrers);
     CHECK(referrers.forward_target == "/v2/app/referrers/" + sha256_text + "?artifactType=x");
   }
@@ -61,16 +63,18 @@ TEST_SUITE("mirror/router") {
     for (const char* method : {"PUT", "POST", "DELETE", "PATCH", "OPTIONS", "get"}) {
       CHECK(route_oci(method, "/v2/").error() == MirrorError::method_unsupported);
     }
-    for (const char* target : {"/", "", "*", "/v1/x", "/v2x", "/v2/app", "/v2/app/blobs", "/v2/app/tags", "/v2/_catalog",
-                               "/v2/app/tags/other", "/v2/app/blobs/uploads/", "/v2/app/manifests/a/b",
-                               "/v2/app/blobs/%zz", "/v2/ app/tags/list"}) {
+    for (const char* target :
+         {"/", "", "*", "/v1/x", "/v2x", "/v2/app", "/v2/app/blobs", "/v2/app/tags", "/v2/_catalog",
+          "/v2/app/tags/other", "/v2/app/blobs/uploads/", "/v2/app/manifests/a/b",
+          "/v2/app/blobs/%zz", "/v2/ app/tags/list"}) {
       CAPTURE(target);
       CHECK(error_of(target) == MirrorError::route_unknown);
     }
   }
 
   TEST_CASE("bad names, tags, digests and registries say which they are") {
-    for (const char* name : {"App", "a//b", "/a", "a/", "a..b", "a___b", "-a", "a-", "a/.b", "a b", "a%00", ""}) {
+    for (const char* name :
+         {"App", "a//b", "/a", "a/", "a..b", "a___b", "-a", "a-", "a/.b", "a b", "a%00", ""}) {
       CAPTURE(name);
       CHECK_FALSE(is_repository_name(name));
     }
@@ -89,7 +93,8 @@ TEST_SUITE("mirror/router") {
   }
 
   TEST_CASE("the grammar's allowed forms and its lengths") {
-    for (const char* name : {"a", "0", "a.b", "a_b", "a__b", "a-b", "a---b", "library/busybox", "a/b/c/d/e"}) {
+    for (const char* name :
+         {"a", "0", "a.b", "a_b", "a__b", "a-b", "a---b", "library/busybox", "a/b/c/d/e"}) {
       CAPTURE(name);
       CHECK(is_repository_name(name));
     }

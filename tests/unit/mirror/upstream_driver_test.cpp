@@ -1,4 +1,5 @@
-// The upstream client against scripted servers on loopback: redirects, credentials, ranges, failures, TLS, proxies.
+// The upstream client against scripted servers on loopback: redirects, credentials, ranges,
+// failures, TLS, proxies.
 #include "mirror/upstream_driver.hpp"
 
 #include "base/limits.hpp"
@@ -7,11 +8,11 @@
 #include "mirror/error.hpp"
 #include "mirror/text.hpp"
 
+#include <doctest/doctest.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
-#include <doctest/doctest.h>
 
 #include <unistd.h>
 
@@ -30,7 +31,7 @@ namespace asio = boost::asio;
 
 /// What one request came to.
 struct Outcome {
-  boost::system::error_code error;       ///< of start()
+  boost::system::error_code error;  ///< of start()
   UpstreamHead head;
   std::string body;
   boost::system::error_code body_error;  ///< of read_some()
@@ -40,7 +41,8 @@ struct Outcome {
 struct Client {
   explicit Client(UpstreamConfig config) : driver(context.get_executor(), std::move(config)) {}
 
-  static asio::awaitable<void> run(std::unique_ptr<UpstreamRequest> request, Outcome& outcome, int& running) {
+  static asio::awaitable<void> run(std::unique_ptr<UpstreamRequest> request, Outcome& outcome,
+                                   int& running) {
     auto head = co_await request->start();
     if (head) {
       outcome.head = *head;
@@ -84,7 +86,8 @@ struct Client {
   UpstreamDriver driver;
 };
 
-/// Two registries by name, so that configured endpoints are told from addresses that are merely local.
+/// Two registries by name, so that configured endpoints are told from addresses that are merely
+/// local.
 UpstreamConfig config_for(const ScriptedServer& server) {
   UpstreamConfig config;
   config.registries["r.test"].endpoint = server.origin();
@@ -92,7 +95,9 @@ UpstreamConfig config_for(const ScriptedServer& server) {
   return config;
 }
 
-bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+bool has(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
 
 }  // namespace
 
@@ -119,12 +124,17 @@ TEST_SUITE("mirror/upstream_driver") {
     const std::string body(100'000, 'b');
     const ScriptedServer server([&](const std::string& request) -> Reply {
       if (has(request, "/chunked")) {
-        return {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nfirst\r\n186a0\r\n" + body + "\r\n0\r\nA: b\r\n\r\n"};
+        return {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nfirst\r\n186a0\r\n" +
+                body + "\r\n0\r\nA: b\r\n\r\n"};
       }
       if (has(request, "/until-close")) return {"HTTP/1.1 200 OK\r\n\r\n" + body, true};
-      if (has(request, "/continue")) return {"HTTP/1.1 103 Early\r\nX: y\r\n\r\n" + http_text("200 OK", "", "late")};
+      if (has(request, "/continue"))
+        return {"HTTP/1.1 103 Early\r\nX: y\r\n\r\n" + http_text("200 OK", "", "late")};
       if (has(request, "/empty")) return {http_text("200 OK", "", "")};
-      return {http_text("200 OK", "Content-Type: a/b\r\nETag: \"e\"\r\nDocker-Content-Digest: sha256:x\r\nLink: <l>\r\n", body)};
+      return {http_text(
+          "200 OK",
+          "Content-Type: a/b\r\nETag: \"e\"\r\nDocker-Content-Digest: sha256:x\r\nLink: <l>\r\n",
+          body)};
     });
     Client client(config_for(server));
     auto outcome = client.get("r.test");
@@ -154,7 +164,8 @@ TEST_SUITE("mirror/upstream_driver") {
       return {http_text("206 Partial Content", "Content-Range: bytes 10-13/20\r\n", "abcd")};
     });
     Client client(config_for(server));
-    UpstreamTarget target{"r.test", "app", "/v2/app/blobs/x", manifest_accept, "", parse_range("bytes=10-13")};
+    UpstreamTarget target{"r.test",        "app", "/v2/app/blobs/x",
+                          manifest_accept, "",    parse_range("bytes=10-13")};
     auto outcome = client.fetch(client.driver.get(target));
     CHECK(outcome.head.status == 206);
     CHECK(outcome.head.content_range == ContentRange{ByteRange{10, 13}, 20});
@@ -165,7 +176,8 @@ TEST_SUITE("mirror/upstream_driver") {
     CHECK(outcome.head.content_length == 500);
     CHECK(outcome.body.empty());
     const auto requests = server.requests();
-    CHECK(requests[0].starts_with("GET /v2/app/blobs/x HTTP/1.1\r\nHost: " + server.host() + "\r\nUser-Agent: waggle/"));
+    CHECK(requests[0].starts_with("GET /v2/app/blobs/x HTTP/1.1\r\nHost: " + server.host() +
+                                  "\r\nUser-Agent: waggle/"));
     CHECK(has(requests[0], "\r\nRange: bytes=10-13\r\n"));
     CHECK(has(requests[0], "application/vnd.oci.image.index.v1+json"));
     CHECK(has(requests[0], "\r\nAccept-Encoding: identity\r\n"));
@@ -174,11 +186,14 @@ TEST_SUITE("mirror/upstream_driver") {
   }
 
   TEST_CASE("a redirect to another host is followed without the Authorization") {
-    const ScriptedServer storage([](const std::string&) -> Reply { return {http_text("200 OK", "", "blob")}; });
+    const ScriptedServer storage(
+        [](const std::string&) -> Reply { return {http_text("200 OK", "", "blob")}; });
     const ScriptedServer registry([&](const std::string& request) -> Reply {
-      if (has(request, "/same")) return {http_text("307 Temporary Redirect", "Location: /moved\r\n", "")};
+      if (has(request, "/same"))
+        return {http_text("307 Temporary Redirect", "Location: /moved\r\n", "")};
       if (has(request, "/moved")) return {http_text("200 OK", "", "moved")};
-      return {http_text("302 Found", "Location: " + storage.origin() + "/store?sig=1\r\n", "see there")};
+      return {http_text("302 Found", "Location: " + storage.origin() + "/store?sig=1\r\n",
+                        "see there")};
     });
     auto config = config_for(registry);
     config.allow_local = {storage.host()};
@@ -199,13 +214,15 @@ TEST_SUITE("mirror/upstream_driver") {
 
   TEST_CASE("a redirect to a metadata or loopback address is refused, as is such a registry") {
     std::string location = "http://169.254.169.254/latest/meta-data";
-    const ScriptedServer other([](const std::string&) -> Reply { return {http_text("200 OK", "", "secret")}; });
+    const ScriptedServer other(
+        [](const std::string&) -> Reply { return {http_text("200 OK", "", "secret")}; });
     const ScriptedServer server([&](const std::string&) -> Reply {
       return {http_text("302 Found", "Location: " + location + "\r\n", "")};
     });
     Client client(config_for(server));
-    for (const std::string& target : {location, other.origin(), std::string("http://[::1]:1/"),
-                                      "http://localhost:" + std::to_string(other.port()), std::string("http://0x7f.1/")}) {
+    for (const std::string& target :
+         {location, other.origin(), std::string("http://[::1]:1/"),
+          "http://localhost:" + std::to_string(other.port()), std::string("http://0x7f.1/")}) {
       CAPTURE(target);
       location = target;
       CHECK(client.get("r.test").error == MirrorError::refused_address);
@@ -229,7 +246,8 @@ TEST_SUITE("mirror/upstream_driver") {
 
   TEST_CASE("a bearer challenge is answered through the token server, once for many requests") {
     const ScriptedServer tokens([](const std::string& request) -> Reply {
-      if (!has(request, "Authorization: " + basic_authorization("user", "pa:ss"))) return {http_text("401 No", "", "")};
+      if (!has(request, "Authorization: " + basic_authorization("user", "pa:ss")))
+        return {http_text("401 No", "", "")};
       return {http_text("200 OK", "", R"({"token":"good","expires_in":300})")};
     });
     const ScriptedServer registry([&](const std::string& request) -> Reply {
@@ -248,12 +266,15 @@ TEST_SUITE("mirror/upstream_driver") {
     for (auto& outcome : outcomes) {
       ++client.running;
       UpstreamTarget target{"r.test", "team/app", "/v2/team/app/blobs/x", "", "", std::nullopt};
-      asio::co_spawn(client.context, Client::run(client.driver.get(target), outcome, client.running), asio::detached);
+      asio::co_spawn(client.context,
+                     Client::run(client.driver.get(target), outcome, client.running),
+                     asio::detached);
     }
     client.wait();
     for (const auto& outcome : outcomes) CHECK(outcome.body == "blob");
     REQUIRE(tokens.requests().size() == 1);
-    CHECK(tokens.requests()[0].starts_with("GET /token?service=r.test&scope=repository%3Ateam%2Fapp%3Apull HTTP/1.1"));
+    CHECK(tokens.requests()[0].starts_with(
+        "GET /token?service=r.test&scope=repository%3Ateam%2Fapp%3Apull HTTP/1.1"));
     const auto asked = registry.requests().size();
     CHECK(client.get("r.test").body == "blob");
     CHECK(registry.requests().size() == asked + 1);  // the token is sent unasked now
@@ -261,7 +282,8 @@ TEST_SUITE("mirror/upstream_driver") {
   }
 
   TEST_CASE("a 401 that cannot be answered comes back with its challenge") {
-    const ScriptedServer tokens([](const std::string&) -> Reply { return {http_text("403 Forbidden", "", "{}")}; });
+    const ScriptedServer tokens(
+        [](const std::string&) -> Reply { return {http_text("403 Forbidden", "", "{}")}; });
     std::string challenge;
     const ScriptedServer registry([&](const std::string&) -> Reply {
       return {http_text("401 Unauthorized", "WWW-Authenticate: " + challenge + "\r\n", "")};
@@ -283,19 +305,26 @@ TEST_SUITE("mirror/upstream_driver") {
     CHECK(client.get("r.test").head.status == 401);
   }
 
-  TEST_CASE("basic credentials come from docker's config and are remembered; a token is renewed when refused") {
-    const auto path = std::filesystem::temp_directory_path() / ("waggle-docker-" + std::to_string(::getpid()) + ".json");
+  TEST_CASE(
+      "basic credentials come from docker's config and are remembered; a token is renewed when "
+      "refused") {
+    const auto path = std::filesystem::temp_directory_path() /
+                      ("waggle-docker-" + std::to_string(::getpid()) + ".json");
     std::atomic<int> generation = 1;
     const ScriptedServer tokens([&](const std::string&) -> Reply {
-      return {http_text("200 OK", "", R"({"access_token":"t)" + std::to_string(generation) + R"("})")};
+      return {
+          http_text("200 OK", "", R"({"access_token":"t)" + std::to_string(generation) + R"("})")};
     });
     const ScriptedServer registry([&](const std::string& request) -> Reply {
       if (has(request, "/basic")) {
-        if (has(request, "Authorization: " + basic_authorization("user", "pa:ss"))) return {http_text("200 OK", "", "in")};
+        if (has(request, "Authorization: " + basic_authorization("user", "pa:ss")))
+          return {http_text("200 OK", "", "in")};
         return {http_text("401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n", "")};
       }
-      if (has(request, "Bearer t" + std::to_string(generation) + "\r\n")) return {http_text("200 OK", "", "in")};
-      return {http_text("401 Unauthorized", "WWW-Authenticate: Bearer realm=\"" + tokens.origin() + "\"\r\n", "")};
+      if (has(request, "Bearer t" + std::to_string(generation) + "\r\n"))
+        return {http_text("200 OK", "", "in")};
+      return {http_text("401 Unauthorized",
+                        "WWW-Authenticate: Bearer realm=\"" + tokens.origin() + "\"\r\n", "")};
     });
     std::ofstream(path) << R"({"auths":{"r.test":{"auth":"dXNlcjpwYTpzcw=="}}})";
     auto config = config_for(registry);
@@ -315,12 +344,15 @@ TEST_SUITE("mirror/upstream_driver") {
   TEST_CASE("a short body, a stall, garbage and a refused port are told apart") {
     const ScriptedServer server([](const std::string& request) -> Reply {
       if (has(request, "/short")) return {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", true};
-      if (has(request, "/short-chunk")) return {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc", true};
-      if (has(request, "/stall-body")) return {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", false, true};
+      if (has(request, "/short-chunk"))
+        return {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc", true};
+      if (has(request, "/stall-body"))
+        return {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", false, true};
       if (has(request, "/stall-head")) return {"HTTP/1.1 200", false, true};
       if (has(request, "/close")) return {"", true};
       if (has(request, "/long-head")) {
-        return {"HTTP/1.1 200 OK\r\nX: " + std::string(limits::upstream_header_bytes_max, 'x') + "\r\n\r\n"};
+        return {"HTTP/1.1 200 OK\r\nX: " + std::string(limits::upstream_header_bytes_max, 'x') +
+                "\r\n\r\n"};
       }
       return {"garbage\r\n\r\n"};
     });
@@ -367,7 +399,8 @@ TEST_SUITE("mirror/upstream_driver") {
 
   TEST_CASE("cancel ends a waiting start and a waiting read") {
     const ScriptedServer server([](const std::string& request) -> Reply {
-      if (has(request, "/body")) return {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", false, true};
+      if (has(request, "/body"))
+        return {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", false, true};
       return {"", false, true};
     });
     Client client(config_for(server));
@@ -378,7 +411,8 @@ TEST_SUITE("mirror/upstream_driver") {
       const auto before = server.requests().size();
       Outcome outcome;
       ++client.running;
-      asio::co_spawn(client.context, Client::run(std::move(request), outcome, client.running), asio::detached);
+      asio::co_spawn(client.context, Client::run(std::move(request), outcome, client.running),
+                     asio::detached);
       while (server.requests().size() == before) client.context.run_one_for(10ms);
       while (path == std::string("/body") && outcome.body.empty()) client.context.run_one_for(10ms);
       handle->cancel();
@@ -388,7 +422,8 @@ TEST_SUITE("mirror/upstream_driver") {
   }
 
   TEST_CASE("a target that could smuggle a header is malformed") {
-    const ScriptedServer server([](const std::string&) -> Reply { return {http_text("200 OK", "", "x")}; });
+    const ScriptedServer server(
+        [](const std::string&) -> Reply { return {http_text("200 OK", "", "x")}; });
     Client client(config_for(server));
     CHECK(client.get("r.test", "/x y").error == MirrorError::malformed);
     CHECK(client.get("r.test", "/x\r\nA: b").error == MirrorError::malformed);
@@ -398,9 +433,11 @@ TEST_SUITE("mirror/upstream_driver") {
     CHECK(server.requests().empty());
   }
 
-  TEST_CASE("http origins go through a proxy with the absolute target, https ones through CONNECT") {
+  TEST_CASE(
+      "http origins go through a proxy with the absolute target, https ones through CONNECT") {
     const ScriptedServer proxy([](const std::string& request) -> Reply {
-      if (request.starts_with("CONNECT")) return {"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", true};
+      if (request.starts_with("CONNECT"))
+        return {"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", true};
       return {http_text("200 OK", "", "by proxy")};
     });
     UpstreamConfig config;
@@ -413,25 +450,31 @@ TEST_SUITE("mirror/upstream_driver") {
     CHECK(client.get("169.254.169.254", "/v2/").error == MirrorError::refused_address);
     const auto requests = proxy.requests();
     REQUIRE(requests.size() == 2);
-    CHECK(requests[0].starts_with("GET http://plain.test:5000/v2/ HTTP/1.1\r\nHost: plain.test:5000\r\n"));
+    CHECK(requests[0].starts_with(
+        "GET http://plain.test:5000/v2/ HTTP/1.1\r\nHost: plain.test:5000\r\n"));
     CHECK(has(requests[0], "Proxy-Authorization: " + basic_authorization("user", "pw")));
     CHECK(requests[1].starts_with("CONNECT tls.test:443 HTTP/1.1\r\nHost: tls.test:443\r\n"));
   }
 
   TEST_CASE("TLS: only a certificate of the right CA for the right name will do") {
-    const auto directory = std::filesystem::temp_directory_path() / ("waggle-tls-" + std::to_string(::getpid()));
+    const auto directory =
+        std::filesystem::temp_directory_path() / ("waggle-tls-" + std::to_string(::getpid()));
     std::filesystem::create_directories(directory);
     const auto make = [&](const std::string& name, const std::string& subject) {
       const auto base = (directory / name).string();
-      const auto command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=" +
-                           name + " -addext subjectAltName=" + subject + " -keyout " + base + ".key -out " + base +
-                           ".pem 2>/dev/null";
+      const auto command =
+          "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj "
+          "/CN=" +
+          name + " -addext subjectAltName=" + subject + " -keyout " + base + ".key -out " + base +
+          ".pem 2>/dev/null";
       REQUIRE(std::system(command.c_str()) == 0);
       return base;
     };
     const auto good = make("good", "IP:127.0.0.1,DNS:localhost");
     const auto other = make("other", "DNS:elsewhere.test");
-    const auto script = [](const std::string&) -> Reply { return {http_text("200 OK", "", std::string(300'000, 't'))}; };
+    const auto script = [](const std::string&) -> Reply {
+      return {http_text("200 OK", "", std::string(300'000, 't'))};
+    };
     const auto start = [&](const std::string& base) {
       auto tls = std::make_unique<ScriptedServer::Tls>();
       tls->certificate_file = base + ".pem";
@@ -440,7 +483,8 @@ TEST_SUITE("mirror/upstream_driver") {
     };
     const auto server = start(good);
     const auto misnamed = start(other);
-    const auto outcome_of = [&](const ScriptedServer& at, const std::string& host, const std::string& ca, bool insecure) {
+    const auto outcome_of = [&](const ScriptedServer& at, const std::string& host,
+                                const std::string& ca, bool insecure) {
       UpstreamConfig config;
       config.registries["r.test"].endpoint = "https://" + host + ":" + std::to_string(at.port());
       config.registries["r.test"].ca_file = ca;

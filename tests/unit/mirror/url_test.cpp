@@ -21,8 +21,9 @@ TEST_SUITE("mirror/url") {
   }
 
   TEST_CASE("other schemes and relative references are no URLs here") {
-    for (const char* text : {"", "ftp://h/", "//h/x", "/x", "h:5000", "https://", "https:///x", "http://h:0/",
-                             "http://h:65536/", "http://h/a b", "file:///etc/passwd"}) {
+    for (const char* text :
+         {"", "ftp://h/", "//h/x", "/x", "h:5000", "https://", "https:///x", "http://h:0/",
+          "http://h:65536/", "http://h/a b", "file:///etc/passwd"}) {
       CAPTURE(text);
       CHECK(Url::parse(text).error() == MirrorError::malformed);
     }
@@ -42,13 +43,15 @@ TEST_SUITE("mirror/url") {
     CHECK(HostPort::parse("Docker.IO").value() == HostPort{"docker.io", std::nullopt});
     CHECK(HostPort::parse("r.test:5000").value() == HostPort{"r.test", 5000});
     CHECK(HostPort::parse("[::1]:5000").value() == HostPort{"::1", 5000});
-    for (const char* text : {"", "a/b", "u@h", "h:0", "h:x", "h:70000", "a b", ":5000", "a%20b", "a;b", "::1"}) {
+    for (const char* text :
+         {"", "a/b", "u@h", "h:0", "h:x", "h:70000", "a b", ":5000", "a%20b", "a;b", "::1"}) {
       CAPTURE(text);
       CHECK(HostPort::parse(text).has_error());
     }
   }
 
   TEST_CASE("components are encoded down to the unreserved characters") {
-    CHECK(encode_component("repository:a/b:pull,push ~-._") == "repository%3Aa%2Fb%3Apull%2Cpush%20~-._");
+    CHECK(encode_component("repository:a/b:pull,push ~-._") ==
+          "repository%3Aa%2Fb%3Apull%2Cpush%20~-._");
   }
 }
