@@ -43,9 +43,10 @@ bool Swarm::start_download(TimePoint now, const NodeId& node, SwarmPeer& peer) {
   const auto wide = static_cast<std::size_t>(pipeline_bytes / layout_.chunk_bytes());
   const std::size_t chunks_max = is_slow ? 1 : std::max(pipeline_chunks, wide);
   if (downloads_.active_of(peer.session) >= chunks_max) return false;
-  const std::uint64_t room =
-      std::max(limits::reassembly_bytes_per_peer_max, 2 * layout_.chunk_bytes());
-  if (downloads_.bytes_of(peer.session) + layout_.chunk_bytes() > room) return false;
+  if (downloads_.bytes_of(peer.session) + layout_.chunk_bytes() >
+      limits::reassembly_bytes_per_peer_max) {
+    return false;
+  }
   if (context_.download_bytes + layout_.chunk_bytes() > limits::download_buffer_bytes_max) {
     return false;
   }
