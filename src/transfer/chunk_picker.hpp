@@ -32,6 +32,13 @@ class ChunkPicker {
   void set_windows(std::vector<PlaybackWindow> windows) { windows_ = std::move(windows); }
   [[nodiscard]] std::span<const PlaybackWindow> windows() const { return windows_; }
 
+  /// Like pick(), for one of few complete peers that many ask: only what no partial peer has. Urgent chunks are asked by
+  /// about two of the `askers`, the window by chance: who asks the same in the same order never has anything to give.
+  /// @param askers  partial peers known, this node not counted
+  [[nodiscard]] std::optional<ChunkIndex> pick_scarce(const Bitfield& open, const Allowed& allowed,
+                                                      const Availability& availability,
+                                                      std::size_t askers, Prng& prng) const;
+
   /// The next chunk out of `open` (lacking, nobody asked) that `allowed` admits for this peer: urgent chunks in order,
   /// windows rarest first, then the whole blob rarest first; ties by the PRNG.
   /// Cost O(set bits of `open`).

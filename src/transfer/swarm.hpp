@@ -145,6 +145,8 @@ class Swarm {
   void refresh_open(ChunkIndex chunk);
   void refresh_all_open();
   void flush_haves(TimePoint now);
+  void tell_haves(TimePoint now, SwarmPeer& peer, const std::vector<ChunkIndex>& chunks);
+  void reveal_due(TimePoint now);
   void tick(TimePoint now);
   void judge(TimePoint now);
   void fail(TimePoint now, SwarmError error);
@@ -176,6 +178,8 @@ class Swarm {
   [[nodiscard]] bool start_download(TimePoint now, const NodeId& node, SwarmPeer& peer);
   [[nodiscard]] std::optional<ChunkIndex> pick_endgame(TimePoint now, const NodeId& node,
                                                        const SwarmPeer& peer) const;
+  [[nodiscard]] bool is_source_scarce() const;
+  [[nodiscard]] std::size_t partial_count() const;
   [[nodiscard]] bool may_ask(const NodeId& node, const SwarmPeer& peer, ChunkIndex chunk) const;
   [[nodiscard]] Duration patience(const SwarmPeer& peer, std::uint64_t bytes) const;
   void drop_download(SessionId session, ChunkIndex chunk);
@@ -243,6 +247,8 @@ class Swarm {
   Bitfield open_;  ///< lacking, asked from nobody, not in an own fetch
   Bitfield extents_done_;
   std::vector<ChunkIndex> pending_haves_;
+  std::vector<ChunkIndex> fresh_haves_;          ///< from upstream: told to few first
+  std::map<ChunkIndex, TimePoint> veiled_;       ///< told to few; to everybody at this time at the latest
   bool proven_ = false;
   bool committed_ = false;
 

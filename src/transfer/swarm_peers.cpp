@@ -250,13 +250,15 @@ void Swarm::recount_peers() {
   }
 }
 
-void Swarm::handle(TimePoint, SessionId session, const NodeId& node, const HaveMessage& message) {
+void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
+                   const HaveMessage& message) {
   SwarmPeer* peer = peer_on(session, node);
   if (peer == nullptr || !peer->counted || peer->all) return;
   for (const ChunkIndex chunk : message.chunks) {
     if (to_value(chunk) >= layout_.chunk_count()) continue;
     if (peer->have.set(to_value(chunk))) availability_.add(chunk);
   }
+  if (!veiled_.empty()) reveal_due(now);
   pump_peers_.insert(node);
 }
 
