@@ -422,9 +422,10 @@ void Net::fetch_step(Node& node, FetchId id) {
     const auto fetch = node.fetches.find(id);
     if (fetch == node.fetches.end() || fetch->second.canceled) return;
     Partial& store = node.partials.at(fetch->second.swarm);
-    store.chunks[chunk] = origin_.variant;
+    const Variant variant = node.poisoned.value_or(origin_.variant);
+    store.chunks[chunk] = variant;
     ++fetch->second.next;
-    const auto hash = hash_of(store.layout, chunk, origin_.variant);
+    const auto hash = hash_of(store.layout, chunk, variant);
     CHECK(node.exchange->make_crec(fetch->second.swarm, chunk, hash).size() == 128);
     node.exchange->fetch_progress(now_, id, bytes);
     pump(node);

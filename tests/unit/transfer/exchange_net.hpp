@@ -62,6 +62,8 @@ class Net {
   void hold(std::size_t n, const Blob& blob, std::uint32_t chunks, const Identity& signer);
   /// The node sends these wrong bytes instead of its own.
   void make_liar(std::size_t n, Variant variant) { nodes_[n]->lie = variant; }
+  /// What the node takes from upstream (and signs) is this variant.
+  void poison(std::size_t n, Variant variant) { nodes_[n]->poisoned = variant; }
   /// The node's midstate lists are wrong.
   void make_list_liar(std::size_t n) { nodes_[n]->list_lie = true; }
   /// Dies: its sessions break after 1 ms, the others hear of it after `detect`.
@@ -111,6 +113,7 @@ class Net {
     bool dead = false;
     bool frozen = false;
     std::optional<Variant> lie;
+    std::optional<Variant> poisoned;
     bool list_lie = false;
     TimePoint uplink_free{};
     std::optional<TimePoint> timer;
