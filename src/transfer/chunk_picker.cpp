@@ -11,8 +11,8 @@ namespace {
 constexpr std::uint32_t urgent_chunks = 2;
 constexpr std::uint32_t window_chunks_min = 8;
 constexpr std::uint64_t window_bytes = 16 * limits::MiB;
-constexpr double urgent_askers = 2;
-constexpr double window_share = 0.25;  // of what is asked from a scarce source
+constexpr double urgent_askers = 1;
+constexpr double window_share = 0.1;  // of what is asked from a scarce source
 
 std::optional<ChunkIndex> rarest(const Bitfield& open, std::size_t from, std::size_t end,
                                  const ChunkPicker::Allowed& allowed,

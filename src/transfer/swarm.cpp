@@ -15,16 +15,20 @@ using namespace std::chrono_literals;
 constexpr Duration tick_period = 100ms;
 constexpr Duration have_batch = 10ms;
 constexpr Duration veil_max = 200ms;
-constexpr std::size_t first_told = 2;     // peers that hear of a fresh chunk at once
-constexpr Duration linger = 30s;          // a swarm without readers stays this long
-constexpr Duration give_up_after = 8s;    // without any sign of life from any source
+constexpr std::size_t first_told = 2;   // peers that hear of a fresh chunk at once
+constexpr Duration linger = 30s;        // a swarm without readers stays this long
+constexpr Duration give_up_after = 8s;  // without any sign of life from any source
 constexpr std::uint32_t upstream_failures_max = 3;
 constexpr std::size_t windows_max = 16;
 
 }  // namespace
 
 Swarm::Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now)
-    : context_(context), id_(id), key_(std::move(key)), tag_(key_.tag()), tick_at_(now + tick_period) {
+    : context_(context),
+      id_(id),
+      key_(std::move(key)),
+      tag_(key_.tag()),
+      tick_at_(now + tick_period) {
   peer_progress_ = progress_ = now;
   replace_at_ = now + 5s;
   close_at_ = now + linger;
@@ -113,7 +117,8 @@ void Swarm::open_blob() {
   context_.emit(CreateBlob{id_, key_, *size_});
 }
 
-// The chunks so far are worth nothing (another size, or a refuted digest): begin again with an empty file.
+// The chunks so far are worth nothing (another size, or a refuted digest): begin again with an
+// empty file.
 void Swarm::reset_blob(TimePoint now) {
   const auto downloads = downloads_.all();
   for (const auto& [key, download] : downloads) drop_download(key.first, key.second);
@@ -183,7 +188,8 @@ void Swarm::mark_have(TimePoint now, ChunkIndex chunk, ChunkSource source) {
   note_progress(now, chunk);
   if (source == ChunkSource::peer) {
     for (auto& [id, reader] : readers_) {
-      if (reader.offset < *size_ && layout_.chunk_at(reader.offset) == chunk) reader.bypass_chunks = 0;
+      if (reader.offset < *size_ && layout_.chunk_at(reader.offset) == chunk)
+        reader.bypass_chunks = 0;
     }
   }
   advance_proof(now);
@@ -230,7 +236,8 @@ void Swarm::refresh_all_open() {
   for (std::uint32_t i = 0; i < layout_.chunk_count(); ++i) refresh_open(ChunkIndex{i});
 }
 
-// A chunk that only this node has is told to a few random peers first. They pass it on, so the uplink of whoever fetches
+// A chunk that only this node has is told to a few random peers first. They pass it on, so the
+// uplink of whoever fetches
 // from upstream is not what the whole swarm waits for.
 void Swarm::flush_haves(TimePoint now) {
   haves_at_.reset();
@@ -390,9 +397,10 @@ SwarmStatus Swarm::status() const {
       status.have_bytes -= layout_.chunk_bytes() - layout_.chunk_size(ChunkIndex{last});
     }
   }
-  status.peers = static_cast<std::size_t>(std::count_if(
-      peers_.begin(), peers_.end(),
-      [](const auto& entry) { return entry.second.link == SwarmPeer::Link::ready; }));
+  status.peers =
+      static_cast<std::size_t>(std::count_if(peers_.begin(), peers_.end(), [](const auto& entry) {
+        return entry.second.link == SwarmPeer::Link::ready;
+      }));
   return status;
 }
 
@@ -434,7 +442,8 @@ void Swarm::check_invariants() const {
   if (size_) WAGGLE_ASSERT(recount == availability_);
   for (std::uint32_t i = 0; i < have_.size(); ++i) {
     const ChunkIndex chunk{i};
-    const bool is_open = !have_.test(i) && downloads_.live_sources_of(chunk) == 0 && !fetch_covers(i);
+    const bool is_open =
+        !have_.test(i) && downloads_.live_sources_of(chunk) == 0 && !fetch_covers(i);
     WAGGLE_ASSERT(open_.test(i) == is_open);
     WAGGLE_ASSERT(downloads_.live_sources_of(chunk) <= 2);
     if (have_.test(i)) WAGGLE_ASSERT(downloads_.sources_of(chunk).empty());

@@ -10,11 +10,12 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration pipeline_time = 4ms;   // several round trips of a LAN at the peer's rate
+constexpr Duration pipeline_time = 4ms;  // several round trips of a LAN at the peer's rate
 constexpr std::size_t pipeline_chunks = 2;
-constexpr double slow_share = 0.25;       // of the median rate: such a peer gets one chunk at a time
-constexpr int timeout_factor = 4;         // times the expected time of a chunk
-constexpr std::uint32_t timeouts_max = 4;    // without a block in between: the peer is dropped for a while
+constexpr double slow_share = 0.25;  // of the median rate: such a peer gets one chunk at a time
+constexpr int timeout_factor = 4;    // times the expected time of a chunk
+constexpr std::uint32_t timeouts_max =
+    4;  // without a block in between: the peer is dropped for a while
 constexpr Duration duplicate_after = 200ms;  // endgame: a source younger than this is left alone
 
 }  // namespace
@@ -79,9 +80,9 @@ bool Swarm::is_source_scarce() const {
 }
 
 std::size_t Swarm::partial_count() const {
-  return static_cast<std::size_t>(std::count_if(peers_.begin(), peers_.end(), [](const auto& entry) {
-    return entry.second.counted && !entry.second.all;
-  }));
+  return static_cast<std::size_t>(
+      std::count_if(peers_.begin(), peers_.end(),
+                    [](const auto& entry) { return entry.second.counted && !entry.second.all; }));
 }
 
 bool Swarm::may_ask(const NodeId& node, const SwarmPeer& peer, ChunkIndex chunk) const {
@@ -94,7 +95,8 @@ bool Swarm::may_ask(const NodeId& node, const SwarmPeer& peer, ChunkIndex chunk)
   return !std::binary_search(sources.begin(), sources.end(), peer.session);
 }
 
-// All chunks are asked: one more source for a chunk whose only one (a peer or the own fetch) takes its time.
+// All chunks are asked: one more source for a chunk whose only one (a peer or the own fetch) takes
+// its time.
 std::optional<ChunkIndex> Swarm::pick_endgame(TimePoint now, const NodeId& node,
                                               const SwarmPeer& peer) const {
   const std::size_t missing = have_.size() - have_.count();
@@ -122,8 +124,7 @@ std::optional<ChunkIndex> Swarm::pick_endgame(TimePoint now, const NodeId& node,
 }
 
 Duration Swarm::patience(const SwarmPeer& peer, std::uint64_t bytes) const {
-  return std::max(context_.config.request_timeout_min,
-                  timeout_factor * peer.rate.expected(bytes));
+  return std::max(context_.config.request_timeout_min, timeout_factor * peer.rate.expected(bytes));
 }
 
 bool Swarm::block_received(TimePoint now, SessionId session, ChunkIndex chunk, std::uint32_t offset,

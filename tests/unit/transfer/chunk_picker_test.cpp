@@ -122,7 +122,7 @@ TEST_SUITE("transfer/chunk_picker_scarce") {
     CHECK_FALSE(picker.pick_scarce(marked(" x x  "), everything, availability, 10, prng));
   }
 
-  TEST_CASE("many askers rarely ask the same: about two of them take the urgent part") {
+  TEST_CASE("many askers rarely ask the same: about one of them takes the urgent part") {
     ChunkPicker picker;
     picker.set_windows({{.first = 0, .urgent = 2, .end = 4}});
     Availability availability(64);

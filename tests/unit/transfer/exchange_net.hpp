@@ -1,4 +1,5 @@
-// A small deterministic cluster of exchanges: virtual time, links with delay and bandwidth, one origin per net.
+// A small deterministic cluster of exchanges: virtual time, links with delay and bandwidth, one
+// origin per net.
 // Payload is symbolic: a chunk's bytes are a variant number, 0 being the truth.
 #pragma once
 
@@ -28,7 +29,7 @@ struct Blob {
 struct NetConfig {
   std::size_t nodes = 2;
   std::uint64_t seed = 1;
-  double link_rate = 1e9;      ///< each node's uplink [bytes/s]
+  double link_rate = 1e9;        ///< each node's uplink [bytes/s]
   double upstream_rate = 100e6;  ///< the origin's link, shared [bytes/s]
   Duration delay = std::chrono::microseconds(200);
   Duration announce_delay = std::chrono::milliseconds(50);

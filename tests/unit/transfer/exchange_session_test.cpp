@@ -116,7 +116,8 @@ TEST_SUITE("transfer/exchange_session") {
   TEST_CASE("one load of the midstates answers all who asked, signed by this node") {
     Bench bench;
     bench.exchange->blob_available(bench.now, bench.key.digest, MiB);
-    for (const auto& [session, node] : {std::pair(first, bench.ann), std::pair(second, bench.bob)}) {
+    for (const auto& [session, node] :
+         {std::pair(first, bench.ann), std::pair(second, bench.bob)}) {
       bench.exchange->session_opened(bench.now, session, node);
       bench.tell(session, open_message(bench.key));
     }

@@ -54,7 +54,8 @@ TEST_SUITE("transfer/exchange") {
     }
   }
 
-  TEST_CASE("several cold blobs at once through one upstream: 1.0x, and most bytes come from peers") {
+  TEST_CASE(
+      "several cold blobs at once through one upstream: 1.0x, and most bytes come from peers") {
     for (const std::size_t nodes : {5UL, 16UL}) {
       CAPTURE(nodes);
       Net net({.nodes = nodes});
@@ -181,11 +182,10 @@ TEST_SUITE("transfer/exchange") {
   }
 
   TEST_CASE("upstream's refusals end a swarm with their name") {
-    const std::vector<std::pair<unsigned, SwarmError>> answers = {
-        {404, SwarmError::not_found},
-        {401, SwarmError::unauthorized},
-        {500, SwarmError::unreachable},
-        {429, SwarmError::unreachable}};
+    const std::vector<std::pair<unsigned, SwarmError>> answers = {{404, SwarmError::not_found},
+                                                                  {401, SwarmError::unauthorized},
+                                                                  {500, SwarmError::unreachable},
+                                                                  {429, SwarmError::unreachable}};
     for (const auto& [status, error] : answers) {
       CAPTURE(status);
       Net net({.nodes = 3});
@@ -220,7 +220,8 @@ TEST_SUITE("transfer/exchange") {
     net.run_for(2s);
     net.origin().status = 200;
     CHECK(net.run_until([&] { return net.all_complete(blob); }, 20s));
-    CHECK(net.origin().bytes_out <= blob.size + MiB);  // readers that waited 3 s may have helped themselves
+    CHECK(net.origin().bytes_out <=
+          blob.size + MiB);  // readers that waited 3 s may have helped themselves
   }
 
   TEST_CASE("without Range one claimant streams the blob for all") {
@@ -285,7 +286,8 @@ TEST_SUITE("transfer/exchange") {
     CHECK(net.origin().bytes_out == 2 * blob.size);
   }
 
-  TEST_CASE("who signed poisoned chunks is banned once upstream's own bytes tell, and nobody else") {
+  TEST_CASE(
+      "who signed poisoned chunks is banned once upstream's own bytes tell, and nobody else") {
     Net net({.nodes = 4});
     const Blob blob = net.make_blob(64 * MiB);
     net.poison(1, 5);
