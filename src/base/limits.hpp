@@ -99,7 +99,7 @@ inline constexpr std::size_t swarm_peers_in_max = 24;
 inline constexpr std::size_t registrar_blobs_max = 4096;        ///< least recently used goes first
 inline constexpr std::size_t registrar_wanters_max = 8192;      ///< further wanters are answered, not listed
 inline constexpr std::size_t claim_bitmap_bits = 1024;          ///< window from the first unfinished extent
-inline constexpr std::uint64_t reassembly_bytes_per_peer_max = 4 * MiB;
+inline constexpr std::uint64_t reassembly_bytes_per_peer_max = 2 * chunk_bytes_max;  ///< per swarm: no further chunk is begun
 inline constexpr std::uint64_t download_buffer_bytes_max = 256 * MiB;
 
 // Cache. Beyond these: longer proofs and journals are refused, partials are refused, the oldest sidecars without a

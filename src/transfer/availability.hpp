@@ -9,7 +9,8 @@
 
 namespace waggle::transfer {
 
-/// Counts per chunk over partial peers, plus the number of complete ones. Every call O(1) unless noted.
+/// Counts per chunk over partial peers, plus the number of complete ones. Every call O(1) unless
+/// noted.
 class Availability {
  public:
   Availability() = default;

@@ -11,6 +11,8 @@ namespace {
 constexpr std::uint32_t urgent_chunks = 2;
 constexpr std::uint32_t window_chunks_min = 8;
 constexpr std::uint64_t window_bytes = 16 * limits::MiB;
+constexpr double urgent_askers = 1;
+constexpr double window_share = 0.1;  // of what is asked from a scarce source
 
 std::optional<ChunkIndex> rarest(const Bitfield& open, std::size_t from, std::size_t end,
                                  const ChunkPicker::Allowed& allowed,
@@ -44,6 +46,26 @@ PlaybackWindow PlaybackWindow::at(const BlobLayout& layout, std::uint64_t offset
   return {.first = first,
           .urgent = std::min(count, first + urgent_chunks),
           .end = std::min(count, first + std::max(window_chunks_min, wide))};
+}
+
+std::optional<ChunkIndex> ChunkPicker::pick_scarce(const Bitfield& open, const Allowed& allowed,
+                                                   const Availability& availability,
+                                                   std::size_t askers, Prng& prng) const {
+  const Allowed only_here = [&](ChunkIndex chunk) {
+    return availability.count(chunk) == availability.complete() && allowed(chunk);
+  };
+  for (const PlaybackWindow& window : windows_) {
+    if (prng.chance(urgent_askers / static_cast<double>(askers + 1))) {
+      if (auto chunk = rarest(open, window.first, window.urgent, only_here, availability, prng)) {
+        return chunk;
+      }
+    }
+    if (!prng.chance(window_share)) continue;
+    if (auto chunk = rarest(open, window.first, window.end, only_here, availability, prng)) {
+      return chunk;
+    }
+  }
+  return rarest(open, 0, open.size(), only_here, availability, prng);
 }
 
 std::optional<ChunkIndex> ChunkPicker::pick(const Bitfield& open, const Allowed& allowed,

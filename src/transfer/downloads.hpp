@@ -28,14 +28,15 @@ struct Download {
     late,       ///< given up on (timeout, BUSY); what still comes is taken
     verifying,  ///< all blocks came, the driver hashes
   } state = State::active;
-  bool submitted = false;        ///< verifying, and the driver was asked (else the proof is still awaited)
+  bool submitted =
+      false;  ///< verifying, and the driver was asked (else the proof is still awaited)
   NodeId node;
   std::uint32_t size = 0;
   Bitfield received;             ///< per block
   std::uint32_t next_block = 0;  ///< first block not asked yet
   TimePoint started{};
   TimePoint deadline{};
-  ChunkProof proof;              ///< what it was handed to the driver with
+  ChunkProof proof;  ///< what it was handed to the driver with
 };
 
 /// Sources of a chunk are keyed by session: a swarm speaks with a node on one session at a time.
@@ -47,9 +48,11 @@ class Downloads {
   /// @pre no download of the chunk from this session exists; size > 0
   void start(SessionId session, const NodeId& node, ChunkIndex chunk, std::uint32_t size,
              TimePoint now, TimePoint deadline);
-  /// Bytes moved on this session: every active download on it may take until `deadline`, if that is later.
+  /// Bytes moved on this session: every active download on it may take until `deadline`, if that is
+  /// later.
   void extend(SessionId session, TimePoint deadline);
-  /// The next block to ask of this session, lowest chunk number first of those begun; nullopt: all asked.
+  /// The next block to ask of this session, lowest chunk number first of those begun; nullopt: all
+  /// asked.
   [[nodiscard]] std::optional<BlockRequest> next_request(SessionId session);
   /// A block came. `complete`: the last one; the state is then verifying.
   Block block(SessionId session, ChunkIndex chunk, std::uint32_t offset, std::uint32_t length);

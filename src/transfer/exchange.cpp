@@ -1,4 +1,5 @@
-// The exchange routes: inputs to their swarm, claims events to theirs, permits among swarms of one origin.
+// The exchange routes: inputs to their swarm, claims events to theirs, permits among swarms of one
+// origin.
 #include "transfer/exchange.hpp"
 
 #include "base/assert.hpp"
@@ -34,7 +35,10 @@ struct Exchange::Impl {
   Impl(const ExchangeConfig& given, const Identity& identity, ClusterView& view, TimePoint now)
       : config(given),
         claims(claims_config(given, identity)),
-        context{.config = config, .identity = identity, .view = view, .claims = claims,
+        context{.config = config,
+                .identity = identity,
+                .view = view,
+                .claims = claims,
                 .prng = Prng(given.seed)},
         sessions_at(now + session_check_period) {
     claims.set_members(now, view.registrar_candidates());
@@ -127,7 +131,8 @@ void Exchange::Impl::drop_banned(TimePoint now) {
   }
 }
 
-// An origin's extents are shared by all swarms of this node: the one whose reader waits lowest asks first. As an extent
+// An origin's extents are shared by all swarms of this node: the one whose reader waits lowest asks
+// first. As an extent
 // may be in other hands for long, one more swarm asks each time nothing was granted for a while.
 void Exchange::Impl::share_permits(TimePoint now) {
   std::map<std::string, std::vector<Swarm*>> by_origin;
@@ -139,8 +144,8 @@ void Exchange::Impl::share_permits(TimePoint now) {
   std::erase_if(offers, [&](const auto& entry) { return !by_origin.contains(entry.first); });
   for (auto& [origin, asking] : by_origin) {
     Offer& offer = offers[origin];
-    std::uint32_t room = config.extents_in_flight_max - std::min(config.extents_in_flight_max,
-                                                                 busy[origin]);
+    std::uint32_t room =
+        config.extents_in_flight_max - std::min(config.extents_in_flight_max, busy[origin]);
     std::stable_sort(asking.begin(), asking.end(), [](const Swarm* a, const Swarm* b) {
       return a->lowest_reader() < b->lowest_reader();
     });

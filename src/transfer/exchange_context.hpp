@@ -27,13 +27,13 @@ struct ExchangeContext {
   SessionTable sessions{};
   PeerScores scores{};
   ExchangeStats stats{};
-  std::map<Digest, std::uint64_t> complete{};                ///< blobs this node can serve, with their sizes
-  std::map<std::string, std::uint64_t> upstream_bytes{};     ///< taken from each origin so far
-  std::uint64_t download_bytes = 0;                          ///< of chunks begun, all swarms
+  std::map<Digest, std::uint64_t> complete{};  ///< blobs this node can serve, with their sizes
+  std::map<std::string, std::uint64_t> upstream_bytes{};  ///< taken from each origin so far
+  std::uint64_t download_bytes = 0;                       ///< of chunks begun, all swarms
   std::uint64_t next_fetch = 1;
-  std::map<FetchId, SwarmId> fetches{};                      ///< whose upstream request it is
-  std::vector<NodeId> banned{};                              ///< since the last settling: every swarm drops them
-  bool claims_dirty = false;                                 ///< some swarm's need of extents changed
+  std::map<FetchId, SwarmId> fetches{};  ///< whose upstream request it is
+  std::vector<NodeId> banned{};          ///< since the last settling: every swarm drops them
+  bool claims_dirty = false;             ///< some swarm's need of extents changed
 
   [[nodiscard]] const NodeId& self() const { return identity.node_id(); }
   void emit(ExchangeOutput output) { outputs.push_back(std::move(output)); }

@@ -10,8 +10,8 @@ void send_list(ExchangeContext& context, const ListTarget& target, std::span<con
   std::size_t first = 0;
   do {
     const auto part = list.subspan(first, std::min(midstates_per_part_max, list.size() - first));
-    MidstatesMessage message{.tag = target.tag, .size = target.size, .part = {}, .prover = {},
-                             .signature = {}};
+    MidstatesMessage message{
+        .tag = target.tag, .size = target.size, .part = {}, .prover = {}, .signature = {}};
     message.first = static_cast<std::uint32_t>(first);
     message.total = static_cast<std::uint32_t>(list.size());
     message.part.assign(part.begin(), part.end());

@@ -10,7 +10,8 @@
 
 namespace waggle::transfer {
 
-/// Points per node, decaying by 10 a minute; 100 points ban for 10 minutes, doubling per ban up to 24 h.
+/// Points per node, decaying by 10 a minute; 100 points ban for 10 minutes, doubling per ban up to
+/// 24 h.
 /// Holds at most limits::members_max nodes: the one with the lowest score goes first.
 /// @source protocol research section 7
 class PeerScores {

@@ -1,4 +1,5 @@
-// Signed messages are msgpack arrays that open with their domain, so that no statement can stand for another.
+// Signed messages are msgpack arrays that open with their domain, so that no statement can stand
+// for another.
 #include "transfer/proof.hpp"
 
 #include "base/assert.hpp"

@@ -1,4 +1,5 @@
-// How chunks prove themselves: midstate links from the initial value to the digest, and CRECs signed by the node that
+// How chunks prove themselves: midstate links from the initial value to the digest, and CRECs
+// signed by the node that
 // took a chunk from upstream. Pure functions and values. Format: docs/wire-session.md.
 #pragma once
 
@@ -21,8 +22,10 @@
 
 namespace waggle::transfer {
 
-// A midstate list has chunk_count - 1 entries: entry i is the state after chunk i, so chunk i + 1 begins with it.
-// Chunk 0 begins with the initial value; the last chunk, padded, ends in the digest. One chunk: an empty list.
+// A midstate list has chunk_count - 1 entries: entry i is the state after chunk i, so chunk i + 1
+// begins with it.
+// Chunk 0 begins with the initial value; the last chunk, padded, ends in the digest. One chunk: an
+// empty list.
 
 /// The state that chunk `chunk` begins with. @pre list has chunk_count - 1 entries
 [[nodiscard]] Midstate link_begin(std::span<const Midstate> list, ChunkIndex chunk);
@@ -35,7 +38,8 @@ namespace waggle::transfer {
 [[nodiscard]] bool verify_chunk(const ChunkProof& proof, const Digest& digest,
                                 const BlobLayout& layout, ChunkIndex chunk, ByteView bytes);
 
-/// What HashLink asks for: the state after the chunk, or the digest of the blob when it is the last.
+/// What HashLink asks for: the state after the chunk, or the digest of the blob when it is the
+/// last.
 struct LinkHash {
   std::optional<Midstate> end;
   std::optional<Digest> digest;

@@ -1,4 +1,5 @@
-// The proof of a whole blob as it grows: midstates from the first chunk on, taken from verified links where possible
+// The proof of a whole blob as it grows: midstates from the first chunk on, taken from verified
+// links where possible
 // and hashed otherwise. Used by the swarm.
 #pragma once
 
@@ -15,7 +16,8 @@
 
 namespace waggle::transfer {
 
-/// Passes the contiguous prefix of present chunks. A chunk that was verified as a link from exactly the state the
+/// Passes the contiguous prefix of present chunks. A chunk that was verified as a link from exactly
+/// the state the
 /// prefix has reached needs no hashing.
 class RunningProof {
  public:
@@ -28,9 +30,11 @@ class RunningProof {
   RunningProof() = default;
   RunningProof(const Digest& digest, const BlobLayout& layout);
 
-  /// The chunk is present and was verified as a link from `begin` to `end` (nullopt: to the digest).
+  /// The chunk is present and was verified as a link from `begin` to `end` (nullopt: to the
+  /// digest).
   void add_link(ChunkIndex chunk, const Midstate& begin, std::optional<Midstate> end);
-  /// Goes on as far as links reach; then, unless one is outstanding, the chunk to hash next if it is present.
+  /// Goes on as far as links reach; then, unless one is outstanding, the chunk to hash next if it
+  /// is present.
   [[nodiscard]] std::optional<Job> advance(const Bitfield& have);
   /// The outstanding job's answer.
   void hashed(ChunkIndex chunk, std::optional<Midstate> end, std::optional<Digest> digest);

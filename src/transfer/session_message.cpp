@@ -23,9 +23,10 @@ enum class Kind : std::uint8_t {
   close = 10,
 };
 
-constexpr MsgLimits message_limits = {
-    .depth = 3, .elements = have_chunks_max, .str_bytes = limits::origin_bytes_max,
-    .bin_bytes = midstates_per_part_max * 32};
+constexpr MsgLimits message_limits = {.depth = 3,
+                                      .elements = have_chunks_max,
+                                      .str_bytes = limits::origin_bytes_max,
+                                      .bin_bytes = midstates_per_part_max * 32};
 constexpr std::uint32_t retry_ms_max = 60'000;
 
 class Encoder {
@@ -182,8 +183,7 @@ RequestMessage get_request(MsgReader& in, const SwarmTag& tag) {
 RejectMessage get_reject(MsgReader& in, const SwarmTag& tag) {
   RejectMessage m{.tag = tag};
   if (!in.next_is_nil()) m.chunk = get_chunk(in);
-  m.reason = static_cast<RejectReason>(
-      in.uint(static_cast<std::uint64_t>(RejectReason::no_list)));
+  m.reason = static_cast<RejectReason>(in.uint(static_cast<std::uint64_t>(RejectReason::no_list)));
   return m;
 }
 
@@ -225,17 +225,28 @@ MidstatesMessage get_midstates(MsgReader& in, const SwarmTag& tag) {
 
 SessionMessage get_message(Kind kind, MsgReader& in, const SwarmTag& tag) {
   switch (kind) {
-    case Kind::open: return get_open(in, tag);
-    case Kind::state: return get_state(in, tag);
-    case Kind::have: return get_have(in, tag);
-    case Kind::request: return get_request(in, tag);
-    case Kind::cancel: return CancelMessage{tag, get_chunk(in)};
-    case Kind::reject: return get_reject(in, tag);
-    case Kind::busy: return BusyMessage{tag, get_u32(in, retry_ms_max)};
-    case Kind::crec: return get_crec(in, tag);
-    case Kind::get_midstates: return GetMidstatesMessage{tag};
-    case Kind::midstates: return get_midstates(in, tag);
-    case Kind::close: return CloseMessage{tag};
+    case Kind::open:
+      return get_open(in, tag);
+    case Kind::state:
+      return get_state(in, tag);
+    case Kind::have:
+      return get_have(in, tag);
+    case Kind::request:
+      return get_request(in, tag);
+    case Kind::cancel:
+      return CancelMessage{tag, get_chunk(in)};
+    case Kind::reject:
+      return get_reject(in, tag);
+    case Kind::busy:
+      return BusyMessage{tag, get_u32(in, retry_ms_max)};
+    case Kind::crec:
+      return get_crec(in, tag);
+    case Kind::get_midstates:
+      return GetMidstatesMessage{tag};
+    case Kind::midstates:
+      return get_midstates(in, tag);
+    case Kind::close:
+      return CloseMessage{tag};
   }
   in.fail(BaseError::malformed);
   return CloseMessage{tag};

@@ -19,7 +19,8 @@
 
 namespace waggle::transfer {
 
-/// Which chunks a node has. A map needs a known size: its length is the chunk count of BlobLayout(size).
+/// Which chunks a node has. A map needs a known size: its length is the chunk count of
+/// BlobLayout(size).
 struct HaveMap {
   bool all = false;
   Bitfield chunks;  ///< empty: none (or all, when `all`)
@@ -99,18 +100,18 @@ struct CloseMessage {
   SwarmTag tag;
 };
 
-using SessionMessage =
-    std::variant<OpenMessage, StateMessage, HaveMessage, RequestMessage, CancelMessage,
-                 RejectMessage, BusyMessage, CrecMessage, GetMidstatesMessage, MidstatesMessage,
-                 CloseMessage>;
+using SessionMessage = std::variant<OpenMessage, StateMessage, HaveMessage, RequestMessage,
+                                    CancelMessage, RejectMessage, BusyMessage, CrecMessage,
+                                    GetMidstatesMessage, MidstatesMessage, CloseMessage>;
 
-inline constexpr std::size_t have_chunks_max = 1024;       ///< per HAVE
+inline constexpr std::size_t have_chunks_max = 1024;           ///< per HAVE
 inline constexpr std::size_t midstates_per_part_max = 16'384;  ///< 512 KiB per MIDSTATES
 
 [[nodiscard]] Bytes encode(const SessionMessage& message);
 
 /// truncated, malformed or limit_exceeded; the sender is authenticated, so each is scored.
-/// Checked here: sizes <= limits::blob_bytes_max, chunk numbers, block lengths, map lengths, that OPEN's tag is the
+/// Checked here: sizes <= limits::blob_bytes_max, chunk numbers, block lengths, map lengths, that
+/// OPEN's tag is the
 /// tag of its digest and origin. Cost O(bytes).
 [[nodiscard]] Result<SessionMessage> decode_session_message(ByteView bytes);
 

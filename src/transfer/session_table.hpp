@@ -1,4 +1,5 @@
-// The transfer sessions that are up: whose they are, what the other end opened on them, when they were last used.
+// The transfer sessions that are up: whose they are, what the other end opened on them, when they
+// were last used.
 #pragma once
 
 #include "base/digest.hpp"
@@ -16,12 +17,14 @@ namespace waggle::transfer {
 struct Session {
   NodeId peer;
   TimePoint last_used{};
-  std::map<SwarmTag, Digest> served;  ///< complete blobs the other end opened; at most limits::swarms_max
-  std::uint32_t asked_blocks = 0;     ///< blocks this node waits for on it
-  std::uint32_t unsent_blocks = 0;    ///< blocks the driver has not reported as sent
+  std::map<SwarmTag, Digest>
+      served;  ///< complete blobs the other end opened; at most limits::swarms_max
+  std::uint32_t asked_blocks = 0;   ///< blocks this node waits for on it
+  std::uint32_t unsent_blocks = 0;  ///< blocks the driver has not reported as sent
 };
 
-/// At most one per SessionId; two of one node are allowed (simultaneous dials). Iteration is in id order.
+/// At most one per SessionId; two of one node are allowed (simultaneous dials). Iteration is in id
+/// order.
 class SessionTable {
  public:
   void add(TimePoint now, SessionId id, const NodeId& peer);

@@ -14,15 +14,21 @@ using namespace std::chrono_literals;
 
 constexpr Duration tick_period = 100ms;
 constexpr Duration have_batch = 10ms;
-constexpr Duration linger = 30s;          // a swarm without readers stays this long
-constexpr Duration give_up_after = 8s;    // without any sign of life from any source
+constexpr Duration veil_max = 200ms;
+constexpr std::size_t first_told = 2;   // peers that hear of a fresh chunk at once
+constexpr Duration linger = 30s;        // a swarm without readers stays this long
+constexpr Duration give_up_after = 8s;  // without any sign of life from any source
 constexpr std::uint32_t upstream_failures_max = 3;
 constexpr std::size_t windows_max = 16;
 
 }  // namespace
 
 Swarm::Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now)
-    : context_(context), id_(id), key_(std::move(key)), tag_(key_.tag()), tick_at_(now + tick_period) {
+    : context_(context),
+      id_(id),
+      key_(std::move(key)),
+      tag_(key_.tag()),
+      tick_at_(now + tick_period) {
   peer_progress_ = progress_ = now;
   replace_at_ = now + 5s;
   close_at_ = now + linger;
@@ -111,7 +117,8 @@ void Swarm::open_blob() {
   context_.emit(CreateBlob{id_, key_, *size_});
 }
 
-// The chunks so far are worth nothing (another size, or a refuted digest): begin again with an empty file.
+// The chunks so far are worth nothing (another size, or a refuted digest): begin again with an
+// empty file.
 void Swarm::reset_blob(TimePoint now) {
   const auto downloads = downloads_.all();
   for (const auto& [key, download] : downloads) drop_download(key.first, key.second);
@@ -124,6 +131,8 @@ void Swarm::reset_blob(TimePoint now) {
   extents_done_ = Bitfield(layout_.extent_count());
   running_ = RunningProof(key_.digest, layout_);
   pending_haves_.clear();
+  fresh_haves_.clear();
+  veiled_.clear();
   suspects_.clear();
   crecs_.clear();
   drop_list();
@@ -167,7 +176,7 @@ void Swarm::mark_have(TimePoint now, ChunkIndex chunk, ChunkSource source) {
   const std::uint64_t bytes = layout_.chunk_size(chunk);
   if (source == ChunkSource::peer) context_.stats.peer_bytes += bytes;
   if (source == ChunkSource::upstream) context_.stats.upstream_chunk_bytes += bytes;
-  pending_haves_.push_back(chunk);
+  (source == ChunkSource::upstream ? fresh_haves_ : pending_haves_).push_back(chunk);
   if (!haves_at_) haves_at_ = now + have_batch;
   const ExtentIndex extent = layout_.extent_of(chunk);
   const std::uint32_t first = to_value(layout_.extent_first_chunk(extent));
@@ -179,7 +188,8 @@ void Swarm::mark_have(TimePoint now, ChunkIndex chunk, ChunkSource source) {
   note_progress(now, chunk);
   if (source == ChunkSource::peer) {
     for (auto& [id, reader] : readers_) {
-      if (reader.offset < *size_ && layout_.chunk_at(reader.offset) == chunk) reader.bypass_chunks = 0;
+      if (reader.offset < *size_ && layout_.chunk_at(reader.offset) == chunk)
+        reader.bypass_chunks = 0;
     }
   }
   advance_proof(now);
@@ -226,22 +236,57 @@ void Swarm::refresh_all_open() {
   for (std::uint32_t i = 0; i < layout_.chunk_count(); ++i) refresh_open(ChunkIndex{i});
 }
 
+// A chunk that only this node has is told to a few random peers first. They pass it on, so the
+// uplink of whoever fetches
+// from upstream is not what the whole swarm waits for.
 void Swarm::flush_haves(TimePoint now) {
   haves_at_.reset();
-  const std::vector<ChunkIndex> chunks = std::exchange(pending_haves_, {});
-  for (auto& [node, peer] : peers_) {
-    if (peer.link != SwarmPeer::Link::ready || peer.all) continue;
-    HaveMessage message{.tag = tag_};
-    for (const ChunkIndex chunk : chunks) {
-      if (peer.has(chunk)) continue;
-      message.chunks.push_back(chunk);
-      if (message.chunks.size() == have_chunks_max) {
-        context_.send(peer.session, message);
-        message.chunks.clear();
+  std::vector<ChunkIndex> chunks = std::exchange(pending_haves_, {});
+  const std::vector<ChunkIndex> fresh = std::exchange(fresh_haves_, {});
+  std::vector<NodeId> lacking;
+  for (const auto& [node, peer] : peers_) {
+    if (peer.link == SwarmPeer::Link::ready && !peer.all) lacking.push_back(node);
+  }
+  if (lacking.size() <= 2 * first_told) {
+    chunks.insert(chunks.end(), fresh.begin(), fresh.end());
+  } else {
+    std::map<NodeId, std::vector<ChunkIndex>> told;
+    for (const ChunkIndex chunk : fresh) {
+      veiled_[chunk] = now + veil_max;
+      for (std::size_t i = 0; i < first_told; ++i) {
+        told[lacking[context_.prng.below(lacking.size())]].push_back(chunk);
       }
     }
-    if (!message.chunks.empty()) context_.send(peer.session, message);
-    if (Session* session = context_.sessions.find(peer.session)) session->last_used = now;
+    for (const auto& [node, some] : told) tell_haves(now, peers_.at(node), some);
+  }
+  for (auto& [node, peer] : peers_) tell_haves(now, peer, chunks);
+}
+
+void Swarm::tell_haves(TimePoint now, SwarmPeer& peer, const std::vector<ChunkIndex>& chunks) {
+  if (peer.link != SwarmPeer::Link::ready || peer.all) return;
+  HaveMessage message{.tag = tag_, .chunks = {}};
+  for (const ChunkIndex chunk : chunks) {
+    if (peer.has(chunk)) continue;
+    message.chunks.push_back(chunk);
+    if (message.chunks.size() == have_chunks_max) {
+      context_.send(peer.session, message);
+      message.chunks.clear();
+    }
+  }
+  if (!message.chunks.empty()) context_.send(peer.session, message);
+  if (Session* session = context_.sessions.find(peer.session)) session->last_used = now;
+}
+
+// Two others have it, or those told did not take it: now everybody may know.
+void Swarm::reveal_due(TimePoint now) {
+  for (auto it = veiled_.begin(); it != veiled_.end();) {
+    if (it->second <= now || availability_.count(it->first) >= first_told) {
+      pending_haves_.push_back(it->first);
+      if (!haves_at_) haves_at_ = now + have_batch;
+      it = veiled_.erase(it);
+    } else {
+      ++it;
+    }
   }
 }
 
@@ -274,6 +319,7 @@ void Swarm::handle_timeout(TimePoint now) {
 }
 
 void Swarm::tick(TimePoint now) {
+  reveal_due(now);
   expire_downloads(now);
   pump_all_ = context_.claims_dirty = true;
   if (readers_.empty() || proven_) return;
@@ -351,9 +397,10 @@ SwarmStatus Swarm::status() const {
       status.have_bytes -= layout_.chunk_bytes() - layout_.chunk_size(ChunkIndex{last});
     }
   }
-  status.peers = static_cast<std::size_t>(std::count_if(
-      peers_.begin(), peers_.end(),
-      [](const auto& entry) { return entry.second.link == SwarmPeer::Link::ready; }));
+  status.peers =
+      static_cast<std::size_t>(std::count_if(peers_.begin(), peers_.end(), [](const auto& entry) {
+        return entry.second.link == SwarmPeer::Link::ready;
+      }));
   return status;
 }
 
@@ -395,7 +442,8 @@ void Swarm::check_invariants() const {
   if (size_) WAGGLE_ASSERT(recount == availability_);
   for (std::uint32_t i = 0; i < have_.size(); ++i) {
     const ChunkIndex chunk{i};
-    const bool is_open = !have_.test(i) && downloads_.live_sources_of(chunk) == 0 && !fetch_covers(i);
+    const bool is_open =
+        !have_.test(i) && downloads_.live_sources_of(chunk) == 0 && !fetch_covers(i);
     WAGGLE_ASSERT(open_.test(i) == is_open);
     WAGGLE_ASSERT(downloads_.live_sources_of(chunk) <= 2);
     if (have_.test(i)) WAGGLE_ASSERT(downloads_.sources_of(chunk).empty());

@@ -1,5 +1,7 @@
-// One blob on its way into this node: its peers, its chunks, its upstream extents and its proof. The exchange owns all
-// swarms and routes to them. The implementation is split by subject: swarm.cpp (life, readers, size),
+// One blob on its way into this node: its peers, its chunks, its upstream extents and its proof.
+// The exchange owns all
+// swarms and routes to them. The implementation is split by subject: swarm.cpp (life, readers,
+// size),
 // swarm_peers.cpp, swarm_downloads.cpp, swarm_fetches.cpp, swarm_proofs.cpp.
 #pragma once
 
@@ -101,7 +103,8 @@ class Swarm {
   [[nodiscard]] bool is_proven() const { return proven_; }
   [[nodiscard]] bool is_committed() const { return committed_; }
   [[nodiscard]] std::uint64_t download_bytes() const { return downloads_.bytes(); }
-  /// Peers that opened this swarm here or were opened: they may go on asking once the blob is complete.
+  /// Peers that opened this swarm here or were opened: they may go on asking once the blob is
+  /// complete.
   [[nodiscard]] std::vector<SessionId> peer_sessions() const;
   void check_invariants() const;
 
@@ -145,6 +148,8 @@ class Swarm {
   void refresh_open(ChunkIndex chunk);
   void refresh_all_open();
   void flush_haves(TimePoint now);
+  void tell_haves(TimePoint now, SwarmPeer& peer, const std::vector<ChunkIndex>& chunks);
+  void reveal_due(TimePoint now);
   void tick(TimePoint now);
   void judge(TimePoint now);
   void fail(TimePoint now, SwarmError error);
@@ -176,6 +181,8 @@ class Swarm {
   [[nodiscard]] bool start_download(TimePoint now, const NodeId& node, SwarmPeer& peer);
   [[nodiscard]] std::optional<ChunkIndex> pick_endgame(TimePoint now, const NodeId& node,
                                                        const SwarmPeer& peer) const;
+  [[nodiscard]] bool is_source_scarce() const;
+  [[nodiscard]] std::size_t partial_count() const;
   [[nodiscard]] bool may_ask(const NodeId& node, const SwarmPeer& peer, ChunkIndex chunk) const;
   [[nodiscard]] Duration patience(const SwarmPeer& peer, std::uint64_t bytes) const;
   void drop_download(SessionId session, ChunkIndex chunk);
@@ -243,6 +250,9 @@ class Swarm {
   Bitfield open_;  ///< lacking, asked from nobody, not in an own fetch
   Bitfield extents_done_;
   std::vector<ChunkIndex> pending_haves_;
+  std::vector<ChunkIndex> fresh_haves_;  ///< from upstream: told to few first
+  std::map<ChunkIndex, TimePoint>
+      veiled_;  ///< told to few; to everybody at this time at the latest
   bool proven_ = false;
   bool committed_ = false;
 
@@ -266,8 +276,8 @@ class Swarm {
 
   // Upstream.
   std::map<FetchId, Fetch> fetches_;
-  std::set<ExtentIndex> owned_;          ///< granted and neither done nor given back
-  std::vector<ExtentIndex> waiting_;     ///< granted before the blob was opened
+  std::set<ExtentIndex> owned_;       ///< granted and neither done nor given back
+  std::vector<ExtentIndex> waiting_;  ///< granted before the blob was opened
   std::uint32_t demand_ = 0;
   bool want_sent_ = false;
   WantState last_want_;
@@ -280,7 +290,8 @@ class Swarm {
 
   // Proofs.
   std::map<ChunkIndex, OwnCrec> crecs_;
-  std::map<ChunkIndex, std::vector<Crec>> disputed_;  ///< CRECs that failed or belong to a refuted blob
+  std::map<ChunkIndex, std::vector<Crec>>
+      disputed_;  ///< CRECs that failed or belong to a refuted blob
   std::optional<std::vector<Midstate>> list_;
   ListSignature list_signature_;
   std::uint32_t list_failures_ = 0;

@@ -10,11 +10,12 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uint64_t pipeline_bytes = limits::MiB;
+constexpr Duration pipeline_time = 4ms;  // several round trips of a LAN at the peer's rate
 constexpr std::size_t pipeline_chunks = 2;
-constexpr double slow_share = 0.25;       // of the median rate: such a peer gets one chunk at a time
-constexpr int timeout_factor = 4;         // times the expected time of a chunk
-constexpr std::uint32_t timeouts_max = 4;    // without a block in between: the peer is dropped for a while
+constexpr double slow_share = 0.25;  // of the median rate: such a peer gets one chunk at a time
+constexpr int timeout_factor = 4;    // times the expected time of a chunk
+constexpr std::uint32_t timeouts_max =
+    4;  // without a block in between: the peer is dropped for a while
 constexpr Duration duplicate_after = 200ms;  // endgame: a source younger than this is left alone
 
 }  // namespace
@@ -40,19 +41,29 @@ bool Swarm::start_download(TimePoint now, const NodeId& node, SwarmPeer& peer) {
   const auto median = median_rate();
   const auto rate = peer.rate.rate();
   const bool is_slow = rate && median && *rate < slow_share * *median;
-  const auto wide = static_cast<std::size_t>(pipeline_bytes / layout_.chunk_bytes());
+  const auto wide = static_cast<std::size_t>(rate.value_or(0) * to_seconds(pipeline_time)) /
+                    layout_.chunk_bytes();
   const std::size_t chunks_max = is_slow ? 1 : std::max(pipeline_chunks, wide);
-  if (downloads_.active_of(peer.session) >= chunks_max) return false;
-  const std::uint64_t room =
-      std::max(limits::reassembly_bytes_per_peer_max, 2 * layout_.chunk_bytes());
-  if (downloads_.bytes_of(peer.session) + layout_.chunk_bytes() > room) return false;
+  const std::size_t active = downloads_.active_of(peer.session);
+  if (active >= chunks_max) return false;
+  if (downloads_.bytes_of(peer.session) + layout_.chunk_bytes() >
+      limits::reassembly_bytes_per_peer_max) {
+    return false;
+  }
   if (context_.download_bytes + layout_.chunk_bytes() > limits::download_buffer_bytes_max) {
     return false;
   }
   if (peer.all && !list_ && layout_.chunk_count() > 1) ask_list(now, peer);
-  auto chunk = picker_.pick(
-      open_, [&](ChunkIndex candidate) { return may_ask(node, peer, candidate); }, availability_,
-      context_.prng);
+  const auto allowed = [&](ChunkIndex candidate) { return may_ask(node, peer, candidate); };
+  std::optional<ChunkIndex> chunk;
+  const bool is_scarce = peer.all && is_source_scarce();
+  if (is_scarce) {
+    chunk = picker_.pick_scarce(open_, allowed, availability_, partial_count(), context_.prng);
+  }
+  // What partial peers have too is asked from a scarce source only when it would stand idle.
+  if (!chunk && !(is_scarce && active > 0)) {
+    chunk = picker_.pick(open_, allowed, availability_, context_.prng);
+  }
   if (!chunk) chunk = pick_endgame(now, node, peer);
   if (!chunk) return false;
   const auto size = static_cast<std::uint32_t>(layout_.chunk_size(*chunk));
@@ -61,6 +72,17 @@ bool Swarm::start_download(TimePoint now, const NodeId& node, SwarmPeer& peer) {
   context_.download_bytes += size;
   open_.reset(to_value(*chunk));
   return true;
+}
+
+// Few complete peers and many partial ones: what the few send should be sent once.
+bool Swarm::is_source_scarce() const {
+  return availability_.complete() > 0 && partial_count() > 2 * availability_.complete();
+}
+
+std::size_t Swarm::partial_count() const {
+  return static_cast<std::size_t>(
+      std::count_if(peers_.begin(), peers_.end(),
+                    [](const auto& entry) { return entry.second.counted && !entry.second.all; }));
 }
 
 bool Swarm::may_ask(const NodeId& node, const SwarmPeer& peer, ChunkIndex chunk) const {
@@ -73,7 +95,8 @@ bool Swarm::may_ask(const NodeId& node, const SwarmPeer& peer, ChunkIndex chunk)
   return !std::binary_search(sources.begin(), sources.end(), peer.session);
 }
 
-// All chunks are asked: one more source for a chunk whose only one (a peer or the own fetch) takes its time.
+// All chunks are asked: one more source for a chunk whose only one (a peer or the own fetch) takes
+// its time.
 std::optional<ChunkIndex> Swarm::pick_endgame(TimePoint now, const NodeId& node,
                                               const SwarmPeer& peer) const {
   const std::size_t missing = have_.size() - have_.count();
@@ -101,8 +124,7 @@ std::optional<ChunkIndex> Swarm::pick_endgame(TimePoint now, const NodeId& node,
 }
 
 Duration Swarm::patience(const SwarmPeer& peer, std::uint64_t bytes) const {
-  return std::max(context_.config.request_timeout_min,
-                  timeout_factor * peer.rate.expected(bytes));
+  return std::max(context_.config.request_timeout_min, timeout_factor * peer.rate.expected(bytes));
 }
 
 bool Swarm::block_received(TimePoint now, SessionId session, ChunkIndex chunk, std::uint32_t offset,

@@ -1,4 +1,5 @@
-// A swarm's upstream side: granted extents, fetches and their ends, back-off, the bypass for starving readers.
+// A swarm's upstream side: granted extents, fetches and their ends, back-off, the bypass for
+// starving readers.
 #include "base/assert.hpp"
 #include "base/limits.hpp"
 #include "transfer/swarm.hpp"
@@ -13,9 +14,10 @@ using namespace std::chrono_literals;
 constexpr Duration backoff_first = 200ms;
 constexpr Duration backoff_max = 5s;
 constexpr Duration retry_after_max = 60s;
-constexpr Duration bypass_after = 3s;         // a reader without head-of-line progress
-constexpr Duration holder_patience = 1s;      // no progress from any peer: holders no longer block claims
-constexpr Duration list_patience_max = 8s;    // a holder may have to hash the blob first
+constexpr Duration bypass_after = 3s;  // a reader without head-of-line progress
+constexpr Duration holder_patience =
+    1s;  // no progress from any peer: holders no longer block claims
+constexpr Duration list_patience_max = 8s;  // a holder may have to hash the blob first
 constexpr std::uint64_t list_bytes_per_ms = 500'000;
 constexpr std::uint32_t appetite_max = 8;
 constexpr std::uint32_t bypass_chunks_max = 16;
@@ -107,7 +109,8 @@ void Swarm::update_want(TimePoint now) {
     want_sent_ = false;
     return;
   }
-  if (!want_sent_ && served_by_holders && is_small) return;  // one request to a holder is all it takes
+  if (!want_sent_ && served_by_holders && is_small)
+    return;  // one request to a holder is all it takes
   WantState state{.size = size_, .extents_done = extents_done_, .demand = demand_};
   state.holders_failed = failed;
   const auto bytes = context_.upstream_bytes.find(key_.origin);
@@ -189,7 +192,11 @@ void Swarm::start_fetch(TimePoint now, FetchKind kind, ExtentIndex extent, std::
                         std::uint32_t end) {
   const FetchId id{context_.next_fetch++};
   context_.fetches[id] = id_;
-  fetches_[id] = Fetch{.kind = kind, .extent = extent, .first = first, .next = first, .end = end,
+  fetches_[id] = Fetch{.kind = kind,
+                       .extent = extent,
+                       .first = first,
+                       .next = first,
+                       .end = end,
                        .last_progress = now};
   for (std::uint32_t i = first; i < end; ++i) refresh_open(ChunkIndex{i});
   const std::uint64_t offset = layout_.chunk_offset(ChunkIndex{first});
@@ -258,7 +265,8 @@ void Swarm::fetch_head(TimePoint now, FetchId id, const FetchHead& head) {
   Fetch& fetch = it->second;
   if (fetch.end == 0) fetch.end = layout_.extent_chunk_count(ExtentIndex{0});
   if (head.whole) {
-    // Only one node should stream it all: who began in the middle gives way, unless that was known before.
+    // Only one node should stream it all: who began in the middle gives way, unless that was known
+    // before.
     if (fetch.extent != ExtentIndex{0} && !knew_no_range) {
       const ExtentIndex extent = fetch.extent;
       cancel_fetch(id);
@@ -313,7 +321,8 @@ void Swarm::fetch_ended(TimePoint now, FetchId id, const FetchEnd& end) {
   if (fetch.canceled) return;
   using Kind = FetchEnd::Kind;
   const bool is_short = end.kind == Kind::complete && (fetch.end == 0 || fetch.next < fetch.end);
-  if (end.kind == Kind::complete && !is_short) return;  // chunks before its start may still come from peers
+  if (end.kind == Kind::complete && !is_short)
+    return;  // chunks before its start may still come from peers
   if (fetch.kind == FetchKind::claimed) release_extent(now, fetch.extent);
   if (end.kind == Kind::canceled) return;
   if (end.kind == Kind::unauthorized) {
@@ -334,7 +343,8 @@ void Swarm::fetch_ended(TimePoint now, FetchId id, const FetchEnd& end) {
 }
 
 void Swarm::pause_claims(TimePoint now, std::optional<Duration> retry_after) {
-  Duration pause = std::min(backoff_max, backoff_first * (std::int64_t{1} << std::min(backoffs_, 5U)));
+  Duration pause =
+      std::min(backoff_max, backoff_first * (std::int64_t{1} << std::min(backoffs_, 5U)));
   ++backoffs_;
   if (retry_after) pause = std::max(pause, std::min(retry_after_max, *retry_after));
   const double jitter = 0.75 + 0.5 * context_.prng.unit();
@@ -346,7 +356,8 @@ void Swarm::resume_stalled_extents(TimePoint now) {
   if (!opened_) return;
   const std::set<ExtentIndex> owned = owned_;
   for (const ExtentIndex extent : owned) {
-    if (is_fetching(extent) || std::find(waiting_.begin(), waiting_.end(), extent) != waiting_.end()) {
+    if (is_fetching(extent) ||
+        std::find(waiting_.begin(), waiting_.end(), extent) != waiting_.end()) {
       continue;
     }
     if (no_credential_ || not_found_) {
@@ -388,7 +399,8 @@ void Swarm::bypass(TimePoint now) {
   }
 }
 
-// Nobody near has the chunk after a rescued one either, so a reader that was rescued does not wait again; each time
+// Nobody near has the chunk after a rescued one either, so a reader that was rescued does not wait
+// again; each time
 // more is asked, so that a lost extent does not become one request per chunk.
 void Swarm::bypass_reader(TimePoint now, Reader& reader) {
   const ChunkIndex head = layout_.chunk_at(reader.offset);
@@ -402,8 +414,8 @@ void Swarm::bypass_reader(TimePoint now, Reader& reader) {
     reader.waiting_since = now;
     return;
   }
-  const bool was_rescued = reader.bypass_chunks > 0 && !someone_has(head) &&
-                           now - peer_progress_ >= bypass_after;
+  const bool was_rescued =
+      reader.bypass_chunks > 0 && !someone_has(head) && now - peer_progress_ >= bypass_after;
   if (!was_rescued && now - reader.waiting_since < bypass_after) return;
   reader.waiting_since = now;
   reader.bypass_chunks = was_rescued ? std::min(2 * reader.bypass_chunks, bypass_chunks_max) : 1;

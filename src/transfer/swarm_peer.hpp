@@ -20,16 +20,16 @@ struct SwarmPeer {
   } link = Link::dialing;
   SessionId session{};
   bool outgoing = false;
-  TimePoint since{};                   ///< of the link state
-  std::optional<std::uint64_t> size;   ///< as it says
+  TimePoint since{};                  ///< of the link state
+  std::optional<std::uint64_t> size;  ///< as it says
   bool all = false;
-  Bitfield have;                       ///< counted in availability while ready and of our size
-  bool counted = false;                ///< its chunks are in availability
-  Bitfield unprovable;                 ///< chunks it has only as links while we hold no list
-  Bitfield crecs_sent;                 ///< chunks whose CREC it got from us
+  Bitfield have;         ///< counted in availability while ready and of our size
+  bool counted = false;  ///< its chunks are in availability
+  Bitfield unprovable;   ///< chunks it has only as links while we hold no list
+  Bitfield crecs_sent;   ///< chunks whose CREC it got from us
   TimePoint busy_until{};
   RateMeter rate;
-  TimePoint last_chunk{};              ///< when its last chunk was whole
+  TimePoint last_chunk{};  ///< when its last chunk was whole
   std::optional<TimePoint> list_asked;
   std::uint32_t timeouts = 0;
 

@@ -69,13 +69,14 @@ void Swarm::fill_peers(TimePoint now) {
   if (holders.empty() && wanters.empty()) return;
   context_.prng.shuffle(std::span(holders));
   context_.prng.shuffle(std::span(wanters));
-  // With both kinds at hand, half of each: a full index must not herd everybody to the first holder.
+  // With both kinds at hand, half of each: a full index must not herd everybody to the first
+  // holder.
   std::size_t room = limits::swarm_peers_out - outgoing;
   const std::size_t half = (room + 1) / 2;
   const std::size_t first = wanters.size() < room - half ? room - wanters.size() : half;
-  std::vector<NodeId> chosen(holders.begin(),
-                             holders.begin() + static_cast<std::ptrdiff_t>(
-                                                   std::min(first, holders.size())));
+  std::vector<NodeId> chosen(
+      holders.begin(),
+      holders.begin() + static_cast<std::ptrdiff_t>(std::min(first, holders.size())));
   for (const NodeId& node : wanters) {
     if (chosen.size() == room) break;
     chosen.push_back(node);
@@ -172,12 +173,10 @@ void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
                    const OpenMessage& message) {
   SwarmPeer* peer = peer_on(session, node);
   if (peer == nullptr) {
-    const auto incoming = std::count_if(peers_.begin(), peers_.end(), [](const auto& entry) {
-      return !entry.second.outgoing;
-    });
+    const auto incoming = std::count_if(peers_.begin(), peers_.end(),
+                                        [](const auto& entry) { return !entry.second.outgoing; });
     const auto it = peers_.find(node);
-    if (it == peers_.end() &&
-        static_cast<std::size_t>(incoming) >= limits::swarm_peers_in_max) {
+    if (it == peers_.end() && static_cast<std::size_t>(incoming) >= limits::swarm_peers_in_max) {
       context_.send(session, RejectMessage{tag_, std::nullopt, RejectReason::overloaded});
       return;
     }
@@ -250,13 +249,15 @@ void Swarm::recount_peers() {
   }
 }
 
-void Swarm::handle(TimePoint, SessionId session, const NodeId& node, const HaveMessage& message) {
+void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
+                   const HaveMessage& message) {
   SwarmPeer* peer = peer_on(session, node);
   if (peer == nullptr || !peer->counted || peer->all) return;
   for (const ChunkIndex chunk : message.chunks) {
     if (to_value(chunk) >= layout_.chunk_count()) continue;
     if (peer->have.set(to_value(chunk))) availability_.add(chunk);
   }
+  if (!veiled_.empty()) reveal_due(now);
   pump_peers_.insert(node);
 }
 
@@ -290,12 +291,13 @@ void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
   std::optional<SwarmId> partial;
   if (!committed_) partial = id_;
   context_.stats.upload_bytes += message.length;
-  context_.emit(SendBlock{session, tag_, key_.digest, partial, chunk, message.offset,
-                          message.length});
+  context_.emit(
+      SendBlock{session, tag_, key_.digest, partial, chunk, message.offset, message.length});
 }
 
 void Swarm::handle(TimePoint, SessionId, const NodeId&, const CancelMessage&) {
-  // Blocks are handed to the driver as they are asked; what it has not sent yet is not worth a recall.
+  // Blocks are handed to the driver as they are asked; what it has not sent yet is not worth a
+  // recall.
 }
 
 void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
@@ -361,7 +363,7 @@ std::optional<double> Swarm::median_rate() const {
 void Swarm::replace_worst(TimePoint now) {
   std::vector<NodeId> silent;
   for (const auto& [node, peer] : peers_) {
-    if (peer.link == SwarmPeer::Link::opening && now - peer.since >= opening_timeout) {
+    if (peer.link != SwarmPeer::Link::ready && now - peer.since >= opening_timeout) {
       silent.push_back(node);
     }
   }
@@ -384,12 +386,15 @@ void Swarm::replace_worst(TimePoint now) {
     }
   }
   const auto median = median_rate();
-  if (outgoing < limits::swarm_peers_out || worst == nullptr || worst_rate >= slow_share * *median) {
+  if (outgoing < limits::swarm_peers_out || worst == nullptr ||
+      worst_rate >= slow_share * *median) {
     return;
   }
-  const bool has_other = std::any_of(candidates_.begin(), candidates_.end(), [&](const auto& entry) {
-    return !entry.second.dead_end && entry.second.retry_at <= now && !peers_.contains(entry.first);
-  });
+  const bool has_other =
+      std::any_of(candidates_.begin(), candidates_.end(), [&](const auto& entry) {
+        return !entry.second.dead_end && entry.second.retry_at <= now &&
+               !peers_.contains(entry.first);
+      });
   if (!has_other) return;
   const NodeId node = *worst;
   drop_peer(now, node, true);

@@ -10,14 +10,17 @@
 namespace waggle::transfer {
 namespace {
 
-constexpr std::size_t rejected_lists_max = 16;      // then the oldest is forgotten
-constexpr std::size_t disputed_per_chunk_max = 4;   // further CRECs are not remembered
+constexpr std::size_t rejected_lists_max = 16;     // then the oldest is forgotten
+constexpr std::size_t disputed_per_chunk_max = 4;  // further CRECs are not remembered
 
 }  // namespace
 
 CrecSubject Swarm::subject(ChunkIndex chunk) const {
-  return {.cluster = context_.config.cluster_name, .origin = key_.origin, .digest = key_.digest,
-          .size = *size_, .chunk = chunk};
+  return {.cluster = context_.config.cluster_name,
+          .origin = key_.origin,
+          .digest = key_.digest,
+          .size = *size_,
+          .chunk = chunk};
 }
 
 Bytes Swarm::make_crec(ChunkIndex chunk, const std::array<std::byte, 32>& sha256) const {
@@ -53,7 +56,8 @@ void Swarm::send_crec(SwarmPeer& peer, ChunkIndex chunk) {
 
 void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
                    const CrecMessage& message) {
-  if (!size_ || message.size != *size_ || downloads_.find(session, message.chunk) == nullptr) return;
+  if (!size_ || message.size != *size_ || downloads_.find(session, message.chunk) == nullptr)
+    return;
   if (crecs_.contains(message.chunk)) return;  // the first valid one stands until it fails
   const Crec crec{message.sha256, message.signer, message.signature};
   const auto disputed = disputed_.find(message.chunk);
@@ -63,7 +67,8 @@ void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
   }
   if (context_.scores.is_banned(now, message.signer.node_id())) return;
   if (!crec.is_valid(subject(message.chunk))) {
-    context_.score(now, node, PeerScores::malformed_frame);  // it should have checked before relaying
+    context_.score(now, node,
+                   PeerScores::malformed_frame);  // it should have checked before relaying
     return;
   }
   crecs_.emplace(message.chunk, OwnCrec{crec, true});
@@ -76,8 +81,7 @@ void Swarm::ask_list(TimePoint now, SwarmPeer& peer) {
   context_.send(peer.session, GetMidstatesMessage{tag_});
 }
 
-void Swarm::handle(TimePoint, SessionId session, const NodeId& node,
-                   const GetMidstatesMessage&) {
+void Swarm::handle(TimePoint, SessionId session, const NodeId& node, const GetMidstatesMessage&) {
   if (peer_on(session, node) == nullptr) return;
   const ListTarget target{.session = session, .tag = tag_, .size = size_.value_or(0)};
   if (proven_) {
@@ -230,7 +234,8 @@ void Swarm::judge_signers(TimePoint now) {
   disputed_.clear();
 }
 
-// All chunks passed their CRECs and yet the whole is wrong: somebody signed a lie, or upstream sent one.
+// All chunks passed their CRECs and yet the whole is wrong: somebody signed a lie, or upstream sent
+// one.
 void Swarm::refuted(TimePoint now) {
   if (solo_) {
     fail(now, SwarmError::bad_upstream);

@@ -106,3 +106,34 @@ TEST_SUITE("transfer/availability") {
     CHECK(availability == counts("0110"));
   }
 }
+
+TEST_SUITE("transfer/chunk_picker_scarce") {
+  TEST_CASE("from a scarce source only what no partial peer has is asked") {
+    const ChunkPicker picker;
+    Availability availability = counts("010100");
+    availability.add_complete();
+    for (std::uint64_t seed = 0; seed < 50; ++seed) {
+      Prng prng(seed);
+      const auto chunk =
+          picker.pick_scarce(marked("xxxx  "), everything, availability, 10, prng).value();
+      CHECK((chunk == ChunkIndex{0} || chunk == ChunkIndex{2}));
+    }
+    Prng prng(1);
+    CHECK_FALSE(picker.pick_scarce(marked(" x x  "), everything, availability, 10, prng));
+  }
+
+  TEST_CASE("many askers rarely ask the same: about one of them takes the urgent part") {
+    ChunkPicker picker;
+    picker.set_windows({{.first = 0, .urgent = 2, .end = 4}});
+    Availability availability(64);
+    availability.add_complete();
+    int urgent = 0;
+    for (std::uint64_t seed = 0; seed < 1000; ++seed) {
+      Prng prng(seed);
+      const auto chunk = picker.pick_scarce(Bitfield(64, true), everything, availability, 19, prng);
+      if (to_value(chunk.value()) < 2) ++urgent;
+    }
+    CHECK(urgent > 100);
+    CHECK(urgent < 400);
+  }
+}

@@ -245,7 +245,8 @@ void Net::carry(Node& node, EnsureSession command) {
   at(now_ + 2 * config_.delay, [this, from, to] {
     if (nodes_[from]->dead) return;
     for (const auto& [id, session] : sessions_) {
-      const bool same = (session.a == from && session.b == to) || (session.a == to && session.b == from);
+      const bool same =
+          (session.a == from && session.b == to) || (session.a == to && session.b == from);
       if (same) return;
     }
     if (nodes_[to]->dead) {
@@ -286,14 +287,14 @@ void Net::carry(Node& node, SendBlock command) {
   }
   if (node.lie) variant = *node.lie;
   const std::size_t to = other(command.session, node.number);
-  node.uplink_free = std::max(now_, node.uplink_free) + transmission(command.length, config_.link_rate);
+  node.uplink_free =
+      std::max(now_, node.uplink_free) + transmission(command.length, config_.link_rate);
   at(node.uplink_free + config_.delay, [this, to, command, variant, from = node.number] {
     Node& target = *nodes_[to];
     if (target.dead || nodes_[from]->frozen || !sessions_.contains(command.session)) return;
     const auto swarm = target.exchange->find(command.tag);
-    const bool wanted = target.exchange->block_received(now_, command.session, command.tag,
-                                                        command.chunk, command.offset,
-                                                        command.length);
+    const bool wanted = target.exchange->block_received(
+        now_, command.session, command.tag, command.chunk, command.offset, command.length);
     if (wanted && swarm) target.buffers[{*swarm, command.chunk, command.session}] = variant;
     pump(target);
   });
@@ -390,7 +391,9 @@ void Net::start_fetch(Node& node, const StartFetch& command) {
   if (origin_.has_range) {
     fetch.next = to_value(blob.layout.chunk_at(command.offset));
     const std::uint64_t last = std::max<std::uint64_t>(command.offset + length, 1) - 1;
-    fetch.end = to_value(blob.layout.chunk_at(std::min(last, std::max<std::uint64_t>(blob.size, 1) - 1))) + 1;
+    fetch.end =
+        to_value(blob.layout.chunk_at(std::min(last, std::max<std::uint64_t>(blob.size, 1) - 1))) +
+        1;
   } else {
     head.status = 200;
     head.whole = true;
@@ -422,9 +425,10 @@ void Net::fetch_step(Node& node, FetchId id) {
     const auto fetch = node.fetches.find(id);
     if (fetch == node.fetches.end() || fetch->second.canceled) return;
     Partial& store = node.partials.at(fetch->second.swarm);
-    store.chunks[chunk] = origin_.variant;
+    const Variant variant = node.poisoned.value_or(origin_.variant);
+    store.chunks[chunk] = variant;
     ++fetch->second.next;
-    const auto hash = hash_of(store.layout, chunk, origin_.variant);
+    const auto hash = hash_of(store.layout, chunk, variant);
     CHECK(node.exchange->make_crec(fetch->second.swarm, chunk, hash).size() == 128);
     node.exchange->fetch_progress(now_, id, bytes);
     pump(node);
@@ -467,13 +471,13 @@ void Net::carry(Node& node, CommitBlob command) {
   if (partial.layout.size() > 0) CHECK(partial.chunks.size() == partial.layout.chunk_count());
   for (const auto& [chunk, variant] : partial.chunks) CHECK(variant == 0);
   CHECK(command.midstates == list_of(partial.key.digest, false));
-  at(now_ + disk_time, [this, &node, swarm = command.swarm, key = partial.key,
-                        size = partial.layout.size()] {
-    if (node.dead) return;
-    node.complete[key.digest] = size;
-    node.exchange->blob_committed(now_, swarm, true);
-    pump(node);
-  });
+  at(now_ + disk_time,
+     [this, &node, swarm = command.swarm, key = partial.key, size = partial.layout.size()] {
+       if (node.dead) return;
+       node.complete[key.digest] = size;
+       node.exchange->blob_committed(now_, swarm, true);
+       pump(node);
+     });
 }
 
 void Net::carry(Node& node, CloseBlob command) {

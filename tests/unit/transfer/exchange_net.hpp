@@ -1,4 +1,5 @@
-// A small deterministic cluster of exchanges: virtual time, links with delay and bandwidth, one origin per net.
+// A small deterministic cluster of exchanges: virtual time, links with delay and bandwidth, one
+// origin per net.
 // Payload is symbolic: a chunk's bytes are a variant number, 0 being the truth.
 #pragma once
 
@@ -28,7 +29,7 @@ struct Blob {
 struct NetConfig {
   std::size_t nodes = 2;
   std::uint64_t seed = 1;
-  double link_rate = 1e9;      ///< each node's uplink [bytes/s]
+  double link_rate = 1e9;        ///< each node's uplink [bytes/s]
   double upstream_rate = 100e6;  ///< the origin's link, shared [bytes/s]
   Duration delay = std::chrono::microseconds(200);
   Duration announce_delay = std::chrono::milliseconds(50);
@@ -62,6 +63,8 @@ class Net {
   void hold(std::size_t n, const Blob& blob, std::uint32_t chunks, const Identity& signer);
   /// The node sends these wrong bytes instead of its own.
   void make_liar(std::size_t n, Variant variant) { nodes_[n]->lie = variant; }
+  /// What the node takes from upstream (and signs) is this variant.
+  void poison(std::size_t n, Variant variant) { nodes_[n]->poisoned = variant; }
   /// The node's midstate lists are wrong.
   void make_list_liar(std::size_t n) { nodes_[n]->list_lie = true; }
   /// Dies: its sessions break after 1 ms, the others hear of it after `detect`.
@@ -111,6 +114,7 @@ class Net {
     bool dead = false;
     bool frozen = false;
     std::optional<Variant> lie;
+    std::optional<Variant> poisoned;
     bool list_lie = false;
     TimePoint uplink_free{};
     std::optional<TimePoint> timer;

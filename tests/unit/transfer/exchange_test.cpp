@@ -48,11 +48,14 @@ TEST_SUITE("transfer/exchange") {
       for (std::size_t n = 0; n < nodes; ++n) net.pull(n, blob);
       CHECK(net.run_until([&] { return net.all_complete(blob); }, 30s));
       CHECK(net.origin().bytes_out == blob.size);
-      MESSAGE(nodes, " nodes: ", to_seconds(net.now() - TimePoint{}), " s");
+      for (std::size_t n = 0; nodes > 1 && n < nodes; ++n) {
+        CHECK(net.exchange(n).stats().peer_bytes >= blob.size / 4);
+      }
     }
   }
 
-  TEST_CASE("several cold blobs at once through one upstream: 1.0x, and most bytes come from peers") {
+  TEST_CASE(
+      "several cold blobs at once through one upstream: 1.0x, and most bytes come from peers") {
     for (const std::size_t nodes : {5UL, 16UL}) {
       CAPTURE(nodes);
       Net net({.nodes = nodes});
@@ -179,11 +182,10 @@ TEST_SUITE("transfer/exchange") {
   }
 
   TEST_CASE("upstream's refusals end a swarm with their name") {
-    const std::vector<std::pair<unsigned, SwarmError>> answers = {
-        {404, SwarmError::not_found},
-        {401, SwarmError::unauthorized},
-        {500, SwarmError::unreachable},
-        {429, SwarmError::unreachable}};
+    const std::vector<std::pair<unsigned, SwarmError>> answers = {{404, SwarmError::not_found},
+                                                                  {401, SwarmError::unauthorized},
+                                                                  {500, SwarmError::unreachable},
+                                                                  {429, SwarmError::unreachable}};
     for (const auto& [status, error] : answers) {
       CAPTURE(status);
       Net net({.nodes = 3});
@@ -218,7 +220,8 @@ TEST_SUITE("transfer/exchange") {
     net.run_for(2s);
     net.origin().status = 200;
     CHECK(net.run_until([&] { return net.all_complete(blob); }, 20s));
-    CHECK(net.origin().bytes_out <= blob.size + MiB);  // readers that waited 3 s may have helped themselves
+    CHECK(net.origin().bytes_out <=
+          blob.size + MiB);  // readers that waited 3 s may have helped themselves
   }
 
   TEST_CASE("without Range one claimant streams the blob for all") {
@@ -283,6 +286,22 @@ TEST_SUITE("transfer/exchange") {
     CHECK(net.origin().bytes_out == 2 * blob.size);
   }
 
+  TEST_CASE(
+      "who signed poisoned chunks is banned once upstream's own bytes tell, and nobody else") {
+    Net net({.nodes = 4});
+    const Blob blob = net.make_blob(64 * MiB);
+    net.poison(1, 5);
+    for (std::size_t n = 0; n < 4; ++n) net.pull(n, blob);
+    const auto honest_done = [&] {
+      return net.is_complete(0, blob) && net.is_complete(2, blob) && net.is_complete(3, blob);
+    };
+    CHECK(net.run_until(honest_done, 60s));
+    for (const std::size_t n : {0UL, 2UL, 3UL}) CHECK(net.exchange(n).stats().bans == 1);
+    CHECK(net.run_until([&] { return net.error(1, blob).has_value(); }, 60s));
+    CHECK(net.error(1, blob) == SwarmError::bad_upstream);
+    CHECK_FALSE(net.is_complete(1, blob));
+  }
+
   TEST_CASE("a swarm without readers ends and leaves nothing under way") {
     Net net({.nodes = 2});
     const Blob blob = net.make_blob(100 * MiB);
@@ -317,5 +336,35 @@ TEST_SUITE("transfer/exchange") {
     };
     CHECK(run(1) == run(1));
     CHECK(run(1) != run(2));
+  }
+
+  TEST_CASE("under random deaths, hangs, liars and leaving readers the others finish") {
+    for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+      CAPTURE(seed);
+      Prng prng(seed);
+      Net net({.nodes = 8, .seed = seed, .link_rate = 60e6, .upstream_rate = 60e6});
+      const Blob first = net.make_blob(20 * MiB + prng.below(20 * MiB));
+      const Blob second = net.make_blob(1 + prng.below(6 * MiB));
+      if (prng.chance(0.5)) net.give(7, first);
+      if (prng.chance(0.3)) net.make_liar(6, 9);
+      for (std::size_t n = 0; n < 6; ++n) {
+        net.pull(n, first);
+        if (prng.chance(0.7)) net.pull(n, second);
+        net.run_for(std::chrono::milliseconds(prng.below(100)));
+      }
+      net.kill(5);
+      net.run_for(std::chrono::milliseconds(prng.below(300)));
+      if (prng.chance(0.5)) net.freeze(7);
+      if (!net.is_complete(4, first)) net.stop_reading(4, first);
+      const auto done = [&] {
+        for (std::size_t n = 0; n < 4; ++n) {
+          if (!net.is_complete(n, first)) return false;
+        }
+        return true;
+      };
+      CHECK(net.run_until(done, 60s));
+      CHECK(net.origin().bytes_out <= 2 * (first.size + second.size));
+      net.run_for(1s);
+    }
   }
 }

@@ -1,6 +1,6 @@
 // Scores, bans and the table of sessions.
-#include "base/limits.hpp"
 #include "transfer/peer_scores.hpp"
+#include "base/limits.hpp"
 #include "transfer/session_table.hpp"
 
 #include <doctest/doctest.h>

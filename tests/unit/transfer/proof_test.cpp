@@ -40,8 +40,10 @@ struct Toy {
     return ByteView(bytes).subspan(layout.chunk_offset(ChunkIndex{i}),
                                    layout.chunk_size(ChunkIndex{i}));
   }
-  [[nodiscard]] bool verifies(std::span<const Midstate> with, std::uint32_t i, ByteView data) const {
-    return verify_chunk(link_proof(with, layout, ChunkIndex{i}), digest, layout, ChunkIndex{i}, data);
+  [[nodiscard]] bool verifies(std::span<const Midstate> with, std::uint32_t i,
+                              ByteView data) const {
+    return verify_chunk(link_proof(with, layout, ChunkIndex{i}), digest, layout, ChunkIndex{i},
+                        data);
   }
 };
 
@@ -128,8 +130,11 @@ TEST_SUITE("transfer/proof") {
 
   TEST_CASE("a CREC speaks for one cluster, origin, digest, size, chunk and hash only") {
     const Identity signer = identity_of(1);
-    const CrecSubject subject{.cluster = "waggle", .origin = "https://a:443", .digest = toy().digest,
-                              .size = toy().bytes.size(), .chunk = ChunkIndex{4}};
+    const CrecSubject subject{.cluster = "waggle",
+                              .origin = "https://a:443",
+                              .digest = toy().digest,
+                              .size = toy().bytes.size(),
+                              .chunk = ChunkIndex{4}};
     std::array<std::byte, 32> sha256{};
     const Digest hash = sha256_of(toy().chunk(4));
     std::copy(hash.bytes().begin(), hash.bytes().end(), sha256.begin());
@@ -156,7 +161,8 @@ TEST_SUITE("transfer/proof") {
     changed = crec;
     changed.signer = identity_of(2).public_key();
     CHECK_FALSE(changed.is_valid(subject));
-    CHECK(verify_chunk(CrecProof{sha256}, toy().digest, toy().layout, ChunkIndex{4}, toy().chunk(4)));
+    CHECK(
+        verify_chunk(CrecProof{sha256}, toy().digest, toy().layout, ChunkIndex{4}, toy().chunk(4)));
     CHECK_FALSE(
         verify_chunk(CrecProof{sha256}, toy().digest, toy().layout, ChunkIndex{4}, toy().chunk(5)));
   }
@@ -171,8 +177,8 @@ TEST_SUITE("transfer/proof") {
 
   TEST_CASE("a list signature covers cluster, digest, size and every entry, and is no CREC") {
     const Identity prover = identity_of(3);
-    const auto signature = ListSignature::make(prover, "waggle", toy().digest, toy().bytes.size(),
-                                               toy().list);
+    const auto signature =
+        ListSignature::make(prover, "waggle", toy().digest, toy().bytes.size(), toy().list);
     CHECK(signature.is_valid("waggle", toy().digest, toy().bytes.size(), toy().list));
     CHECK_FALSE(signature.is_valid("other", toy().digest, toy().bytes.size(), toy().list));
     CHECK_FALSE(signature.is_valid("waggle", sha256_of({}), toy().bytes.size(), toy().list));
@@ -181,7 +187,10 @@ TEST_SUITE("transfer/proof") {
     std::swap(changed[1], changed[2]);
     CHECK_FALSE(signature.is_valid("waggle", toy().digest, toy().bytes.size(), changed));
     const Crec crossed{list_hash(toy().list), signature.prover, signature.signature};
-    CHECK_FALSE(crossed.is_valid({.cluster = "waggle", .origin = "", .digest = toy().digest,
-                                  .size = toy().bytes.size(), .chunk = ChunkIndex{0}}));
+    CHECK_FALSE(crossed.is_valid({.cluster = "waggle",
+                                  .origin = "",
+                                  .digest = toy().digest,
+                                  .size = toy().bytes.size(),
+                                  .chunk = ChunkIndex{0}}));
   }
 }

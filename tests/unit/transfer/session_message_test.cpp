@@ -82,8 +82,13 @@ TEST_SUITE("transfer/session_message") {
                  "9707" + tag_msg + "01ce00100000c420" + times("11", 32) + "c420" +
                      times("22", 32) + "c440" + times("33", 64));
     check_golden(GetMidstatesMessage{tag()}, "9208" + tag_msg);
-    check_golden(MidstatesMessage{tag(), 1024 * 1024, 1, 3, {Midstate{filled<32>(0x44)}},
-                                  NodePublicKey{filled<32>(0x22)}, Signature{filled<64>(0x33)}},
+    check_golden(MidstatesMessage{tag(),
+                                  1024 * 1024,
+                                  1,
+                                  3,
+                                  {Midstate{filled<32>(0x44)}},
+                                  NodePublicKey{filled<32>(0x22)},
+                                  Signature{filled<64>(0x33)}},
                  "9809" + tag_msg + "ce001000000103c420" + times("44", 32) + "c420" +
                      times("22", 32) + "c440" + times("33", 64));
     check_golden(CloseMessage{tag()}, "920a" + tag_msg);
@@ -133,9 +138,13 @@ TEST_SUITE("transfer/session_message") {
 
   TEST_CASE("parts of a list lie inside it and it fits the size") {
     const auto part = [](std::uint32_t first, std::uint32_t total, std::size_t count) {
-      return decodes(MidstatesMessage{.tag = tag(), .size = limits::MiB, .first = first,
-                                      .total = total, .part = std::vector<Midstate>(count),
-                                      .prover = {}, .signature = {}});
+      return decodes(MidstatesMessage{.tag = tag(),
+                                      .size = limits::MiB,
+                                      .first = first,
+                                      .total = total,
+                                      .part = std::vector<Midstate>(count),
+                                      .prover = {},
+                                      .signature = {}});
     };
     CHECK(part(0, 3, 3));
     CHECK(part(3, 3, 0));
@@ -143,9 +152,12 @@ TEST_SUITE("transfer/session_message") {
     CHECK_FALSE(part(0, 4, 4));
     const BlobLayout huge(limits::blob_bytes_max);
     const auto many = [&](std::size_t count) {
-      return decodes(MidstatesMessage{.tag = tag(), .size = huge.size(), .first = 0,
+      return decodes(MidstatesMessage{.tag = tag(),
+                                      .size = huge.size(),
+                                      .first = 0,
                                       .total = huge.chunk_count() - 1,
-                                      .part = std::vector<Midstate>(count), .prover = {},
+                                      .part = std::vector<Midstate>(count),
+                                      .prover = {},
                                       .signature = {}});
     };
     CHECK(many(midstates_per_part_max));
