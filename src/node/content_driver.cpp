@@ -110,6 +110,7 @@ void ContentDriver::wake(SwarmId swarm) {
 
 void ContentDriver::swarm_size(SwarmId swarm, std::uint64_t size) {
   Swarm& state = swarms_[swarm];
+  state.closed = false;  // after a refuted digest the same swarm starts over
   state.layout = BlobLayout(size);
   state.sources.assign(state.layout->chunk_count(), transfer::ChunkSource::local);
   state.present.assign(state.layout->chunk_count(), false);
@@ -146,9 +147,14 @@ void ContentDriver::swarm_failed(SwarmId swarm, transfer::SwarmError error) {
   }
 }
 
-void ContentDriver::swarm_closed(SwarmId swarm) {
+void ContentDriver::swarm_closed(SwarmId swarm, bool discard) {
   const auto found = swarms_.find(swarm);
   if (found == swarms_.end()) return;
+  if (discard) {
+    found->second.layout.reset();
+    found->second.proven = false;
+    for (const ReaderId id : found->second.readers) readers_.at(id)->discarded();
+  }
   found->second.closed = true;
   forget_if_done(swarm);
 }

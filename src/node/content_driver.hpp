@@ -58,7 +58,8 @@ class ContentDriver final : public mirror::ContentSource {
   void chunk_ready(SwarmId swarm, ChunkIndex chunk, transfer::ChunkSource source);
   void swarm_proven(SwarmId swarm);
   void swarm_failed(SwarmId swarm, transfer::SwarmError error);
-  void swarm_closed(SwarmId swarm);
+  /// `discard`: its bytes were worthless; readers that gave some of them out are cut, the others wait on.
+  void swarm_closed(SwarmId swarm, bool discard);
   void set_draining() { draining_ = true; }
   /// Readers that are being served from swarms.
   [[nodiscard]] std::size_t reader_count() const { return readers_.size(); }

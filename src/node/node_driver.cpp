@@ -341,8 +341,8 @@ void NodeDriver::execute(Command command) {
           });
         } else if constexpr (std::is_same_v<T, transfer::CloseBlob>) {
           payload_->close_blob(item);
-          content_->swarm_closed(item.swarm);
-          fetches_->swarm_closed(item.swarm);
+          content_->swarm_closed(item.swarm, item.discard);
+          if (!item.discard) fetches_->swarm_closed(item.swarm);
         } else if constexpr (std::is_same_v<T, transfer::LoadMidstates>) {
           payload_->load_midstates(item.digest, [this, digest = item.digest](auto list) {
             input([&](TimePoint at, transfer::Exchange& exchange) {

@@ -134,7 +134,7 @@ void SwarmReader::finish_open(const ContentDriver::Swarm& swarm) {
 }
 
 void SwarmReader::start_read(std::uint64_t bytes) {
-  if (!partial_) partial_ = content_.deps_.payload.partial(swarm_);
+  if (auto current = content_.deps_.payload.partial(swarm_)) partial_ = std::move(current);
   if (!partial_) return fail(mirror::MirrorError::unavailable);
   busy_ = true;
   auto scratch = std::make_shared<Bytes>(bytes);
@@ -142,9 +142,16 @@ void SwarmReader::start_read(std::uint64_t bytes) {
     if (!*alive) return;
     busy_ = false;
     if (!read) return fail(read.error());
+    if (error_) return advance();
     std::copy(scratch->begin(), scratch->end(), buffer_.begin());
+    gave_bytes_ = true;
     std::exchange(reading_, nullptr)(scratch->size());
   });
+}
+
+void SwarmReader::discarded() {
+  partial_.reset();
+  if ((gave_bytes_ || busy_) && !error_) error_ = mirror::MirrorError::unavailable;
 }
 
 void SwarmReader::fail(const boost::system::error_code& error) {

@@ -41,6 +41,8 @@ class SwarmReader final : public mirror::BlobReader {
   /// Something changed in the swarm: goes on if it can.
   void advance();
   void fail(const boost::system::error_code& error);
+  /// The swarm's bytes turned out worthless. What was given out cannot be called back: then this reader ends.
+  void discarded();
 
  private:
   [[nodiscard]] std::uint64_t readable_until(const ContentDriver::Swarm& swarm, std::uint64_t offset) const;
@@ -58,6 +60,7 @@ class SwarmReader final : public mirror::BlobReader {
   mirror::Callback<std::size_t> reading_;
   MutableByteView buffer_;
   bool busy_ = false;
+  bool gave_bytes_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -47,6 +47,7 @@ struct ExchangeConfig {
   std::uint32_t extents_in_flight_max = 1;   ///< upstream extents this node fetches at once, per origin; the next claim
                                              ///< is asked when the current one is 3/4 done
   Duration request_timeout_min = std::chrono::seconds(1);
+  bool upstream_allowed = true;              ///< false: peers or nothing, no claims
   bool reports_sent_blocks = false;  ///< the driver calls block_sent: then a peer with limits::requests_per_peer_max
                                      ///< unsent blocks gets BUSY
 };

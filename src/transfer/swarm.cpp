@@ -32,6 +32,7 @@ Swarm::Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now)
   peer_progress_ = progress_ = now;
   replace_at_ = now + 5s;
   close_at_ = now + linger;
+  not_found_ = !context_.config.upstream_allowed;
   if (key_.digest.algorithm() != DigestAlgorithm::sha256) {
     fail(now, SwarmError::unsupported);
     return;
