@@ -132,9 +132,8 @@ void Net::stop_reading(std::size_t n, const Blob& blob) {
   pump(node);
 }
 
-void Net::hold(std::size_t n, const Blob& blob, std::uint32_t chunks, const Identity& signer) {
+void Net::hold(std::size_t n, const Blob& blob, std::uint32_t chunks) {
   for (std::uint32_t i = 0; i < chunks; ++i) {
-    (void)signer;
     nodes_[n]->held[blob.key].push_back({ChunkIndex{i}, {}});
   }
 }

@@ -60,7 +60,7 @@ class Net {
   SwarmId pull(std::size_t n, const Blob& blob);
   void stop_reading(std::size_t n, const Blob& blob);
   /// Chunks that a restart of node `n` finds.
-  void hold(std::size_t n, const Blob& blob, std::uint32_t chunks, const Identity& signer);
+  void hold(std::size_t n, const Blob& blob, std::uint32_t chunks);
   /// The node sends these wrong bytes instead of its own.
   void make_liar(std::size_t n, Variant variant) { nodes_[n]->lie = variant; }
   /// What the node takes from upstream (and signs) is this variant.

@@ -257,7 +257,7 @@ TEST_SUITE("transfer/exchange") {
   TEST_CASE("chunks held over a restart are not fetched again") {
     Net net({.nodes = 2});
     const Blob blob = net.make_blob(40 * MiB);
-    net.hold(0, blob, 100, net.identity(0));
+    net.hold(0, blob, 100);
     net.pull(0, blob);
     CHECK(net.run_until([&] { return net.is_complete(0, blob); }, 20s));
     CHECK(net.origin().bytes_out <= blob.size - 80 * 256 * KiB);
