@@ -1,4 +1,5 @@
-// A fixed-size set of chunk (or extent) positions, and its wire form (BEP 3: high bit of byte 0 is position 0).
+// A fixed-size set of chunk (or extent) positions, and its wire form (BEP 3: high bit of byte 0 is
+// position 0).
 #pragma once
 
 #include "base/bytes.hpp"

@@ -13,8 +13,8 @@ BlobLayout::BlobLayout(std::uint64_t size) : size_(size) {
   if (size < limits::single_chunk_below) {
     chunk_bytes_ = limits::single_chunk_below;
   } else {
-    chunk_bytes_ = std::clamp(std::bit_floor(size / 512), limits::chunk_bytes_min,
-                              limits::chunk_bytes_max);
+    chunk_bytes_ =
+        std::clamp(std::bit_floor(size / 512), limits::chunk_bytes_min, limits::chunk_bytes_max);
   }
   chunk_count_ = static_cast<std::uint32_t>(
       std::max<std::uint64_t>(1, (size + chunk_bytes_ - 1) / chunk_bytes_));

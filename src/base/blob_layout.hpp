@@ -9,8 +9,8 @@
 namespace waggle {
 
 /// The cut of a blob of known size; a pure function of the size, so every node computes the same.
-/// chunk = clamp(pow2floor(size / 512), 256 KiB, 4 MiB); a blob below 1 MiB is one chunk; an empty blob has one
-/// chunk of 0 bytes.
+/// chunk = clamp(pow2floor(size / 512), 256 KiB, 4 MiB); a blob below 1 MiB is one chunk; an empty
+/// blob has one chunk of 0 bytes.
 class BlobLayout {
  public:
   BlobLayout() = default;

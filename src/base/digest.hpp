@@ -22,7 +22,8 @@ class Digest {
   /// @pre bytes.size() is 32 for sha256, 64 for sha512
   Digest(DigestAlgorithm algorithm, ByteView bytes);
 
-  /// Parses "sha256:..." or "sha512:...". Upper-case hex is malformed, other algorithms unsupported.
+  /// Parses "sha256:..." or "sha512:...". Upper-case hex is malformed, other algorithms
+  /// unsupported.
   [[nodiscard]] static Result<Digest> parse(std::string_view text);
   /// The wire form: one algorithm byte, then the hash.
   [[nodiscard]] static Result<Digest> from_wire(ByteView wire);

@@ -65,9 +65,8 @@ bool Endpoint::is_unspecified() const {
 
 bool Endpoint::is_loopback() const {
   if (is_v4()) return address[12] == std::byte{127};
-  return address[15] == std::byte{1} &&
-         std::all_of(address.begin(), address.end() - 1,
-                     [](std::byte b) { return b == std::byte{0}; });
+  return address[15] == std::byte{1} && std::all_of(address.begin(), address.end() - 1,
+                                                    [](std::byte b) { return b == std::byte{0}; });
 }
 
 std::string Endpoint::address_string() const {

@@ -1,4 +1,5 @@
-// Result<T>: how bytes and requests from outside fail. Each folder has its own error enum beside this one.
+// Result<T>: how bytes and requests from outside fail. Each folder has its own error enum beside
+// this one.
 #pragma once
 
 #include <boost/system/error_code.hpp>

@@ -1,4 +1,5 @@
-// A node's own identity: one Ed25519 key pair; the node id is its hash and the Noise static key its X25519 image.
+// A node's own identity: one Ed25519 key pair; the node id is its hash and the Noise static key its
+// X25519 image.
 #pragma once
 
 #include "base/bytes.hpp"

@@ -1,4 +1,5 @@
-// Identifiers: node, chunk, extent, session, swarm. Small value types that do not convert into each other.
+// Identifiers: node, chunk, extent, session, swarm. Small value types that do not convert into each
+// other.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -34,7 +35,8 @@ struct SwarmTag {
   auto operator<=>(const SwarmTag&) const = default;
 };
 
-/// A digest as it travels in gossip: SipHash-2-4 under a key derived from the cluster name (base/siphash.hpp).
+/// A digest as it travels in gossip: SipHash-2-4 under a key derived from the cluster name
+/// (base/siphash.hpp).
 enum class Id64 : std::uint64_t {};
 
 /// Position of a chunk in its blob, 0-based. Index, count and size are three words.

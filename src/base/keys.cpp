@@ -6,8 +6,9 @@
 namespace waggle {
 
 void blake2b(MutableByteView out, ByteView message, ByteView key) {
-  const int failed = crypto_generichash(as_uchar(out), out.size(), as_uchar(message), message.size(),
-                                        key.empty() ? nullptr : as_uchar(key), key.size());
+  const int failed =
+      crypto_generichash(as_uchar(out), out.size(), as_uchar(message), message.size(),
+                         key.empty() ? nullptr : as_uchar(key), key.size());
   WAGGLE_ASSERT(failed == 0);
 }
 

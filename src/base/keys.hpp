@@ -1,4 +1,5 @@
-// Cluster keys: 32 random bytes that admit a node. At most two at a time, the first seals, all open (rotation).
+// Cluster keys: 32 random bytes that admit a node. At most two at a time, the first seals, all open
+// (rotation).
 #pragma once
 
 #include "base/bytes.hpp"
@@ -25,7 +26,8 @@ class ClusterKey {
   [[nodiscard]] std::string to_base64() const;
   /// First byte of BLAKE2b(key): goes in packet headers and the TCP preamble.
   [[nodiscard]] std::uint8_t key_id() const { return key_id_; }
-  /// A key for one purpose ("udp", "psk", ...): BLAKE2b-256 keyed with the cluster key over the purpose.
+  /// A key for one purpose ("udp", "psk", ...): BLAKE2b-256 keyed with the cluster key over the
+  /// purpose.
   [[nodiscard]] SecretKey derive(std::string_view purpose) const;
 
  private:
@@ -36,7 +38,8 @@ class ClusterKey {
 /// 1 or 2 keys in the order of the configuration. @pre never empty
 using KeyRing = std::vector<ClusterKey>;
 
-/// BLAKE2b of `message` with `out.size()` bytes (16..64), keyed when `key` is not empty. @source RFC 7693
+/// BLAKE2b of `message` with `out.size()` bytes (16..64), keyed when `key` is not empty. @source
+/// RFC 7693
 void blake2b(MutableByteView out, ByteView message, ByteView key = {});
 
 }  // namespace waggle

@@ -1,4 +1,5 @@
-// Every maximum, named, with the answer when it is reached. Numbers: protocol research, sections 1 and 8.
+// Every maximum, named, with the answer when it is reached. Numbers: protocol research, sections 1
+// and 8.
 #pragma once
 
 #include "base/time.hpp"
@@ -24,15 +25,20 @@ inline constexpr std::size_t member_addresses_max = 4;
 inline constexpr std::size_t node_name_bytes_max = 64;
 inline constexpr std::size_t zone_bytes_max = 32;
 inline constexpr std::uint64_t incarnation_jump_max = 1ULL << 40U;  ///< larger jumps are refused
-inline constexpr std::size_t tombstones_min = 64;         ///< faulty and left kept: max(this, 2 x live), oldest goes
+inline constexpr std::size_t tombstones_min =
+    64;  ///< faulty and left kept: max(this, 2 x live), oldest goes
 inline constexpr Duration tombstone_age_max = 24h;
-inline constexpr std::size_t awaited_pings_max = 4096;    ///< PINGs whose ACK may start a session: oldest goes
-inline constexpr std::size_t relayed_probes_max = 1024;   ///< probes run for others: further ones get a NACK
-inline constexpr std::size_t join_hints_max = 256;        ///< further hints are ignored
-inline constexpr std::size_t hints_at_once = 3;           ///< hints pinged in one go, chosen at random
-inline constexpr std::size_t repair_records_per_second = 16'384;  ///< beyond: the asker tries another member
-inline constexpr std::size_t parked_payloads_per_member = 16;     ///< waiting for a session: further ones drop
-inline constexpr std::size_t parked_members_max = 1024;           ///< likewise
+inline constexpr std::size_t awaited_pings_max =
+    4096;  ///< PINGs whose ACK may start a session: oldest goes
+inline constexpr std::size_t relayed_probes_max =
+    1024;  ///< probes run for others: further ones get a NACK
+inline constexpr std::size_t join_hints_max = 256;  ///< further hints are ignored
+inline constexpr std::size_t hints_at_once = 3;     ///< hints pinged in one go, chosen at random
+inline constexpr std::size_t repair_records_per_second =
+    16'384;  ///< beyond: the asker tries another member
+inline constexpr std::size_t parked_payloads_per_member =
+    16;  ///< waiting for a session: further ones drop
+inline constexpr std::size_t parked_members_max = 1024;  ///< likewise
 inline constexpr Duration parked_for = 1s;
 
 // Content index. Beyond these announcements are refused (counted); own content always stays.
@@ -40,9 +46,10 @@ inline constexpr std::size_t ids_per_origin_max = 65'536;
 inline constexpr std::size_t distinct_ids_max = 2'000'000;
 inline constexpr std::size_t names_per_origin_max = 16'384;  ///< oldest goes first
 
-// Announcement logs: what a gap can be repaired from without pulling the whole set. Oldest record goes first.
+// Announcement logs: what a gap can be repaired from without pulling the whole set. Oldest record
+// goes first.
 inline constexpr std::size_t log_records_per_origin_max = 256;
-inline constexpr std::size_t log_window_max = 64;               ///< parked out of order; beyond: a gap
+inline constexpr std::size_t log_window_max = 64;  ///< parked out of order; beyond: a gap
 
 // Announcement messages. Larger ones are malformed; what does not fit goes in the next one.
 inline constexpr std::size_t records_per_message_max = 128;
@@ -55,14 +62,17 @@ inline constexpr std::size_t set_parts_max = 16;
 inline constexpr std::size_t media_type_bytes_max = 128;
 inline constexpr std::uint64_t hlc_ms_max = (1ULL << 48U) - 1;
 
-// Announcement queues and tables. Messages beyond are dropped (counted): anti-entropy repairs every loss.
+// Announcement queues and tables. Messages beyond are dropped (counted): anti-entropy repairs every
+// loss.
 inline constexpr std::size_t announcement_queue_messages_max = 16'384;
 inline constexpr std::size_t announcement_queue_bulk_bytes_max = 64 * MiB;
-inline constexpr std::size_t set_pulls_max = 16;                ///< outstanding at a time, others wait a round
-inline constexpr std::size_t own_set_serves_max = 4;            ///< per second; others ask another node
-inline constexpr std::size_t names_max = 262'144;               ///< of all authors; oldest goes first
-inline constexpr std::size_t unresolved_ids_max = 65'536;       ///< asked for; others wait for a HAVE that defines them
-inline constexpr std::size_t id_collisions_max = 1024;          ///< second definitions of one id64; beyond: refused
+inline constexpr std::size_t set_pulls_max = 16;  ///< outstanding at a time, others wait a round
+inline constexpr std::size_t own_set_serves_max = 4;  ///< per second; others ask another node
+inline constexpr std::size_t names_max = 262'144;     ///< of all authors; oldest goes first
+inline constexpr std::size_t unresolved_ids_max =
+    65'536;  ///< asked for; others wait for a HAVE that defines them
+inline constexpr std::size_t id_collisions_max =
+    1024;  ///< second definitions of one id64; beyond: refused
 
 // Blobs. Larger ones are refused: the client is sent upstream.
 inline constexpr std::uint64_t blob_bytes_max = 1024 * GiB;
@@ -71,56 +81,65 @@ inline constexpr std::uint64_t chunk_bytes_max = 4 * MiB;
 inline constexpr std::uint64_t single_chunk_below = 1 * MiB;
 inline constexpr std::uint64_t extent_bytes = 16 * MiB;
 inline constexpr std::size_t chunks_per_blob_max = 1U << 20U;
-inline constexpr std::uint64_t block_bytes = 64 * KiB;         ///< unit of a pull request
-inline constexpr std::uint64_t held_tail_bytes = 64 * KiB;     ///< withheld until the digest is proven
-inline constexpr std::uint64_t manifest_bytes_max = 4 * MiB;   ///< larger manifests are refused (OCI 4 MiB)
+inline constexpr std::uint64_t block_bytes = 64 * KiB;      ///< unit of a pull request
+inline constexpr std::uint64_t held_tail_bytes = 64 * KiB;  ///< withheld until the digest is proven
+inline constexpr std::uint64_t manifest_bytes_max =
+    4 * MiB;  ///< larger manifests are refused (OCI 4 MiB)
 
 // Sessions. Beyond these new ones are refused; over-long frames close the session.
-inline constexpr std::size_t frame_bytes_max = 65'535;          ///< one Noise record
-inline constexpr std::size_t control_frame_bytes_max = 1 * MiB; ///< a control message may span records
+inline constexpr std::size_t frame_bytes_max = 65'535;  ///< one Noise record
+inline constexpr std::size_t control_frame_bytes_max =
+    1 * MiB;  ///< a control message may span records
 inline constexpr std::size_t sessions_max = 256;
 inline constexpr std::size_t half_open_handshakes_max = 64;
 inline constexpr std::size_t half_open_per_address_max = 8;
 inline constexpr Duration handshake_timeout = 3s;
-inline constexpr std::size_t requests_per_peer_max = 32;        ///< beyond: BUSY
-inline constexpr std::size_t session_send_queue_bytes_max = 64 * MiB;  ///< beyond: the session is closed
-inline constexpr std::size_t payload_bytes_max = 64 * KiB;      ///< data of one payload frame
+inline constexpr std::size_t requests_per_peer_max = 32;  ///< beyond: BUSY
+inline constexpr std::size_t session_send_queue_bytes_max =
+    64 * MiB;                                               ///< beyond: the session is closed
+inline constexpr std::size_t payload_bytes_max = 64 * KiB;  ///< data of one payload frame
 inline constexpr std::size_t session_read_buffer_bytes = 512 * KiB;  ///< per open session
 inline constexpr std::size_t session_write_batch_bytes = 264 * KiB;  ///< sealed ahead of one write
-inline constexpr std::uint64_t rekey_bytes = 1 * GiB;           ///< sealed under one key; then REKEY
-inline constexpr std::size_t dials_max = 64;                    ///< at once; beyond: the dial fails
-inline constexpr Duration dial_timeout = 3s;                    ///< connecting, all endpoints together
-inline constexpr std::size_t origin_bytes_max = 256;            ///< "scheme://host:port"
+inline constexpr std::uint64_t rekey_bytes = 1 * GiB;  ///< sealed under one key; then REKEY
+inline constexpr std::size_t dials_max = 64;           ///< at once; beyond: the dial fails
+inline constexpr Duration dial_timeout = 3s;           ///< connecting, all endpoints together
+inline constexpr std::size_t origin_bytes_max = 256;   ///< "scheme://host:port"
 
 // Swarms and claims. Beyond these the request is served by a plain upstream fetch or refused.
 inline constexpr std::size_t swarms_max = 1024;
-inline constexpr std::size_t swarm_peers_out = 8;               ///< degree d
+inline constexpr std::size_t swarm_peers_out = 8;  ///< degree d
 inline constexpr std::size_t swarm_peers_in_max = 24;
-inline constexpr std::size_t registrar_blobs_max = 4096;        ///< least recently used goes first
-inline constexpr std::size_t registrar_wanters_max = 8192;      ///< further wanters are answered, not listed
-inline constexpr std::size_t claim_bitmap_bits = 1024;          ///< window from the first unfinished extent
-inline constexpr std::uint64_t reassembly_bytes_per_peer_max = 2 * chunk_bytes_max;  ///< per swarm: no further chunk is begun
+inline constexpr std::size_t registrar_blobs_max = 4096;  ///< least recently used goes first
+inline constexpr std::size_t registrar_wanters_max =
+    8192;  ///< further wanters are answered, not listed
+inline constexpr std::size_t claim_bitmap_bits = 1024;  ///< window from the first unfinished extent
+inline constexpr std::uint64_t reassembly_bytes_per_peer_max =
+    2 * chunk_bytes_max;  ///< per swarm: no further chunk is begun
 inline constexpr std::uint64_t download_buffer_bytes_max = 256 * MiB;
 
-// Cache. Beyond these: longer proofs and journals are refused, partials are refused, the oldest sidecars without a
-// copy go first.
-inline constexpr std::size_t journal_proof_bytes_max = 256;      ///< a serialized CREC
-inline constexpr std::uint64_t journal_bytes_max = 256 * MiB;    ///< three times what 1 TiB needs
-inline constexpr std::size_t partials_max = 4096;                ///< partial blobs on disk
-inline constexpr std::size_t sidecars_max = 65'536;              ///< midstate lists kept
-inline constexpr std::uint64_t fadvise_bytes_min = 1 * GiB;      ///< smaller blobs may stay in the page cache
+// Cache. Beyond these: longer proofs and journals are refused, partials are refused, the oldest
+// sidecars without a copy go first.
+inline constexpr std::size_t journal_proof_bytes_max = 256;    ///< a serialized CREC
+inline constexpr std::uint64_t journal_bytes_max = 256 * MiB;  ///< three times what 1 TiB needs
+inline constexpr std::size_t partials_max = 4096;              ///< partial blobs on disk
+inline constexpr std::size_t sidecars_max = 65'536;            ///< midstate lists kept
+inline constexpr std::uint64_t fadvise_bytes_min =
+    1 * GiB;  ///< smaller blobs may stay in the page cache
 
 // HTTP. Beyond these: 431, 414, 503 with Retry-After absent (never 429 to containerd).
 inline constexpr std::size_t http_header_bytes_max = 64 * KiB;
 inline constexpr std::size_t http_connections_max = 1024;
 inline constexpr Duration http_header_timeout = 10s;
-inline constexpr Duration http_idle_timeout = 120s;              ///< between requests: closed
-inline constexpr Duration http_write_timeout = 300s;             ///< no byte taken: cut
-inline constexpr std::size_t http_target_bytes_max = 32 * KiB;   ///< signed URLs are long; beyond: 414
-inline constexpr std::uint64_t http_write_bytes = 256 * KiB;     ///< a response leaves in pieces of this size
-inline constexpr std::uint64_t forward_body_bytes_max = 4 * MiB; ///< tags and referrers; larger answers become 404
-inline constexpr std::size_t repository_bytes_max = 255;         ///< longer names are invalid
-inline constexpr std::size_t tag_bytes_max = 128;                ///< distribution spec
+inline constexpr Duration http_idle_timeout = 120s;   ///< between requests: closed
+inline constexpr Duration http_write_timeout = 300s;  ///< no byte taken: cut
+inline constexpr std::size_t http_target_bytes_max =
+    32 * KiB;  ///< signed URLs are long; beyond: 414
+inline constexpr std::uint64_t http_write_bytes =
+    256 * KiB;  ///< a response leaves in pieces of this size
+inline constexpr std::uint64_t forward_body_bytes_max =
+    4 * MiB;  ///< tags and referrers; larger answers become 404
+inline constexpr std::size_t repository_bytes_max = 255;  ///< longer names are invalid
+inline constexpr std::size_t tag_bytes_max = 128;         ///< distribution spec
 
 // Upstream. Beyond these the request fails as a value; idle connections beyond the pool are closed.
 inline constexpr std::size_t upstream_redirects_max = 5;
@@ -128,7 +147,7 @@ inline constexpr std::size_t upstream_header_bytes_max = 64 * KiB;
 inline constexpr std::size_t upstream_idle_per_origin_max = 16;
 inline constexpr std::size_t upstream_idle_max = 64;
 inline constexpr Duration upstream_idle_kept = 60s;
-inline constexpr std::size_t upstream_tokens_max = 1024;         ///< earliest expiry goes first
+inline constexpr std::size_t upstream_tokens_max = 1024;  ///< earliest expiry goes first
 inline constexpr std::uint64_t token_body_bytes_max = 1 * MiB;
 inline constexpr std::uint64_t docker_config_bytes_max = 4 * MiB;
 

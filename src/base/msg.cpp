@@ -62,8 +62,8 @@ struct MsgReader::Document {
 MsgReader MsgReader::parse(ByteView input, const MsgLimits& limits) {
   MsgReader reader;
   auto document = std::make_shared<Document>();
-  const msgpack::unpack_limit unpack_limit(limits.elements, 0, limits.str_bytes, limits.bin_bytes, 0,
-                                           limits.depth);
+  const msgpack::unpack_limit unpack_limit(limits.elements, 0, limits.str_bytes, limits.bin_bytes,
+                                           0, limits.depth);
   try {
     std::size_t offset = 0;
     bool referenced = false;

@@ -1,5 +1,6 @@
-// Strict msgpack for our wire formats: a writer, and a reader with limits and a sticky error. Wraps msgpack-c.
-// We write arrays of uint, bool, nil, str, bin and array only; anything else is malformed on input.
+// Strict msgpack for our wire formats: a writer, and a reader with limits and a sticky error. Wraps
+// msgpack-c. We write arrays of uint, bool, nil, str, bin and array only; anything else is
+// malformed on input.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -36,9 +37,10 @@ class MsgWriter {
   Bytes out_;
 };
 
-/// Reads the elements of one array in order. After the first mismatch every call returns a zero value and
-/// ok() is false, so decoders read straight through and check once.
-///   MsgReader in = MsgReader::parse(bytes, limits); auto a = in.uint(); auto b = in.bin<16>(); if (!in.done()) ...
+/// Reads the elements of one array in order. After the first mismatch every call returns a zero
+/// value and ok() is false, so decoders read straight through and check once.
+///   MsgReader in = MsgReader::parse(bytes, limits); auto a = in.uint(); auto b = in.bin<16>(); if
+///   (!in.done()) ...
 /// Views returned by str() and bin() live as long as the input bytes do.
 class MsgReader {
  public:
@@ -63,8 +65,8 @@ class MsgReader {
     }
     return out;
   }
-  /// A nested array; read it to its end, or drop it to skip the rest. Failing in it does not fail the parent:
-  /// call `merge` when its errors matter.
+  /// A nested array; read it to its end, or drop it to skip the rest. Failing in it does not fail
+  /// the parent: call `merge` when its errors matter.
   [[nodiscard]] MsgReader array();
   /// Takes over a child's error.
   void merge(const MsgReader& child) {

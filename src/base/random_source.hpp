@@ -6,7 +6,8 @@
 
 namespace waggle {
 
-/// Fills buffers with bytes nobody can guess. Cores take one by reference and never reach for the system.
+/// Fills buffers with bytes nobody can guess. Cores take one by reference and never reach for the
+/// system.
 class RandomSource {
  public:
   virtual ~RandomSource() = default;

@@ -20,9 +20,8 @@ SHA256_CTX load(const void* bytes) {
   return context;
 }
 
-constexpr std::array<std::uint32_t, 8> initial_words = {0x6a09e667, 0xbb67ae85, 0x3c6ef372,
-                                                        0xa54ff53a, 0x510e527f, 0x9b05688c,
-                                                        0x1f83d9ab, 0x5be0cd19};
+constexpr std::array<std::uint32_t, 8> initial_words = {
+    0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
 
 Midstate from_words(const std::uint32_t* words) {
   Midstate midstate;

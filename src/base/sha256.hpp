@@ -1,5 +1,6 @@
-// Resumable SHA-256: the compression state between 64-byte blocks (a midstate) can be taken out and put back.
-// A list of midstates at chunk boundaries lets any chunk of a blob be checked alone (transfer/proof.hpp).
+// Resumable SHA-256: the compression state between 64-byte blocks (a midstate) can be taken out and
+// put back. A list of midstates at chunk boundaries lets any chunk of a blob be checked alone
+// (transfer/proof.hpp).
 #pragma once
 
 #include "base/bytes.hpp"
@@ -11,7 +12,8 @@
 
 namespace waggle {
 
-/// The eight 32-bit chaining values after a whole number of 64-byte blocks, big-endian as in FIPS 180-4.
+/// The eight 32-bit chaining values after a whole number of 64-byte blocks, big-endian as in FIPS
+/// 180-4.
 struct Midstate {
   std::array<std::byte, 32> bytes{};
   auto operator<=>(const Midstate&) const = default;

@@ -23,7 +23,9 @@ std::uint64_t siphash(const IdKey& key, ByteView message) {
   return load_le<std::uint64_t>(out);
 }
 
-Id64 id64_of(const IdKey& key, const Digest& digest) { return Id64{siphash(key, digest.to_wire())}; }
+Id64 id64_of(const IdKey& key, const Digest& digest) {
+  return Id64{siphash(key, digest.to_wire())};
+}
 
 std::uint64_t hrw_score(const IdKey& key, const NodeId& node, std::string_view domain,
                         ByteView subject) {

@@ -13,8 +13,8 @@
 
 namespace waggle {
 
-/// Key of every id64 and HRW score in one cluster: BLAKE2b-128("waggle-id" | cluster name), so that it
-/// survives key rotation.
+/// Key of every id64 and HRW score in one cluster: BLAKE2b-128("waggle-id" | cluster name), so that
+/// it survives key rotation.
 struct IdKey {
   std::array<std::byte, 16> bytes{};
   [[nodiscard]] static IdKey for_cluster(std::string_view cluster_name);

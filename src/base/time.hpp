@@ -1,5 +1,5 @@
-// Time as the cores know it: told from outside, never read. TimePoint counts from an arbitrary start
-// (process start in production, 0 in the simulator) and never runs backwards.
+// Time as the cores know it: told from outside, never read. TimePoint counts from an arbitrary
+// start (process start in production, 0 in the simulator) and never runs backwards.
 #pragma once
 
 #include <chrono>

@@ -1,4 +1,5 @@
-// A fixed set of named timers: enum -> deadline, earliest wins. Every core keeps its deadlines in one.
+// A fixed set of named timers: enum -> deadline, earliest wins. Every core keeps its deadlines in
+// one.
 #pragma once
 
 #include "base/time.hpp"

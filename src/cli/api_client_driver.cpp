@@ -28,7 +28,8 @@ constexpr std::chrono::seconds call_timeout{10};
 constexpr std::size_t reply_bytes_max = std::size_t{256} * 1024 * 1024;
 
 template <typename Stream>
-asio::awaitable<Result<ApiReply>> exchange(Stream stream, std::string host, std::string method, std::string path) {
+asio::awaitable<Result<ApiReply>> exchange(Stream stream, std::string host, std::string method,
+                                           std::string path) {
   Error error;
   auto token = asio::redirect_error(asio::use_awaitable, error);
   http::request<http::empty_body> request(http::string_to_verb(method), path, 11);
@@ -46,17 +47,20 @@ asio::awaitable<Result<ApiReply>> exchange(Stream stream, std::string host, std:
   co_return ApiReply{parser.get().result_int(), std::move(parser.get().body())};
 }
 
-asio::awaitable<Result<ApiReply>> over_unix(std::string socket_path, std::string method, std::string path) {
+asio::awaitable<Result<ApiReply>> over_unix(std::string socket_path, std::string method,
+                                            std::string path) {
   using Protocol = asio::local::stream_protocol;
   beast::basic_stream<Protocol> stream(co_await asio::this_coro::executor);
   Error error;
   stream.expires_after(call_timeout);
-  co_await stream.async_connect(Protocol::endpoint(socket_path), asio::redirect_error(asio::use_awaitable, error));
+  co_await stream.async_connect(Protocol::endpoint(socket_path),
+                                asio::redirect_error(asio::use_awaitable, error));
   if (error) co_return error;
   co_return co_await exchange(std::move(stream), "localhost", method, path);
 }
 
-asio::awaitable<Result<ApiReply>> over_tcp(std::string host, std::string port, std::string method, std::string path) {
+asio::awaitable<Result<ApiReply>> over_tcp(std::string host, std::string port, std::string method,
+                                           std::string path) {
   const auto executor = co_await asio::this_coro::executor;
   Error error;
   auto token = asio::redirect_error(asio::use_awaitable, error);
@@ -72,10 +76,13 @@ asio::awaitable<Result<ApiReply>> over_tcp(std::string host, std::string port, s
 
 }  // namespace
 
-Result<ApiReply> call_api(const std::string& api, const std::string& method, const std::string& path) {
+Result<ApiReply> call_api(const std::string& api, const std::string& method,
+                          const std::string& path) {
   asio::io_context context;
   std::optional<Result<ApiReply>> reply;
-  const auto keep = [&reply](std::exception_ptr, Result<ApiReply> result) { reply = std::move(result); };
+  const auto keep = [&reply](std::exception_ptr, Result<ApiReply> result) {
+    reply = std::move(result);
+  };
   if (api.starts_with("http://")) {
     const auto url = boost::urls::parse_uri(api);
     if (!url || url->host().empty()) return BaseError::malformed;

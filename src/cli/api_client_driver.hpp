@@ -13,7 +13,9 @@ struct ApiReply {
 };
 
 /// One request, at most 10 s. @param api  "/run/waggle/waggle.sock" or "http://127.0.0.1:30004"
-/// Errors: whatever the system says of connecting, reading and writing; malformed for an `api` of neither form.
-[[nodiscard]] Result<ApiReply> call_api(const std::string& api, const std::string& method, const std::string& path);
+/// Errors: whatever the system says of connecting, reading and writing; malformed for an `api` of
+/// neither form.
+[[nodiscard]] Result<ApiReply> call_api(const std::string& api, const std::string& method,
+                                        const std::string& path);
 
 }  // namespace waggle::cli

@@ -9,14 +9,19 @@
 namespace waggle::cli {
 namespace {
 
-std::optional<ApiReply> call(const Options& options, const std::string& method, const std::string& path) {
+std::optional<ApiReply> call(const Options& options, const std::string& method,
+                             const std::string& path) {
   auto reply = call_api(options.api, method, path);
   if (reply) return *std::move(reply);
   if (reply.error() == BaseError::malformed || reply.error() == BaseError::limit_exceeded) {
-    fmt::print(stderr, "waggle: --api '{}' is neither a socket path nor an http:// URL\n", options.api);
+    fmt::print(stderr, "waggle: --api '{}' is neither a socket path nor an http:// URL\n",
+               options.api);
   } else {
-    fmt::print(stderr, "waggle: cannot reach waggled at {}: {}\n", options.api, reply.error().message());
-    fmt::print(stderr, "  Is it running? Give its socket or ops address with --api, such as --api http://127.0.0.1:30004\n");
+    fmt::print(stderr, "waggle: cannot reach waggled at {}: {}\n", options.api,
+               reply.error().message());
+    fmt::print(stderr,
+               "  Is it running? Give its socket or ops address with --api, such as --api "
+               "http://127.0.0.1:30004\n");
   }
   return std::nullopt;
 }
@@ -43,7 +48,8 @@ std::optional<nlohmann::ordered_json> fetch(const Options& options, const std::s
   }
   auto body = nlohmann::ordered_json::parse(reply->body, nullptr, false);
   if (body.is_discarded()) {
-    fmt::print(stderr, "waggle: {} did not answer with JSON; is that waggled's ops address?\n", options.api);
+    fmt::print(stderr, "waggle: {} did not answer with JSON; is that waggled's ops address?\n",
+               options.api);
     return std::nullopt;
   }
   return body;

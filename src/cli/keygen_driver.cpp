@@ -23,11 +23,13 @@ int run_keygen(const std::string& file) {
   const int descriptor = ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (descriptor < 0) {
     fmt::print(stderr, "waggle: cannot create {}: {}\n", file, std::strerror(errno));
-    if (errno == EEXIST) fmt::print(stderr, "  It exists already; a key is never overwritten. Choose another name.\n");
+    if (errno == EEXIST)
+      fmt::print(stderr, "  It exists already; a key is never overwritten. Choose another name.\n");
     return exit_failed;
   }
-  const bool written = ::write(descriptor, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-                       ::fsync(descriptor) == 0;
+  const bool written =
+      ::write(descriptor, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+      ::fsync(descriptor) == 0;
   ::close(descriptor);
   if (!written) {
     fmt::print(stderr, "waggle: cannot write {}: {}\n", file, std::strerror(errno));

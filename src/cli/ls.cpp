@@ -18,8 +18,9 @@ int run_ls(const Options& options) {
     const auto size = blob["size"].is_null() ? 0 : blob["size"].get<std::uint64_t>();
     const auto have = blob.value("have_bytes", std::uint64_t{0});
     rows.push_back({blob.value("digest", ""), format_bytes(size),
-                    blob.value("complete", false) ? "complete"
-                                                  : fmt::format("{} %", size == 0 ? 0 : have * 100 / size),
+                    blob.value("complete", false)
+                        ? "complete"
+                        : fmt::format("{} %", size == 0 ? 0 : have * 100 / size),
                     std::to_string(blob["holders"].size())});
   }
   fmt::print("{}", format_table(rows));

@@ -1,9 +1,9 @@
 // The `waggle` command: options, verbs, exit codes.
 #include "cli/verb.hpp"
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <sodium.h>
+#include <CLI/CLI.hpp>
 
 #include <array>
 #include <cstdlib>
@@ -12,10 +12,11 @@ namespace {
 
 using namespace waggle::cli;
 
-/// Verbs of the contract whose feature this build lacks: known words, so that scripts get a clear answer.
+/// Verbs of the contract whose feature this build lacks: known words, so that scripts get a clear
+/// answer.
 constexpr std::array<const char*, 17> later_verbs = {
-    "explain", "get",       "put",     "rm",      "warm",   "unpin", "pause", "verify", "gc",   "top",
-    "events",  "containerd", "overlaybd", "objects", "doctor", "bench", "completion"};
+    "explain", "get",    "put",        "rm",        "warm",    "unpin",  "pause", "verify",    "gc",
+    "top",     "events", "containerd", "overlaybd", "objects", "doctor", "bench", "completion"};
 
 int run(int argc, char** argv) {
   CLI::App app("waggle: look at and steer a waggled node", "waggle");
@@ -31,14 +32,22 @@ int run(int argc, char** argv) {
   int code = exit_ok;
   std::string digest;
   std::string file;
-  app.add_subcommand("status", "this node and its cluster")->callback([&] { code = run_status(options); });
-  app.add_subcommand("members", "who is in the cluster")->callback([&] { code = run_members(options); });
+  app.add_subcommand("status", "this node and its cluster")->callback([&] {
+    code = run_status(options);
+  });
+  app.add_subcommand("members", "who is in the cluster")->callback([&] {
+    code = run_members(options);
+  });
   app.add_subcommand("ls", "blobs on this node")->callback([&] { code = run_ls(options); });
   auto* who_has = app.add_subcommand("who-has", "nodes that hold a digest");
   who_has->add_option("DIGEST", digest, "sha256:...")->required();
   who_has->callback([&] { code = run_who_has(options, digest); });
-  app.add_subcommand("drain", "leave the cluster and stop")->callback([&] { code = run_drain(options); });
-  app.add_subcommand("reload", "re-read configuration and keys")->callback([&] { code = run_reload(options); });
+  app.add_subcommand("drain", "leave the cluster and stop")->callback([&] {
+    code = run_drain(options);
+  });
+  app.add_subcommand("reload", "re-read configuration and keys")->callback([&] {
+    code = run_reload(options);
+  });
   auto* keygen = app.add_subcommand("keygen", "make a cluster key");
   keygen->add_option("FILE,-o,--output", file, "file to create (0600); - or none: standard output");
   keygen->callback([&] { code = run_keygen(file); });

@@ -13,7 +13,8 @@ int run_members(const Options& options) {
     fmt::print("{}\n", reply->dump(2));
     return exit_ok;
   }
-  std::vector<std::vector<std::string>> rows = {{"NAME", "ID", "STATE", "ADDRESS", "ZONE", "VERSION"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"NAME", "ID", "STATE", "ADDRESS", "ZONE", "VERSION"}};
   for (const auto& member : (*reply)["members"]) {
     std::string addresses;
     for (const auto& address : member["addresses"]) {

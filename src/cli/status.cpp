@@ -16,25 +16,38 @@ int run_status(const Options& options) {
   const auto& members = (*status)["members"];
   const auto& cache = (*status)["cache"];
   const auto number = [](const auto& value) { return value.template get<std::uint64_t>(); };
-  fmt::print("{}", format_table({
-      {"node", fmt::format("{} ({})", status->value("name", ""), status->value("id", "").substr(0, 8))},
-      {"cluster", status->value("cluster", "")},
-      {"version", status->value("version", "")},
-      {"state", status->value("draining", false) ? "draining" : status->value("ready", false) ? "ready" : "starting"},
-      {"up", format_seconds(status->value("uptime_seconds", 0.0))},
-      {"members", fmt::format("{} alive, {} suspect, {} faulty, {} left", number(members["alive"]),
-                              number(members["suspect"]), number(members["faulty"]), number(members["left"]))},
-      {"index", fmt::format("{} digests, {} facts, root {}", number((*status)["index"]["digests"]),
-                            number((*status)["index"]["facts"]), (*status)["index"].value("root", ""))},
-      {"cache", fmt::format("{} of {}, {} free on disk", format_bytes(number(cache["bytes"])),
-                            format_bytes(number(cache["max_bytes"])), format_bytes(number(cache["disk_free_bytes"])))},
-      {"swarms", fmt::format("{} open, {} sessions", number((*status)["swarms"]), number((*status)["sessions"]))},
-  }));
+  fmt::print(
+      "{}",
+      format_table({
+          {"node",
+           fmt::format("{} ({})", status->value("name", ""), status->value("id", "").substr(0, 8))},
+          {"cluster", status->value("cluster", "")},
+          {"version", status->value("version", "")},
+          {"state", status->value("draining", false) ? "draining"
+                    : status->value("ready", false)  ? "ready"
+                                                     : "starting"},
+          {"up", format_seconds(status->value("uptime_seconds", 0.0))},
+          {"members", fmt::format("{} alive, {} suspect, {} faulty, {} left",
+                                  number(members["alive"]), number(members["suspect"]),
+                                  number(members["faulty"]), number(members["left"]))},
+          {"index",
+           fmt::format("{} digests, {} facts, root {}", number((*status)["index"]["digests"]),
+                       number((*status)["index"]["facts"]), (*status)["index"].value("root", ""))},
+          {"cache", fmt::format("{} of {}, {} free on disk", format_bytes(number(cache["bytes"])),
+                                format_bytes(number(cache["max_bytes"])),
+                                format_bytes(number(cache["disk_free_bytes"])))},
+          {"swarms", fmt::format("{} open, {} sessions", number((*status)["swarms"]),
+                                 number((*status)["sessions"]))},
+      }));
   return exit_ok;
 }
 
-int run_drain(const Options& options) { return post(options, "/api/v1/drain") ? exit_ok : exit_failed; }
+int run_drain(const Options& options) {
+  return post(options, "/api/v1/drain") ? exit_ok : exit_failed;
+}
 
-int run_reload(const Options& options) { return post(options, "/api/v1/reload") ? exit_ok : exit_failed; }
+int run_reload(const Options& options) {
+  return post(options, "/api/v1/reload") ? exit_ok : exit_failed;
+}
 
 }  // namespace waggle::cli

@@ -1,4 +1,5 @@
-// What every verb of `waggle` gets and gives: options in, exit code out (0 ok, 1 failed, 2 bad usage).
+// What every verb of `waggle` gets and gives: options in, exit code out (0 ok, 1 failed, 2 bad
+// usage).
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -17,8 +18,10 @@ struct Options {
   bool json = false;
 };
 
-/// GET `path`; the parsed reply, or nullopt after telling the user on stderr what failed and what to do.
-[[nodiscard]] std::optional<nlohmann::ordered_json> fetch(const Options& options, const std::string& path);
+/// GET `path`; the parsed reply, or nullopt after telling the user on stderr what failed and what
+/// to do.
+[[nodiscard]] std::optional<nlohmann::ordered_json> fetch(const Options& options,
+                                                          const std::string& path);
 /// POST `path`; true when it worked, else the user was told.
 [[nodiscard]] bool post(const Options& options, const std::string& path);
 

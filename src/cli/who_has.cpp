@@ -15,7 +15,8 @@ int run_who_has(const Options& options, const std::string& digest) {
   }
   for (const auto& holder : (*blob)["holders"]) fmt::print("{}\n", holder.get<std::string>());
   if (!blob->value("complete", false)) {
-    fmt::print(stderr, "this node has {} of it\n", format_bytes(blob->value("have_bytes", std::uint64_t{0})));
+    fmt::print(stderr, "this node has {} of it\n",
+               format_bytes(blob->value("have_bytes", std::uint64_t{0})));
   }
   return exit_ok;
 }

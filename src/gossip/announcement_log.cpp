@@ -82,9 +82,15 @@ std::vector<Record> AnnouncementLog::records_from(std::uint64_t from_seq,
         defined.push_back(out.size());
         out.emplace_back(Have{record.id});
         break;
-      case LogRecord::Kind::have: out.emplace_back(Have{record.id}); break;
-      case LogRecord::Kind::drop: out.emplace_back(Drop{record.id}); break;
-      case LogRecord::Kind::name: out.emplace_back(Named{record.name}); break;
+      case LogRecord::Kind::have:
+        out.emplace_back(Have{record.id});
+        break;
+      case LogRecord::Kind::drop:
+        out.emplace_back(Drop{record.id});
+        break;
+      case LogRecord::Kind::name:
+        out.emplace_back(Named{record.name});
+        break;
     }
   }
   return out;

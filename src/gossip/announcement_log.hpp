@@ -1,4 +1,5 @@
-// The log of one origin: its incarnation, how far it is applied without a gap, and its newest records.
+// The log of one origin: its incarnation, how far it is applied without a gap, and its newest
+// records.
 #pragma once
 
 #include "base/ids.hpp"
@@ -15,7 +16,8 @@
 
 namespace waggle::gossip {
 
-/// A record as the log keeps it: definitions stay in the content index, only the note that there was one is kept.
+/// A record as the log keeps it: definitions stay in the content index, only the note that there
+/// was one is kept.
 struct LogRecord {
   enum class Kind : std::uint8_t { have, defined_have, drop, name };
   Kind kind = Kind::have;
@@ -23,8 +25,9 @@ struct LogRecord {
   std::shared_ptr<const SignedName> name;
 };
 
-/// Sequence rules of a single-writer log. Records are applied in order; those that come early wait in a window.
-/// The set hash follows from the records alone: nodes with equal (incarnation, seq) have equal hashes.
+/// Sequence rules of a single-writer log. Records are applied in order; those that come early wait
+/// in a window. The set hash follows from the records alone: nodes with equal (incarnation, seq)
+/// have equal hashes.
 class AnnouncementLog {
  public:
   enum class Order {
@@ -45,7 +48,8 @@ class AnnouncementLog {
   [[nodiscard]] std::uint64_t first_kept() const;
 
   [[nodiscard]] Order order_of(std::uint64_t seq) const;
-  /// Applies the record seq() + 1. @param changes_set  false for a HAVE of an id already held and a DROP of one not
+  /// Applies the record seq() + 1. @param changes_set  false for a HAVE of an id already held and a
+  /// DROP of one not
   void append(LogRecord record, bool changes_set);
   /// Applies BASE as record 1: the set goes on from another log of the same origin. @pre seq() == 0
   void open_with(const Base& base, std::uint64_t id_count);
@@ -55,8 +59,8 @@ class AnnouncementLog {
   [[nodiscard]] std::optional<Record> take_parked();
   /// A whole set at `seq` replaces what the records said.
   void install(std::uint64_t seq, std::uint64_t set_hash, std::uint64_t id_count);
-  /// Records from `from_seq` to seq(); empty when some of them are gone. Those of kind defined_have come as Have
-  /// with their number in `defined`, for the caller to fill in.
+  /// Records from `from_seq` to seq(); empty when some of them are gone. Those of kind defined_have
+  /// come as Have with their number in `defined`, for the caller to fill in.
   [[nodiscard]] std::vector<Record> records_from(std::uint64_t from_seq,
                                                  std::vector<std::size_t>& defined) const;
   [[nodiscard]] std::size_t parked_count() const { return parked_.size(); }

@@ -12,8 +12,15 @@ namespace waggle::gossip {
 namespace {
 
 enum class Kind : std::uint8_t {
-  records = 1, ae_root = 2, ae_vectors = 3, ae_pull = 4, definition_pull = 5, definitions = 6,
-  set_pull = 7, set_data = 8, set_none = 9,
+  records = 1,
+  ae_root = 2,
+  ae_vectors = 3,
+  ae_pull = 4,
+  definition_pull = 5,
+  definitions = 6,
+  set_pull = 7,
+  set_data = 8,
+  set_none = 9,
 };
 enum class RecordKind : std::uint8_t { have = 1, defined_have = 2, drop = 3, name = 4, base = 5 };
 
@@ -87,14 +94,20 @@ Record read_record(MsgReader& list, const NodeId& origin) {
   MsgReader in = list.array();
   Record record = Have{};
   switch (static_cast<RecordKind>(in.uint(number(RecordKind::base)))) {
-    case RecordKind::have: record = Have{Id64{in.uint()}}; break;
+    case RecordKind::have:
+      record = Have{Id64{in.uint()}};
+      break;
     case RecordKind::defined_have: {
       const Digest digest = read_digest(in);
       record = DefinedHave{{digest, in.uint(limits::blob_bytes_max)}};
       break;
     }
-    case RecordKind::drop: record = Drop{Id64{in.uint()}}; break;
-    case RecordKind::name: record = Named{read_name(in, origin)}; break;
+    case RecordKind::drop:
+      record = Drop{Id64{in.uint()}};
+      break;
+    case RecordKind::name:
+      record = Named{read_name(in, origin)};
+      break;
     case RecordKind::base: {
       Base base;
       base.incarnation = in.uint();
@@ -103,7 +116,8 @@ Record read_record(MsgReader& list, const NodeId& origin) {
       record = base;
       break;
     }
-    default: in.fail(BaseError::malformed);
+    default:
+      in.fail(BaseError::malformed);
   }
   if (!in.done()) list.fail(in.error());
   return record;
@@ -324,7 +338,8 @@ Result<Message> decode_message(ByteView body) {
       Definitions m{read_list(in, 0, limits::definitions_per_message_max, read_definition)};
       return finish<Message>(in, std::move(m));
     }
-    default: break;
+    default:
+      break;
   }
   in.fail(BaseError::malformed);
   return make_error_code(in.error());
@@ -356,7 +371,8 @@ Result<BulkMessage> decode_bulk(ByteView frame) {
       Definitions m{read_list(in, 0, limits::definitions_per_frame_max, read_definition)};
       return finish<BulkMessage>(in, std::move(m));
     }
-    default: break;
+    default:
+      break;
   }
   in.fail(BaseError::malformed);
   return make_error_code(in.error());
@@ -419,8 +435,7 @@ std::vector<Bytes> pack_definitions(std::span<const Definition> definitions,
   std::size_t used = header_bytes;
   for (const auto& definition : definitions) {
     const std::size_t size = definition.digest.to_wire().size() + 16;
-    if (used + size > bytes_max ||
-        part.definitions.size() == limits::definitions_per_message_max) {
+    if (used + size > bytes_max || part.definitions.size() == limits::definitions_per_message_max) {
       bodies.push_back(encode(part));
       part.definitions.clear();
       used = header_bytes;

@@ -1,5 +1,6 @@
-// Messages of the announcement half of gossip: log records, anti-entropy and bulk sets, as strict msgpack arrays.
-// Bodies travel sealed in datagrams or as opaque frames of a TCP session. Format: docs/wire-announcements.md.
+// Messages of the announcement half of gossip: log records, anti-entropy and bulk sets, as strict
+// msgpack arrays. Bodies travel sealed in datagrams or as opaque frames of a TCP session. Format:
+// docs/wire-announcements.md.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -26,7 +27,8 @@ struct Definition {
   auto operator<=>(const Definition&) const = default;
 };
 
-/// A NAME with its author's signature over name_signed_bytes(). The author is the origin of the log it stands in.
+/// A NAME with its author's signature over name_signed_bytes(). The author is the origin of the log
+/// it stands in.
 struct SignedName {
   NameRecord record;
   NodeId author;
@@ -38,7 +40,8 @@ struct SignedName {
 struct Have {
   Id64 id{};
 };
-/// A HAVE that also says what the id stands for; the id is computed from the digest, so it cannot be a lie.
+/// A HAVE that also says what the id stands for; the id is computed from the digest, so it cannot
+/// be a lie.
 struct DefinedHave {
   Definition definition;
 };
@@ -48,7 +51,8 @@ struct Drop {
 struct Named {
   std::shared_ptr<const SignedName> name;
 };
-/// Opens a log whose set is what (incarnation, seq) of the same origin had: receivers with that state keep it.
+/// Opens a log whose set is what (incarnation, seq) of the same origin had: receivers with that
+/// state keep it.
 struct Base {
   std::uint64_t incarnation = 0;
   std::uint64_t seq = 0;
@@ -75,14 +79,14 @@ struct AeRoot {
 struct OriginVector {
   NodeId origin;
   std::uint64_t incarnation = 0;
-  std::uint64_t seq = 0;       ///< last applied without a gap
-  std::uint64_t set_hash = 0;  ///< XOR of id_hash() of the ids held
-  std::uint64_t log_first = 1; ///< oldest record that the sender still has; seq + 1 when none
+  std::uint64_t seq = 0;        ///< last applied without a gap
+  std::uint64_t set_hash = 0;   ///< XOR of id_hash() of the ids held
+  std::uint64_t log_first = 1;  ///< oldest record that the sender still has; seq + 1 when none
   auto operator<=>(const OriginVector&) const = default;
 };
 
-/// State of several origins, ascending by id. A `full` one lists all the sender knows in (after, last listed], or
-/// in (after, end) when `last`; others list only what the receiver may want.
+/// State of several origins, ascending by id. A `full` one lists all the sender knows in (after,
+/// last listed], or in (after, end) when `last`; others list only what the receiver may want.
 struct AeVectors {
   bool full = false;
   bool last = false;
@@ -100,8 +104,8 @@ struct AePull {
   std::vector<LogRange> ranges;  ///< 1..limits::pulls_per_message_max
 };
 
-/// Asks what ids stand for; answered by DEFINITIONS. Datagrams carry definitions_per_message_max, frames
-/// definitions_per_frame_max.
+/// Asks what ids stand for; answered by DEFINITIONS. Datagrams carry definitions_per_message_max,
+/// frames definitions_per_frame_max.
 struct DefinitionPull {
   std::vector<Id64> ids;
 };
@@ -145,7 +149,8 @@ using BulkMessage = std::variant<SetPull, SetData, SetNone, DefinitionPull, Defi
                                               std::uint64_t first_seq,
                                               std::span<const Record> records,
                                               std::size_t bytes_max);
-/// AE_VECTORS bodies of at most `bytes_max` bytes; at least one when `full`. @pre ascending by origin
+/// AE_VECTORS bodies of at most `bytes_max` bytes; at least one when `full`. @pre ascending by
+/// origin
 [[nodiscard]] std::vector<Bytes> pack_vectors(std::span<const OriginVector> vectors, bool full,
                                               std::size_t bytes_max);
 
@@ -153,7 +158,8 @@ using BulkMessage = std::variant<SetPull, SetData, SetNone, DefinitionPull, Defi
 [[nodiscard]] std::vector<Bytes> pack_definitions(std::span<const Definition> definitions,
                                                   std::size_t bytes_max);
 
-/// What a NAME's author signs: a domain, the cluster's id key and every field, each of fixed or stated length.
+/// What a NAME's author signs: a domain, the cluster's id key and every field, each of fixed or
+/// stated length.
 [[nodiscard]] Bytes name_signed_bytes(const IdKey& key, const SignedName& name);
 
 /// One id's share of a set hash: SipHash of the id.

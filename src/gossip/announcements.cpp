@@ -1,4 +1,5 @@
-// The node's own announcements, the members they go to, and time. Repair is in announcements_repair.cpp.
+// The node's own announcements, the members they go to, and time. Repair is in
+// announcements_repair.cpp.
 #include "gossip/announcements.hpp"
 
 #include "base/assert.hpp"
@@ -21,9 +22,9 @@ Announcements::Announcements(const AnnouncementsConfig& config, const Identity& 
   WAGGLE_ASSERT(config.message_bytes_max >= 512);
   const auto slot = slots_.allocate(now, config.self);
   // The own slot is never live: holders() names others.
-  origins_.emplace(config.self, Origin{identity.public_key(),
-                                       AnnouncementLog(config.id_key, config.incarnation), *slot,
-                                       std::nullopt, std::nullopt, std::nullopt});
+  origins_.emplace(config.self,
+                   Origin{identity.public_key(), AnnouncementLog(config.id_key, config.incarnation),
+                          *slot, std::nullopt, std::nullopt, std::nullopt});
 }
 
 // ---- own log ----
@@ -123,8 +124,10 @@ void Announcements::member_up(TimePoint now, const NodeId& id, std::uint64_t inc
       ++stats_.refused_members;
       return;
     }
-    found = origins_.emplace(id, Origin{key, AnnouncementLog(config_.id_key, incarnation), *slot,
-                                        std::nullopt, std::nullopt, std::nullopt}).first;
+    found = origins_
+                .emplace(id, Origin{key, AnnouncementLog(config_.id_key, incarnation), *slot,
+                                    std::nullopt, std::nullopt, std::nullopt})
+                .first;
   }
   Origin& origin = found->second;
   if (incarnation > origin.log.incarnation()) {
@@ -170,10 +173,10 @@ void Announcements::begin_transition(TimePoint now, const NodeId& id, Origin& or
   // Without a record of the last incarnation the facts are still those of the one before.
   if (!origin.transition || origin.log.seq() > 0) {
     end_transition(now, origin);
-    origin.transition = Transition{
-        {origin.log.incarnation(), origin.log.seq(), origin.log.set_hash()},
-        origin.log.id_count(),
-        now + old_facts_time};
+    origin.transition =
+        Transition{{origin.log.incarnation(), origin.log.seq(), origin.log.set_hash()},
+                   origin.log.id_count(),
+                   now + old_facts_time};
   }
   origin.log = AnnouncementLog(config_.id_key, incarnation);
   anti_entropy_.cancel(id);
@@ -215,10 +218,17 @@ void Announcements::drop_old_slot(TimePoint now, Origin& origin) {
 void Announcements::handle_timeout(TimePoint now) {
   while (const auto timer = timers_.pop_due(now)) {
     switch (*timer) {
-      case Timer::flush: flush(now); break;
-      case Timer::repair: repair_with_random(now); break;
-      case Timer::sweep: sweep(now); break;
-      case Timer::count: break;
+      case Timer::flush:
+        flush(now);
+        break;
+      case Timer::repair:
+        repair_with_random(now);
+        break;
+      case Timer::sweep:
+        sweep(now);
+        break;
+      case Timer::count:
+        break;
     }
   }
 }

@@ -1,5 +1,6 @@
-// The announcement half of gossip: own log, other nodes' logs, the content index, names and their repair.
-// Membership tells it who lives, Gossip seals and sends what it says. Format: docs/wire-announcements.md.
+// The announcement half of gossip: own log, other nodes' logs, the content index, names and their
+// repair. Membership tells it who lives, Gossip seals and sends what it says. Format:
+// docs/wire-announcements.md.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -49,30 +50,32 @@ struct AnnouncementBulk {
 
 /// What was refused, dropped or repaired since the start.
 struct AnnouncementStats {
-  std::uint64_t malformed = 0;          ///< messages and frames that did not decode
-  std::uint64_t unknown_sender = 0;     ///< from nodes that membership did not name
-  std::uint64_t refused_records = 0;    ///< RECORDS of unknown origins, other incarnations, or about this node
-  std::uint64_t refused_facts = 0;      ///< beyond the limits of the index or of an origin
-  std::uint64_t refused_names = 0;      ///< signature wrong or a field beyond its limit
-  std::uint64_t refused_sets = 0;       ///< sets that nobody asked for, or whose hash is not theirs
-  std::uint64_t refused_members = 0;    ///< key that is not the id's, too many, incarnation jump
-  std::uint64_t dropped_messages = 0;   ///< the queue was full; anti-entropy repairs it
-  std::uint64_t gaps = 0;               ///< RECORDS beyond the window of their log
+  std::uint64_t malformed = 0;       ///< messages and frames that did not decode
+  std::uint64_t unknown_sender = 0;  ///< from nodes that membership did not name
+  std::uint64_t refused_records =
+      0;  ///< RECORDS of unknown origins, other incarnations, or about this node
+  std::uint64_t refused_facts = 0;     ///< beyond the limits of the index or of an origin
+  std::uint64_t refused_names = 0;     ///< signature wrong or a field beyond its limit
+  std::uint64_t refused_sets = 0;      ///< sets that nobody asked for, or whose hash is not theirs
+  std::uint64_t refused_members = 0;   ///< key that is not the id's, too many, incarnation jump
+  std::uint64_t dropped_messages = 0;  ///< the queue was full; anti-entropy repairs it
+  std::uint64_t gaps = 0;              ///< RECORDS beyond the window of their log
   std::uint64_t sets_pulled = 0;
   std::uint64_t sets_served = 0;
 };
 
 /// Own log, other nodes' logs, index, names, anti-entropy.
 ///
-/// Own records go to every live node by datagram: 20 ms after the first one, then at most once a second. Nothing is
-/// sent twice for safety: every loss (and every full queue) is found by comparing roots with a random live node each
-/// 2 s (250 ms until the first equal root, 500 ms after a question without an answer), and repaired from logs or by
-/// pulling whole sets over bulk frames.
-/// Facts of a node that is down leave lookups at once and are cleared after 60 s. Facts of a former incarnation stay
-/// until the new log has the same set, at most 10 s.
+/// Own records go to every live node by datagram: 20 ms after the first one, then at most once a
+/// second. Nothing is sent twice for safety: every loss (and every full queue) is found by
+/// comparing roots with a random live node each 2 s (250 ms until the first equal root, 500 ms
+/// after a question without an answer), and repaired from logs or by pulling whole sets over bulk
+/// frames. Facts of a node that is down leave lookups at once and are cleared after 60 s. Facts of
+/// a former incarnation stay until the new log has the same set, at most 10 s.
 ///
-/// Contract: after any input, drain poll_message and poll_bulk, then re-read poll_timeout, before the next input.
-/// Time never runs backwards between inputs. Same config + same inputs = same outputs.
+/// Contract: after any input, drain poll_message and poll_bulk, then re-read poll_timeout, before
+/// the next input. Time never runs backwards between inputs. Same config + same inputs = same
+/// outputs.
 class Announcements {
  public:
   static constexpr Duration first_flush_delay = std::chrono::milliseconds(20);
@@ -80,7 +83,8 @@ class Announcements {
   static constexpr Duration repair_interval = std::chrono::seconds(2);
   static constexpr Duration repair_retry_interval = std::chrono::milliseconds(500);
   static constexpr Duration join_repair_interval = std::chrono::milliseconds(250);
-  static constexpr Duration join_time = std::chrono::seconds(10);  ///< after it, repair_interval without a match too
+  static constexpr Duration join_time =
+      std::chrono::seconds(10);  ///< after it, repair_interval without a match too
   static constexpr Duration old_facts_time = std::chrono::seconds(10);
   static constexpr Duration down_facts_time = std::chrono::seconds(60);
 
@@ -90,21 +94,25 @@ class Announcements {
   Announcements& operator=(const Announcements&) = delete;
 
   // Inputs.
-  /// This node holds a complete blob. Repeats change nothing; refused (counted) beyond ids_per_origin_max, and for
-  /// a second blob with the same id64 while the first is held.
+  /// This node holds a complete blob. Repeats change nothing; refused (counted) beyond
+  /// ids_per_origin_max, and for a second blob with the same id64 while the first is held.
   void announce(TimePoint now, const Digest& digest, std::uint64_t size);
   /// This node no longer holds it.
   void withdraw(TimePoint now, const Digest& digest);
   /// Signs the name and announces it when it is newer than what the cluster has. Cost about 36 us.
   void announce_name(TimePoint now, const NameRecord& name, std::uint64_t hlc_ms);
-  /// The membership's view of another node: alive or suspect with this incarnation and key. Repeats change nothing.
+  /// The membership's view of another node: alive or suspect with this incarnation and key. Repeats
+  /// change nothing.
   void member_up(TimePoint now, const NodeId& id, std::uint64_t incarnation,
                  const NodePublicKey& key);
-  /// Faulty or left: its facts leave lookups at once (masked), are kept 60 s for a comeback, then cleared.
+  /// Faulty or left: its facts leave lookups at once (masked), are kept 60 s for a comeback, then
+  /// cleared.
   void member_down(TimePoint now, const NodeId& id);
-  /// The own incarnation was raised: (incarnation, seq) starts again, with BASE instead of the whole set.
+  /// The own incarnation was raised: (incarnation, seq) starts again, with BASE instead of the
+  /// whole set.
   void set_incarnation(TimePoint now, std::uint64_t incarnation);
-  /// An authenticated message of type "announcement". Cost O(records), about 100 us for each new name.
+  /// An authenticated message of type "announcement". Cost O(records), about 100 us for each new
+  /// name.
   void handle_message(TimePoint now, const NodeId& from, ByteView body);
   /// A bulk frame from an authenticated session. Cost O(index ids) for a set.
   void handle_bulk(TimePoint now, const NodeId& from, ByteView frame);
@@ -116,15 +124,17 @@ class Announcements {
   [[nodiscard]] std::optional<TimePoint> poll_timeout() const;
 
   // Memory reads.
-  /// Appends the live holders other than self, in random order. Allocates nothing but room in `out`.
+  /// Appends the live holders other than self, in random order. Allocates nothing but room in
+  /// `out`.
   void holders(const Digest& digest, std::vector<NodeId>& out);
   /// Size when somebody (self included) announced it with its definition.
   [[nodiscard]] std::optional<std::uint64_t> content_size(const Digest& digest) const;
   [[nodiscard]] std::optional<NameRecord> find_name(std::uint64_t key64) const;
   /// True once a root equal to a peer's was seen.
   [[nodiscard]] bool matched_root() const { return matched_root_; }
-  /// index_root() over the live nodes (self included) of which at least one record is known: nodes with the same
-  /// live members and the same records have the same root, whatever they still keep of dead ones.
+  /// index_root() over the live nodes (self included) of which at least one record is known: nodes
+  /// with the same live members and the same records have the same root, whatever they still keep
+  /// of dead ones.
   [[nodiscard]] std::uint64_t root() const { return index_root(live_vectors()); }
   /// State of every live origin with records, ascending by id.
   [[nodiscard]] std::vector<OriginVector> live_vectors() const;
@@ -137,8 +147,8 @@ class Announcements {
  private:
   enum class Timer { flush, repair, sweep, count };
 
-  /// Facts of a former incarnation, kept until the new log has the same set or the time is over. Until the first
-  /// record of the new log they stand under `slot`, afterwards under `old_slot`.
+  /// Facts of a former incarnation, kept until the new log has the same set or the time is over.
+  /// Until the first record of the new log they stand under `slot`, afterwards under `old_slot`.
   struct Transition {
     Base former;
     std::uint64_t id_count = 0;
@@ -224,13 +234,13 @@ class Announcements {
   std::size_t old_slot_count_ = 0;
   AntiEntropy anti_entropy_;
   TimerTable<Timer> timers_;
-  std::set<Id64> unresolved_;          // ids to ask definitions for
-  Id64 unresolved_asked_{};            // the last one asked for: the next round starts behind it
-  std::optional<NodeId> pull_more_;    // has sets that found no room among the pulls
+  std::set<Id64> unresolved_;        // ids to ask definitions for
+  Id64 unresolved_asked_{};          // the last one asked for: the next round starts behind it
+  std::optional<NodeId> pull_more_;  // has sets that found no room among the pulls
   std::uint64_t flushed_seq_ = 0;
   TimePoint last_flush_;
   std::optional<TimePoint> last_repair_;
-  std::optional<NodeId> asked_;        // whose answer to the last root is awaited
+  std::optional<NodeId> asked_;  // whose answer to the last root is awaited
   bool matched_root_ = false;
   std::deque<Outgoing> messages_;
   std::deque<AnnouncementBulk> bulk_;

@@ -1,4 +1,5 @@
-// What arrives: records, vectors, pulls and sets; and the repair rounds. The node's own side is announcements.cpp.
+// What arrives: records, vectors, pulls and sets; and the repair rounds. The node's own side is
+// announcements.cpp.
 #include "gossip/announcements.hpp"
 
 #include "base/limits.hpp"
@@ -49,7 +50,8 @@ void Announcements::handle(TimePoint now, const NodeId& from, Records message) {
   for (std::size_t i = 0; i < message.records.size(); ++i) {
     const std::uint64_t seq = message.first_seq + i;
     switch (origin.log.order_of(seq)) {
-      case AnnouncementLog::Order::duplicate: break;
+      case AnnouncementLog::Order::duplicate:
+        break;
       case AnnouncementLog::Order::next:
         if (!apply(now, found->first, origin, message.records[i], unresolved)) {
           request_sets(now, from, {found->first});
@@ -67,7 +69,8 @@ void Announcements::handle(TimePoint now, const NodeId& from, Records message) {
         break;
     }
   }
-  // The origin itself is asked at once for what a lost datagram carried; all else waits for anti-entropy.
+  // The origin itself is asked at once for what a lost datagram carried; all else waits for
+  // anti-entropy.
   if (hole && from == found->first) {
     send(from, encode(AePull{{{from, origin.log.incarnation(), origin.log.seq() + 1}}}));
   }
@@ -108,8 +111,8 @@ void Announcements::apply_have(Origin& origin, Id64 id, const Definition* defini
                                std::vector<Id64>& unresolved) {
   const bool held = index_.holds(id, origin.slot);
   const bool full = !held && origin.log.id_count() >= limits::ids_per_origin_max;
-  const auto change = full ? ContentIndex::Change::refused
-                           : index_.add(id, origin.slot, definition, false);
+  const auto change =
+      full ? ContentIndex::Change::refused : index_.add(id, origin.slot, definition, false);
   if (change == ContentIndex::Change::refused) {
     ++stats_.refused_facts;
     origin.whole = origin.whole && held;
@@ -172,7 +175,8 @@ void Announcements::repair_with(TimePoint now, const NodeId& peer) {
   const bool joining = !matched_root_ && now - started_ < join_time;
   timers_.arm(Timer::repair, now + (joining ? join_repair_interval : repair_retry_interval));
   send(peer, encode(AeRoot{root(), false}), false);
-  // What ids stand for is asked in turn, so that those nobody can explain do not hold up the others.
+  // What ids stand for is asked in turn, so that those nobody can explain do not hold up the
+  // others.
   std::vector<Id64> ids;
   auto at = unresolved_.upper_bound(unresolved_asked_);
   while (!unresolved_.empty() && ids.size() < limits::definitions_per_message_max) {
@@ -230,7 +234,8 @@ void Announcements::handle(TimePoint now, const NodeId& from, const AeVectors& m
     if (found == origins_.end()) continue;
     const OriginVector mine = vector_of(found->first, found->second);
     switch (compare(mine, theirs, config_.self, from)) {
-      case Repair::none: break;
+      case Repair::none:
+        break;
       case Repair::peer_behind:
         if (!found->second.live || !message.full) break;
         if (!push_records(from, found->second, mine, theirs)) ahead.push_back(mine);
@@ -238,7 +243,9 @@ void Announcements::handle(TimePoint now, const NodeId& from, const AeVectors& m
       case Repair::pull_records:
         pull.ranges.push_back({mine.origin, mine.incarnation, mine.seq + 1});
         break;
-      case Repair::pull_set: sets.push_back(mine.origin); break;
+      case Repair::pull_set:
+        sets.push_back(mine.origin);
+        break;
     }
   }
   if (message.full) {
@@ -363,8 +370,7 @@ void Announcements::request_sets(TimePoint now, const NodeId& peer,
   arm_sweep();
 }
 
-void Announcements::handle_bulk_message(TimePoint now, const NodeId& from,
-                                        const SetPull& message) {
+void Announcements::handle_bulk_message(TimePoint now, const NodeId& from, const SetPull& message) {
   std::vector<std::map<NodeId, Origin>::const_iterator> served;
   std::vector<NodeSlot> slots;
   for (const auto& id : message.origins) {
@@ -422,9 +428,9 @@ void Announcements::install_set(TimePoint now, const NodeId& from, const SetData
   const auto found = origins_.find(set.origin);
   if (found == origins_.end() || found->second.log.incarnation() != set.incarnation) return;
   Origin& origin = found->second;
-  const bool newer = set.seq > origin.log.seq() ||
-                     (set.seq == origin.log.seq() && set.set_hash != origin.log.set_hash() &&
-                      from == set.origin);
+  const bool newer =
+      set.seq > origin.log.seq() ||
+      (set.seq == origin.log.seq() && set.set_hash != origin.log.set_hash() && from == set.origin);
   if (!newer) return;
   std::uint64_t hash = 0;
   for (const Id64 id : set.ids) hash ^= id_hash(config_.id_key, id);

@@ -1,5 +1,5 @@
-// What differs between two nodes' logs and how to repair it; which whole sets are being pulled. The part of
-// anti-entropy that decides; announcements.hpp carries it out.
+// What differs between two nodes' logs and how to repair it; which whole sets are being pulled. The
+// part of anti-entropy that decides; announcements.hpp carries it out.
 #pragma once
 
 #include "base/ids.hpp"
@@ -16,7 +16,8 @@
 
 namespace waggle::gossip {
 
-/// BLAKE2b over (origin, incarnation, seq, set hash) of `vectors`, first 8 bytes. @pre ascending by origin
+/// BLAKE2b over (origin, incarnation, seq, set hash) of `vectors`, first 8 bytes. @pre ascending by
+/// origin
 [[nodiscard]] std::uint64_t index_root(std::span<const OriginVector> vectors);
 
 enum class Repair {
@@ -26,13 +27,15 @@ enum class Repair {
   pull_set,      ///< it has not: pull the whole set
 };
 
-/// What to do about one origin. Only the origin itself is believed when two sets differ at the same seq.
+/// What to do about one origin. Only the origin itself is believed when two sets differ at the same
+/// seq.
 /// @param mine  our state; seq 0 when we know the member but no record of it
 [[nodiscard]] Repair compare(const OriginVector& mine, const OriginVector& theirs,
                              const NodeId& self, const NodeId& peer);
 
-/// The set pulls of this node: at most one per origin and limits::set_pulls_max in all, each for 5 s; and how often
-/// it gives its own set. A pull that ends in a set with a wrong hash blocks that origin for 10 s.
+/// The set pulls of this node: at most one per origin and limits::set_pulls_max in all, each for 5
+/// s; and how often it gives its own set. A pull that ends in a set with a wrong hash blocks that
+/// origin for 10 s.
 class AntiEntropy {
  public:
   static constexpr Duration pull_timeout = std::chrono::seconds(5);
@@ -42,7 +45,8 @@ class AntiEntropy {
   /// False when the origin is being pulled or blocked, or too many are being pulled.
   [[nodiscard]] bool start_pull(TimePoint now, const NodeId& origin, const NodeId& peer);
   [[nodiscard]] bool has_room() const;
-  /// The whole set once its last part came in; nullopt before, and for parts nobody waits for. Parts come in order.
+  /// The whole set once its last part came in; nullopt before, and for parts nobody waits for.
+  /// Parts come in order.
   [[nodiscard]] std::optional<SetData> take_part(TimePoint now, const NodeId& peer, SetData part);
   /// Ends the pull of `origin` from `peer` without a result.
   void cancel(const NodeId& origin, const NodeId& peer);
@@ -65,8 +69,8 @@ class AntiEntropy {
     TimePoint deadline;
     std::optional<SetData> parts_so_far;  // `part` is the number of the last one
   };
-  std::map<NodeId, Pull> pulls_;            // by origin
-  std::map<NodeId, TimePoint> blocked_;     // origin -> until
+  std::map<NodeId, Pull> pulls_;         // by origin
+  std::map<NodeId, TimePoint> blocked_;  // origin -> until
   TimePoint serve_window_start_{};
   std::size_t serves_ = 0;
 };

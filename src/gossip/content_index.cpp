@@ -60,7 +60,8 @@ void ContentIndex::erase(Entry& entry) {
   const std::size_t mask = buckets_.size() - 1;
   std::size_t hole = find_bucket(entry.id);
   const std::uint32_t number = buckets_[hole];
-  // Close the gap: move back every later one of the run that may live in the hole (Knuth 6.4, algorithm R).
+  // Close the gap: move back every later one of the run that may live in the hole (Knuth 6.4,
+  // algorithm R).
   for (std::size_t next = (hole + 1) & mask; buckets_[next] != 0; next = (next + 1) & mask) {
     const std::size_t home = bucket_of(entries_[buckets_[next] - 1].id);
     if (((next - home) & mask) < ((next - hole) & mask)) continue;
@@ -110,8 +111,8 @@ std::optional<Definition> ContentIndex::definition(Id64 id) const {
   const Entry* const entry = find(id);
   if (entry == nullptr || entry->algorithm == 0) return std::nullopt;
   const auto algorithm = static_cast<DigestAlgorithm>(entry->algorithm);
-  const auto digest = algorithm == DigestAlgorithm::sha512 ? long_digests_.at(id)
-                                                            : Digest(algorithm, entry->hash);
+  const auto digest =
+      algorithm == DigestAlgorithm::sha512 ? long_digests_.at(id) : Digest(algorithm, entry->hash);
   return Definition{digest, entry->size};
 }
 
@@ -272,8 +273,8 @@ void ContentIndex::check_invariants() const {
     facts += entry.holders.size();
     WAGGLE_ASSERT(!entry.holders.empty());
     WAGGLE_ASSERT(find(entry.id) == &entry);
-    long_digests += static_cast<std::size_t>(
-        entry.algorithm == static_cast<std::uint64_t>(DigestAlgorithm::sha512));
+    long_digests += static_cast<std::size_t>(entry.algorithm ==
+                                             static_cast<std::uint64_t>(DigestAlgorithm::sha512));
   }
   for (const auto& [key, collision] : collisions_) {
     facts += collision.holders.size();

@@ -1,4 +1,5 @@
-// The content index: id64 -> what it is and which nodes hold it. Every lookup of the node ends here.
+// The content index: id64 -> what it is and which nodes hold it. Every lookup of the node ends
+// here.
 #pragma once
 
 #include "base/digest.hpp"
@@ -17,10 +18,11 @@
 
 namespace waggle::gossip {
 
-/// Facts (id, node slot) and definitions (id -> digest, size). A fact may come before its definition: then any
-/// digest with that id finds its holders, only the size is missing. An id with two definitions (somebody ground a
-/// SipHash collision) keeps holders per digest; facts without a definition go to the first one.
-/// Cost: lookup and change O(1) plus the holder set's; 70 bytes per id plus holder sets beyond 4.
+/// Facts (id, node slot) and definitions (id -> digest, size). A fact may come before its
+/// definition: then any digest with that id finds its holders, only the size is missing. An id with
+/// two definitions (somebody ground a SipHash collision) keeps holders per digest; facts without a
+/// definition go to the first one. Cost: lookup and change O(1) plus the holder set's; 70 bytes per
+/// id plus holder sets beyond 4.
 class ContentIndex {
  public:
   enum class Change { added, present, refused };
@@ -44,7 +46,8 @@ class ContentIndex {
   [[nodiscard]] std::optional<Definition> definition(Id64 id) const;
   /// What `slot` holds under `id`; nullopt when that is nothing or not known.
   [[nodiscard]] std::optional<Definition> definition_of(Id64 id, NodeSlot slot) const;
-  /// True when a bare HAVE of `id` would be taken for `digest` by whoever knows what this node knows.
+  /// True when a bare HAVE of `id` would be taken for `digest` by whoever knows what this node
+  /// knows.
   [[nodiscard]] bool is_plain(Id64 id, const Digest& digest) const;
   /// True when facts about `id` are known but not what it stands for.
   [[nodiscard]] bool is_unresolved(Id64 id) const;
@@ -79,7 +82,8 @@ class ContentIndex {
     std::uint64_t size : 48 = 0;
     std::uint64_t algorithm : 8 = 0;  // 0: not defined yet
     std::uint64_t used : 8 = 0;
-    std::array<std::byte, 32> hash{};  // of a longer digest the first 32 bytes; the rest is in long_digests_
+    std::array<std::byte, 32>
+        hash{};  // of a longer digest the first 32 bytes; the rest is in long_digests_
     HolderSet holders;
   };
   static_assert(sizeof(Entry) == 64);

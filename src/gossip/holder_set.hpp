@@ -1,4 +1,5 @@
-// Which nodes hold one id: a set of local node slots that takes 16 bytes while small. Part of the content index.
+// Which nodes hold one id: a set of local node slots that takes 16 bytes while small. Part of the
+// content index.
 #pragma once
 
 #include <bit>
@@ -12,7 +13,8 @@ namespace waggle::gossip {
 using NodeSlot = std::uint16_t;
 
 /// Up to 4 slots inline, then a sorted array, then a bitmap once that is smaller.
-/// Cost: 16 bytes, plus 2 per holder or 1 bit per slot number; contains O(1) or O(log n), insert and erase O(n).
+/// Cost: 16 bytes, plus 2 per holder or 1 bit per slot number; contains O(1) or O(log n), insert
+/// and erase O(n).
 class HolderSet {
  public:
   HolderSet() = default;

@@ -1,5 +1,5 @@
-// Names that the cluster keeps: key64 -> the newest NAME record. Names outlive their authors: they are facts about
-// content, not about nodes.
+// Names that the cluster keeps: key64 -> the newest NAME record. Names outlive their authors: they
+// are facts about content, not about nodes.
 #pragma once
 
 #include "base/identity.hpp"
@@ -13,8 +13,8 @@
 
 namespace waggle::gossip {
 
-/// Newest NAME per key: higher HLC wins, ties go to the higher author id. Bounded per author and in all; the name
-/// written longest ago goes first. Cost O(log names).
+/// Newest NAME per key: higher HLC wins, ties go to the higher author id. Bounded per author and in
+/// all; the name written longest ago goes first. Cost O(log names).
 class NameTable {
  public:
   /// Takes `name` when it is newer than what its key has. @pre its signature was checked
@@ -35,7 +35,7 @@ class NameTable {
   void erase(std::uint64_t key64);
 
   std::map<std::uint64_t, Entry> names_;
-  std::map<std::uint64_t, std::uint64_t> by_age_;                     // written -> key64
+  std::map<std::uint64_t, std::uint64_t> by_age_;                       // written -> key64
   std::map<NodeId, std::map<std::uint64_t, std::uint64_t>> by_author_;  // written -> key64
   std::uint64_t written_ = 0;
 };

@@ -13,8 +13,8 @@
 
 namespace waggle::gossip {
 
-/// Slots of nodes. A node has one, and a second while the facts of its last incarnation are kept beside the new
-/// ones. A released slot is quarantined for 60 s before another node may get it.
+/// Slots of nodes. A node has one, and a second while the facts of its last incarnation are kept
+/// beside the new ones. A released slot is quarantined for 60 s before another node may get it.
 class NodeSlots {
  public:
   static constexpr Duration quarantine = std::chrono::seconds(60);

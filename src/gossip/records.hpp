@@ -1,4 +1,5 @@
-// What the announcements tell about content: the facts and names that the gossip facade and its parts share.
+// What the announcements tell about content: the facts and names that the gossip facade and its
+// parts share.
 #pragma once
 
 #include "base/digest.hpp"

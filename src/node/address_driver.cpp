@@ -84,7 +84,8 @@ Result<std::vector<Endpoint>> resolve_bind(const std::string& entry) {
   if (!port) return BaseError::malformed;
   const std::string host = entry.substr(0, colon);
   if (host.starts_with("if:")) {
-    return matching(*port, [&](const LocalAddress& local) { return local.interface == host.substr(3); });
+    return matching(*port,
+                    [&](const LocalAddress& local) { return local.interface == host.substr(3); });
   }
   if (const auto slash = host.find('/'); slash != std::string::npos) {
     std::string network_text = host.substr(0, slash);
@@ -95,8 +96,9 @@ Result<std::vector<Endpoint>> resolve_bind(const std::string& entry) {
     const auto bits = parse_port(bits_text);
     if (!network || !bits || *bits > (network->is_v4() ? 32 : 128)) return BaseError::malformed;
     const unsigned prefix = *bits + (network->is_v4() ? 96U : 0U);
-    return matching(*port,
-                    [&](const LocalAddress& local) { return matches_prefix(local.endpoint, *network, prefix); });
+    return matching(*port, [&](const LocalAddress& local) {
+      return matches_prefix(local.endpoint, *network, prefix);
+    });
   }
   const auto endpoint = Endpoint::parse(entry);
   if (!endpoint) return endpoint.error();
@@ -136,7 +138,8 @@ std::optional<Endpoint> local_address_towards(const Endpoint& target, std::uint1
   return local;
 }
 
-std::vector<Endpoint> default_advertise(const std::vector<Endpoint>& bound, const std::vector<Endpoint>& hints) {
+std::vector<Endpoint> default_advertise(const std::vector<Endpoint>& bound,
+                                        const std::vector<Endpoint>& hints) {
   std::vector<Endpoint> advertise;
   std::uint16_t port = 7947;
   for (const auto& endpoint : bound) {

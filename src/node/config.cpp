@@ -33,7 +33,8 @@ std::optional<std::string> scalar(const YAML::Node& value, std::string& out) {
 
 template <typename Member>
 Setter text(Member member) {
-  return [member](Config& config, const YAML::Node& value) { return scalar(value, member(config)); };
+  return
+      [member](Config& config, const YAML::Node& value) { return scalar(value, member(config)); };
 }
 
 template <typename Member>
@@ -127,7 +128,8 @@ Setter text_map(Member member) {
 }
 
 std::optional<std::string> set_registry(RegistryConfig& registry, const YAML::Node& value) {
-  if (!value.IsMap()) return "expected { endpoint:, username:, password_file:, ca_file:, insecure: }";
+  if (!value.IsMap())
+    return "expected { endpoint:, username:, password_file:, ca_file:, insecure: }";
   for (const auto& entry : value) {
     const std::string name = entry.first.Scalar();
     std::string given;
@@ -148,7 +150,8 @@ std::optional<std::string> set_registry(RegistryConfig& registry, const YAML::No
       if (!yes) return "insecure: '" + given + "' is not true or false";
       registry.insecure = *yes;
     } else {
-      return "unknown key '" + name + "' (known: endpoint, username, password_file, ca_file, insecure)";
+      return "unknown key '" + name +
+             "' (known: endpoint, username, password_file, ca_file, insecure)";
     }
   }
   return std::nullopt;
@@ -173,7 +176,8 @@ std::optional<std::string> set_prefetch(Config& config, const YAML::Node& value)
     std::string given;
     if (auto wrong = scalar(entry.second, given)) return name + ": " + *wrong;
     const auto number = name == "chunk" ? parse_size(given) : parse_count(given);
-    if (name != "chunk" && name != "workers") return "unknown key '" + name + "' (known: chunk, workers)";
+    if (name != "chunk" && name != "workers")
+      return "unknown key '" + name + "' (known: chunk, workers)";
     if (!number || *number == 0) return name + ": '" + given + "' is not a positive number";
     (name == "chunk" ? config.mirror.prefetch_chunk : config.mirror.prefetch_workers) = *number;
   }
@@ -196,10 +200,18 @@ std::optional<std::string> set_containerd(Config& config, const YAML::Node& valu
 /// Every key of the contract. `later`: accepted with a warning, its feature is not in this build.
 std::map<std::string, KeySpec> make_keys() {
   std::map<std::string, KeySpec> keys;
-  const auto now = [&](const char* path, Setter set) { keys[path] = {std::move(set), true, false}; };
-  const auto later = [&](const char* path, Setter set) { keys[path] = {std::move(set), false, false}; };
-  const auto now_list = [&](const char* path, Setter set) { keys[path] = {std::move(set), true, true}; };
-  const auto later_list = [&](const char* path, Setter set) { keys[path] = {std::move(set), false, true}; };
+  const auto now = [&](const char* path, Setter set) {
+    keys[path] = {std::move(set), true, false};
+  };
+  const auto later = [&](const char* path, Setter set) {
+    keys[path] = {std::move(set), false, false};
+  };
+  const auto now_list = [&](const char* path, Setter set) {
+    keys[path] = {std::move(set), true, true};
+  };
+  const auto later_list = [&](const char* path, Setter set) {
+    keys[path] = {std::move(set), false, true};
+  };
 
   now("node.name", text(WAGGLE_KEY(node.name)));
   now("node.data_dir", text(WAGGLE_KEY(node.data_dir)));
@@ -268,8 +280,8 @@ std::map<std::string, KeySpec> make_keys() {
   later("kubernetes.pod", text(WAGGLE_KEY(kubernetes.pod)));
   later("kubernetes.node", text(WAGGLE_KEY(kubernetes.node)));
 
-  now("log.level",
-      choice(WAGGLE_KEY(log.level), {"trace", "debug", "info", "warn", "error", "critical", "off"}));
+  now("log.level", choice(WAGGLE_KEY(log.level),
+                          {"trace", "debug", "info", "warn", "error", "critical", "off"}));
   later("log.modules", text_map(WAGGLE_KEY(log.modules)));
   now("log.format", choice(WAGGLE_KEY(log.format), {"text", "json"}));
   return keys;
@@ -296,8 +308,8 @@ class Parser {
       }
       for (const auto& section : root) this->section(section.first, section.second);
     } catch (const YAML::Exception& error) {
-      result_.errors.push_back({file_name_ + ":" + std::to_string(error.mark.line + 1), "(document)",
-                                "not valid YAML: " + error.msg});
+      result_.errors.push_back({file_name_ + ":" + std::to_string(error.mark.line + 1),
+                                "(document)", "not valid YAML: " + error.msg});
     }
   }
 
@@ -321,7 +333,8 @@ class Parser {
  private:
   static std::string variable_name(const std::string& path) {
     std::string name = "WAGGLE_" + path;
-    for (char& c : name) c = c == '.' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    for (char& c : name)
+      c = c == '.' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
     return name;
   }
 
@@ -335,7 +348,8 @@ class Parser {
     return file_name_ + ":" + std::to_string(node.Mark().line + 1);
   }
 
-  void unknown(const std::string& where, const std::string& key, const std::vector<std::string>& known) {
+  void unknown(const std::string& where, const std::string& key,
+               const std::vector<std::string>& known) {
     const auto near = closest(key, known);
     result_.errors.push_back(
         {where, key, near ? "unknown key; did you mean '" + *near + "'?" : "unknown key"});
@@ -349,7 +363,8 @@ class Parser {
       sections.insert(path.substr(0, path.find('.')));
       if (path.starts_with(name + ".")) paths.push_back(path);
     }
-    if (!sections.contains(name)) return unknown(place(name_node), name, {sections.begin(), sections.end()});
+    if (!sections.contains(name))
+      return unknown(place(name_node), name, {sections.begin(), sections.end()});
     if (body.IsNull()) return;
     if (!body.IsMap()) {
       result_.errors.push_back({place(body), name, "expected a map of keys"});
@@ -401,7 +416,8 @@ class Parser {
 
 bool is_hint(const std::string& hint) {
   const auto colon = hint.rfind(':');
-  return colon != std::string::npos && colon > 0 && parse_count(hint.substr(colon + 1)).value_or(65536) <= 65535;
+  return colon != std::string::npos && colon > 0 &&
+         parse_count(hint.substr(colon + 1)).value_or(65536) <= 65535;
 }
 
 /// What no single setter can see: needed values and forms that several keys share.
@@ -416,19 +432,27 @@ void validate(ConfigResult& result) {
   if (config.cluster.name.empty() || config.cluster.name.size() > 64) {
     fail("cluster.name", "needs 1 to 64 characters");
   }
-  if (config.cluster.bind.empty()) fail("cluster.bind", "needs at least one address, such as [::]:7947");
-  if (config.cluster.packet_bytes < 576 || config.cluster.packet_bytes > limits::datagram_bytes_max) {
-    fail("cluster.packet_bytes", "must lie between 576 and " + std::to_string(limits::datagram_bytes_max));
+  if (config.cluster.bind.empty())
+    fail("cluster.bind", "needs at least one address, such as [::]:7947");
+  if (config.cluster.packet_bytes < 576 ||
+      config.cluster.packet_bytes > limits::datagram_bytes_max) {
+    fail("cluster.packet_bytes",
+         "must lie between 576 and " + std::to_string(limits::datagram_bytes_max));
   }
   if (config.node.data_dir.empty()) fail("node.data_dir", "must not be empty");
-  if (config.node.name.size() > limits::node_name_bytes_max) fail("node.name", "is longer than 64 bytes");
-  if (config.node.zone.size() > limits::zone_bytes_max) fail("node.zone", "is longer than 32 bytes");
+  if (config.node.name.size() > limits::node_name_bytes_max)
+    fail("node.name", "is longer than 64 bytes");
+  if (config.node.zone.size() > limits::zone_bytes_max)
+    fail("node.zone", "is longer than 32 bytes");
   for (const auto& hint : config.cluster.join) {
     if (hint.starts_with("k8s:") || hint.starts_with("multicast:")) {
-      result.warnings.push_back({result.place_of("cluster.join"), "cluster.join",
-                                 "'" + hint + "' is accepted, but its feature is not in this build"});
+      result.warnings.push_back(
+          {result.place_of("cluster.join"), "cluster.join",
+           "'" + hint + "' is accepted, but its feature is not in this build"});
     } else if (!is_hint(hint.starts_with("dns:") ? hint.substr(4) : hint)) {
-      fail("cluster.join", "'" + hint + "' is not host:port, dns:name:port, k8s:namespace/service or multicast:group:port");
+      fail("cluster.join",
+           "'" + hint +
+               "' is not host:port, dns:name:port, k8s:namespace/service or multicast:group:port");
     }
   }
   if (config.mirror.first_byte <= Duration{0}) fail("mirror.first_byte", "must be longer than 0");

@@ -1,5 +1,5 @@
-// The daemon's configuration: every key of the contract, its default, and where it was set. YAML text in, values out;
-// reading files and the environment is the caller's.
+// The daemon's configuration: every key of the contract, its default, and where it was set. YAML
+// text in, values out; reading files and the environment is the caller's.
 #pragma once
 
 #include "base/limits.hpp"
@@ -22,7 +22,8 @@ struct RegistryConfig {
   bool insecure = false;
 };
 
-/// Defaults are the member initialisers. Each key's meaning: deploy/waggle.yaml and docs/operations.md.
+/// Defaults are the member initialisers. Each key's meaning: deploy/waggle.yaml and
+/// docs/operations.md.
 struct Config {
   struct Node {
     std::string name;
@@ -125,8 +126,8 @@ struct ConfigResult {
 };
 
 /// @param file_name    for messages
-/// @param environment  names and values; those not starting with WAGGLE_ are ignored, and WAGGLE_API, which is the CLI's
-/// Cost: microseconds per key. Never throws.
+/// @param environment  names and values; those not starting with WAGGLE_ are ignored, and
+/// WAGGLE_API, which is the CLI's Cost: microseconds per key. Never throws.
 [[nodiscard]] ConfigResult parse_config(std::string_view yaml, const std::string& file_name,
                                         const std::map<std::string, std::string>& environment);
 

@@ -18,8 +18,8 @@ struct Quantity {
 
 std::optional<Quantity> split_quantity(std::string_view text) {
   Quantity quantity;
-  const auto [end, error] =
-      std::from_chars(text.data(), text.data() + text.size(), quantity.number, std::chars_format::fixed);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), quantity.number,
+                                            std::chars_format::fixed);
   if (error != std::errc{} || quantity.number < 0) return std::nullopt;
   quantity.unit = text.substr(static_cast<std::size_t>(end - text.data()));
   while (!quantity.unit.empty() && quantity.unit.front() == ' ') quantity.unit.remove_prefix(1);
@@ -34,9 +34,17 @@ std::uint64_t SizeOrPercent::resolve(std::uint64_t whole) const {
 }
 
 std::optional<std::uint64_t> parse_size(std::string_view text) {
-  constexpr std::array<std::pair<std::string_view, double>, 11> units = {
-      {{"", 1}, {"B", 1}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12},
-       {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"TiB", 1099511627776.0}, {"kB", 1e3}}};
+  constexpr std::array<std::pair<std::string_view, double>, 11> units = {{{"", 1},
+                                                                          {"B", 1},
+                                                                          {"KB", 1e3},
+                                                                          {"MB", 1e6},
+                                                                          {"GB", 1e9},
+                                                                          {"TB", 1e12},
+                                                                          {"KiB", 1024.0},
+                                                                          {"MiB", 1048576.0},
+                                                                          {"GiB", 1073741824.0},
+                                                                          {"TiB", 1099511627776.0},
+                                                                          {"kB", 1e3}}};
   const auto quantity = split_quantity(text);
   if (!quantity) return std::nullopt;
   for (const auto& [name, factor] : units) {

@@ -19,7 +19,8 @@ struct SizeOrPercent {
   [[nodiscard]] std::uint64_t resolve(std::uint64_t whole) const;
 };
 
-/// "0", "1024", "64KiB", "64MiB", "2GB", "1.5GiB", "1TB": decimal units are powers of 1000, binary ones of 1024.
+/// "0", "1024", "64KiB", "64MiB", "2GB", "1.5GiB", "1TB": decimal units are powers of 1000, binary
+/// ones of 1024.
 [[nodiscard]] std::optional<std::uint64_t> parse_size(std::string_view text);
 /// A size, or "0%".."100%".
 [[nodiscard]] std::optional<SizeOrPercent> parse_size_or_percent(std::string_view text);
@@ -28,7 +29,8 @@ struct SizeOrPercent {
 
 /// The candidate that needs the fewest edits to become `text`, if at most 3: for "did you mean".
 template <typename Candidates>
-[[nodiscard]] std::optional<std::string> closest(std::string_view text, const Candidates& candidates);
+[[nodiscard]] std::optional<std::string> closest(std::string_view text,
+                                                 const Candidates& candidates);
 
 [[nodiscard]] std::size_t edit_distance(std::string_view a, std::string_view b);
 

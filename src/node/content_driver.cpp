@@ -21,9 +21,12 @@ constexpr std::size_t tag_lookups_max = 4096;  ///< beyond: finished ones are fo
 
 ops::ByteSource to_metric(transfer::ChunkSource source) {
   switch (source) {
-    case transfer::ChunkSource::local: return ops::ByteSource::local;
-    case transfer::ChunkSource::peer: return ops::ByteSource::peer;
-    case transfer::ChunkSource::upstream: return ops::ByteSource::upstream;
+    case transfer::ChunkSource::local:
+      return ops::ByteSource::local;
+    case transfer::ChunkSource::peer:
+      return ops::ByteSource::peer;
+    case transfer::ChunkSource::upstream:
+      return ops::ByteSource::upstream;
   }
   return ops::ByteSource::local;
 }
@@ -33,7 +36,9 @@ class FailedReader final : public mirror::BlobReader {
  public:
   explicit FailedReader(MirrorError error) : error_(error) {}
   void async_open(mirror::Callback<mirror::BlobInfo> done) override { done(error_); }
-  void async_read(std::uint64_t, MutableByteView, mirror::Callback<std::size_t> done) override { done(error_); }
+  void async_read(std::uint64_t, MutableByteView, mirror::Callback<std::size_t> done) override {
+    done(error_);
+  }
 
  private:
   MirrorError error_;
@@ -43,7 +48,8 @@ class FailedReader final : public mirror::BlobReader {
 bool upstream_is_down(const boost::system::error_code& error) {
   return error == MirrorError::timeout || error == MirrorError::connect_failed ||
          error == MirrorError::resolve_failed || error == MirrorError::unavailable ||
-         error == MirrorError::proxy_failed || error == MirrorError::short_body || error == MirrorError::protocol;
+         error == MirrorError::proxy_failed || error == MirrorError::short_body ||
+         error == MirrorError::protocol;
 }
 
 }  // namespace
@@ -77,7 +83,9 @@ std::unique_ptr<mirror::BlobReader> ContentDriver::open(const mirror::BlobReques
       deps_.payload.touch(request.digest);
       return std::make_unique<LocalReader>(*std::move(blob), request.digest, *this);
     }
-    deps_.input([&](TimePoint at, transfer::Exchange&) { deps_.distributor.content_lost(at, request.digest); });
+    deps_.input([&](TimePoint at, transfer::Exchange&) {
+      deps_.distributor.content_lost(at, request.digest);
+    });
   }
   const auto origin = deps_.upstream.origin_of(request.registry);
   if (!origin) return std::make_unique<FailedReader>(MirrorError::not_found);
@@ -87,7 +95,8 @@ std::unique_ptr<mirror::BlobReader> ContentDriver::open(const mirror::BlobReques
   std::optional<SwarmId> swarm;
   deps_.input([&](TimePoint at, transfer::Exchange&) {
     swarm = deps_.distributor.open(at, {request.digest, *origin});
-    if (swarm) deps_.fetches.set_target(*swarm, {request.registry, request.repository, request.kind});
+    if (swarm)
+      deps_.fetches.set_target(*swarm, {request.registry, request.repository, request.kind});
   });
 
   if (!swarm) return std::make_unique<FailedReader>(MirrorError::unavailable);
@@ -161,20 +170,24 @@ void ContentDriver::swarm_closed(SwarmId swarm, bool discard) {
 
 void ContentDriver::forget_if_done(SwarmId swarm) {
   const auto found = swarms_.find(swarm);
-  if (found != swarms_.end() && found->second.closed && found->second.readers.empty()) swarms_.erase(found);
+  if (found != swarms_.end() && found->second.closed && found->second.readers.empty())
+    swarms_.erase(found);
 }
 
 std::uint64_t ContentDriver::name_key(const mirror::TagRequest& request) const {
-  return siphash(id_key_, as_bytes("tag:" + request.registry + "/" + request.repository + ":" + request.tag));
+  return siphash(
+      id_key_, as_bytes("tag:" + request.registry + "/" + request.repository + ":" + request.tag));
 }
 
-std::optional<mirror::ResolvedTag> ContentDriver::resolve_by_name(const mirror::TagRequest& request) const {
+std::optional<mirror::ResolvedTag> ContentDriver::resolve_by_name(
+    const mirror::TagRequest& request) const {
   const auto name = deps_.distributor.gossip().find_name(name_key(request));
   if (!name) return std::nullopt;
   return mirror::ResolvedTag{name->digest, name->size, name->media_type, mirror::Source::peer};
 }
 
-void ContentDriver::async_resolve_tag(const mirror::TagRequest& request, mirror::Callback<mirror::ResolvedTag> done) {
+void ContentDriver::async_resolve_tag(const mirror::TagRequest& request,
+                                      mirror::Callback<mirror::ResolvedTag> done) {
   if (config_.tags == "off") return done(MirrorError::not_found);
   if (config_.tags == "peers") {
     if (auto named = resolve_by_name(request)) return done(*std::move(named));
@@ -186,7 +199,8 @@ void ContentDriver::async_resolve_tag(const mirror::TagRequest& request, mirror:
   }
   auto [entry, is_new] = tags_.try_emplace(key);
   TagLookup& lookup = entry->second;
-  if (!is_new && lookup.result && now - lookup.since < tag_fresh && *lookup.result) return done(*lookup.result);
+  if (!is_new && lookup.result && now - lookup.since < tag_fresh && *lookup.result)
+    return done(*lookup.result);
   if (!is_new && !lookup.result) {
     lookup.waiting.push_back(std::move(done));
     return;
@@ -204,8 +218,9 @@ asio::awaitable<void> ContentDriver::resolve(std::string key, mirror::TagRequest
     const auto known = deps_.distributor.gossip().find_name(name_key(request));
     if (!known || known->digest != result->digest) {
       deps_.input([&](TimePoint now, transfer::Exchange&) {
-        deps_.distributor.announce_name(now, {name_key(request), result->digest, result->size, result->media_type},
-                                        deps_.wall_ms());
+        deps_.distributor.announce_name(
+            now, {name_key(request), result->digest, result->size, result->media_type},
+            deps_.wall_ms());
       });
     }
   } else if (upstream_is_down(result.error())) {
@@ -217,7 +232,8 @@ asio::awaitable<void> ContentDriver::resolve(std::string key, mirror::TagRequest
   for (auto& waiting : std::exchange(lookup.waiting, {})) waiting(result);
 }
 
-asio::awaitable<Result<mirror::ResolvedTag>> ContentDriver::resolve_upstream(mirror::TagRequest request) {
+asio::awaitable<Result<mirror::ResolvedTag>> ContentDriver::resolve_upstream(
+    mirror::TagRequest request) {
   mirror::UpstreamTarget target;
   target.registry = request.registry;
   target.repository = request.repository;
@@ -247,13 +263,15 @@ void ContentDriver::async_forward(const mirror::ForwardRequest& request,
       asio::detached);
 }
 
-asio::awaitable<Result<mirror::ForwardResponse>> ContentDriver::forward(mirror::ForwardRequest request) {
+asio::awaitable<Result<mirror::ForwardResponse>> ContentDriver::forward(
+    mirror::ForwardRequest request) {
   mirror::UpstreamTarget target;
   target.registry = request.registry;
   target.repository = request.repository;
   target.path_and_query = request.path_and_query;
   target.accept = request.accept;
-  const auto upstream = request.head ? deps_.upstream.head(std::move(target)) : deps_.upstream.get(std::move(target));
+  const auto upstream =
+      request.head ? deps_.upstream.head(std::move(target)) : deps_.upstream.get(std::move(target));
   const auto head = co_await upstream->start();
   deps_.metrics.count_upstream_request(head ? head->status : 0);
   if (!head) co_return head.error();
@@ -263,7 +281,8 @@ asio::awaitable<Result<mirror::ForwardResponse>> ContentDriver::forward(mirror::
     const auto count = co_await upstream->read_some(buffer);
     if (!count) co_return count.error();
     if (*count == 0) break;
-    if (response.body.size() + *count > limits::forward_body_bytes_max) co_return MirrorError::too_large;
+    if (response.body.size() + *count > limits::forward_body_bytes_max)
+      co_return MirrorError::too_large;
     response.body += as_text(ByteView(buffer).first(*count));
   }
   co_return response;

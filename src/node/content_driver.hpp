@@ -1,4 +1,5 @@
-// What the mirror asks of this node: readers on local blobs and on swarms, tags, and requests passed on to upstream.
+// What the mirror asks of this node: readers on local blobs and on swarms, tags, and requests
+// passed on to upstream.
 #pragma once
 
 #include "cache/store_driver.hpp"
@@ -41,8 +42,8 @@ struct ContentDeps {
 /// All calls on the strand.
 class ContentDriver final : public mirror::ContentSource {
  public:
-  ContentDriver(boost::asio::any_io_executor strand, const Config::Mirror& config, const std::string& cluster_name,
-                ContentDeps deps);
+  ContentDriver(boost::asio::any_io_executor strand, const Config::Mirror& config,
+                const std::string& cluster_name, ContentDeps deps);
   ~ContentDriver() override;
 
   // mirror::ContentSource
@@ -50,15 +51,18 @@ class ContentDriver final : public mirror::ContentSource {
   [[nodiscard]] std::optional<mirror::BlobInfo> known(const Digest& digest) const override;
   [[nodiscard]] std::unique_ptr<mirror::BlobReader> open(const mirror::BlobRequest& request,
                                                          const mirror::RangeSpec* range) override;
-  void async_resolve_tag(const mirror::TagRequest& request, mirror::Callback<mirror::ResolvedTag> done) override;
-  void async_forward(const mirror::ForwardRequest& request, mirror::Callback<mirror::ForwardResponse> done) override;
+  void async_resolve_tag(const mirror::TagRequest& request,
+                         mirror::Callback<mirror::ResolvedTag> done) override;
+  void async_forward(const mirror::ForwardRequest& request,
+                     mirror::Callback<mirror::ForwardResponse> done) override;
 
   // Events of the core.
   void swarm_size(SwarmId swarm, std::uint64_t size);
   void chunk_ready(SwarmId swarm, ChunkIndex chunk, transfer::ChunkSource source);
   void swarm_proven(SwarmId swarm);
   void swarm_failed(SwarmId swarm, transfer::SwarmError error);
-  /// `discard`: its bytes were worthless; readers that gave some of them out are cut, the others wait on.
+  /// `discard`: its bytes were worthless; readers that gave some of them out are cut, the others
+  /// wait on.
   void swarm_closed(SwarmId swarm, bool discard);
   void set_draining() { draining_ = true; }
   /// Readers that are being served from swarms.
@@ -87,7 +91,8 @@ class ContentDriver final : public mirror::ContentSource {
   [[nodiscard]] std::uint64_t name_key(const mirror::TagRequest& request) const;
   boost::asio::awaitable<Result<mirror::ResolvedTag>> resolve_upstream(mirror::TagRequest request);
   boost::asio::awaitable<void> resolve(std::string key, mirror::TagRequest request);
-  [[nodiscard]] std::optional<mirror::ResolvedTag> resolve_by_name(const mirror::TagRequest& request) const;
+  [[nodiscard]] std::optional<mirror::ResolvedTag> resolve_by_name(
+      const mirror::TagRequest& request) const;
   boost::asio::awaitable<Result<mirror::ForwardResponse>> forward(mirror::ForwardRequest request);
 
   boost::asio::any_io_executor strand_;

@@ -27,7 +27,8 @@ Bytes on_channel(Channel channel, ByteView message) {
   return frame;
 }
 
-transfer::ExchangeConfig with_payload_size(transfer::ExchangeConfig config, const gossip::Gossip& gossip) {
+transfer::ExchangeConfig with_payload_size(transfer::ExchangeConfig config,
+                                           const gossip::Gossip& gossip) {
   config.claim_payload_bytes_max = gossip.app_payload_bytes_max();
   return config;
 }
@@ -133,7 +134,8 @@ void Distributor::handle_control(TimePoint now, SessionId session, ByteView fram
   settle(now);
 }
 
-void Distributor::content_found(TimePoint now, const Digest& digest, std::uint64_t size, TimePoint last_use) {
+void Distributor::content_found(TimePoint now, const Digest& digest, std::uint64_t size,
+                                TimePoint last_use) {
   now_ = now;
   catalog_.add_blob(digest, size, last_use);
   exchange_.blob_available(now, digest, size);
@@ -243,7 +245,8 @@ void Distributor::create_blob(transfer::CreateBlob create) {
   const auto& [digest, origin] = create.key;
   const cache::CopyKey own{digest, origin};
   const cache::CopyEntry* held = catalog_.find_partial(digest, origin);
-  const std::uint64_t missing = create.size - (held != nullptr && held->size == create.size ? held->bytes : 0);
+  const std::uint64_t missing =
+      create.size - (held != nullptr && held->size == create.size ? held->bytes : 0);
   const auto room = eviction_.make_room(catalog_, missing, disk_free_bytes_, nullptr, &own);
   evict(room.victims);
   if (!room.possible || !catalog_.begin(now_, digest, origin, create.size)) {

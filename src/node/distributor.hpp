@@ -1,5 +1,5 @@
-// The node's core: joins gossip, exchange and catalog, and routes between them. It decides nothing about any
-// protocol. Sans-IO: NodeDriver runs it on Asio, the simulator on virtual time.
+// The node's core: joins gossip, exchange and catalog, and routes between them. It decides nothing
+// about any protocol. Sans-IO: NodeDriver runs it on Asio, the simulator on virtual time.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -56,9 +56,10 @@ using Command = std::variant<
     transfer::CloseBlob, transfer::LoadMidstates, transfer::SwarmSize, transfer::ChunkReady,
     transfer::SwarmProven, transfer::SwarmCommitted, transfer::SwarmFailed>;
 
-/// Contract as of every core: after any input (one on exchange() included, then call settle()) drain poll_transmit and
-/// poll_command, then re-read poll_timeout, before the next input.
-/// Bounds: bulk frames waiting for a session <= bulk_frames_max per node, 3 s; everything else is bounded in its core.
+/// Contract as of every core: after any input (one on exchange() included, then call settle())
+/// drain poll_transmit and poll_command, then re-read poll_timeout, before the next input. Bounds:
+/// bulk frames waiting for a session <= bulk_frames_max per node, 3 s; everything else is bounded
+/// in its core.
 class Distributor final : private transfer::ClusterView {
  public:
   /// @param identity, random  must outlive the object
@@ -79,8 +80,8 @@ class Distributor final : private transfer::ClusterView {
   void handle_control(TimePoint now, SessionId session, ByteView frame);
   /// What the store held at start-up: announced as soon as somebody listens.
   void content_found(TimePoint now, const Digest& digest, std::uint64_t size, TimePoint last_use);
-  void partial_found(const Digest& digest, const std::string& origin, std::uint64_t size, Bitfield held,
-                     TimePoint last_use);
+  void partial_found(const Digest& digest, const std::string& origin, std::uint64_t size,
+                     Bitfield held, TimePoint last_use);
   /// The store lost a complete blob (deleted, unreadable): withdraw it.
   void content_lost(TimePoint now, const Digest& digest);
   /// A reader opens the complete blob: it stays until released. False when it is not here.
@@ -94,7 +95,8 @@ class Distributor final : private transfer::ClusterView {
   /// Opens the swarm of `key` for a reader; nullopt when too many swarms are open.
   [[nodiscard]] std::optional<SwarmId> open(TimePoint now, const transfer::SwarmKey& key);
 
-  /// The exchange, for results of its commands and readers' positions. Call settle() after each input on it.
+  /// The exchange, for results of its commands and readers' positions. Call settle() after each
+  /// input on it.
   [[nodiscard]] transfer::Exchange& exchange() { return exchange_; }
   [[nodiscard]] const transfer::Exchange& exchange() const { return exchange_; }
   [[nodiscard]] const gossip::Gossip& gossip() const { return gossip_; }
@@ -127,7 +129,7 @@ class Distributor final : private transfer::ClusterView {
   std::optional<std::uint64_t> announced_size(const Digest& digest) const override;
   bool index_ready() const override { return gossip_.index_ready(now_); }
 
-  bool route_gossip();   ///< true when it moved anything
+  bool route_gossip();  ///< true when it moved anything
   bool route_exchange();
   void ensure_session(const NodeId& node);
   void send_bulk(gossip::BulkSend bulk);
@@ -148,7 +150,7 @@ class Distributor final : private transfer::ClusterView {
   std::uint64_t evictions_ = 0;
   std::deque<Command> commands_;
   std::map<SessionId, NodeId> sessions_;
-  std::map<NodeId, SessionId> nodes_;          ///< the reverse of sessions_
+  std::map<NodeId, SessionId> nodes_;  ///< the reverse of sessions_
   std::set<NodeId> dialling_;
   std::map<NodeId, std::deque<WaitingBulk>> waiting_bulk_;
   std::map<SwarmId, transfer::SwarmKey> partials_;  ///< what each open swarm writes to

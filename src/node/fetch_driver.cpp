@@ -32,7 +32,8 @@ FetchEnd::Kind kind_of(const boost::system::error_code& error) {
 FetchEnd end_of_status(const mirror::UpstreamHead& head) {
   if (head.status == 401 || head.status == 403) return {FetchEnd::Kind::unauthorized, {}};
   if (head.status == 404 || head.status == 410) return {FetchEnd::Kind::not_found, {}};
-  if (head.status == 429 || head.status == 503) return {FetchEnd::Kind::throttled, head.retry_after};
+  if (head.status == 429 || head.status == 503)
+    return {FetchEnd::Kind::throttled, head.retry_after};
   return {FetchEnd::Kind::failed, {}};
 }
 
@@ -52,13 +53,18 @@ struct FetchDriver::Fetch {
   std::size_t in_store = 0;
 };
 
-FetchDriver::FetchDriver(asio::any_io_executor strand, mirror::UpstreamDriver& upstream, PayloadDriver& payload,
-                         ops::Metrics& metrics, CoreInput input)
-    : strand_(std::move(strand)), upstream_(upstream), payload_(payload), metrics_(metrics), input_(std::move(input)) {}
+FetchDriver::FetchDriver(asio::any_io_executor strand, mirror::UpstreamDriver& upstream,
+                         PayloadDriver& payload, ops::Metrics& metrics, CoreInput input)
+    : strand_(std::move(strand)),
+      upstream_(upstream),
+      payload_(payload),
+      metrics_(metrics),
+      input_(std::move(input)) {}
 
 void FetchDriver::start(const transfer::StartFetch& command) {
   const auto target = targets_.find(command.swarm);
-  auto fetch = std::make_shared<Fetch>(strand_, command, target == targets_.end() ? FetchTarget{} : target->second);
+  auto fetch = std::make_shared<Fetch>(strand_, command,
+                                       target == targets_.end() ? FetchTarget{} : target->second);
   fetches_[command.fetch] = fetch;
   asio::co_spawn(strand_, run(std::move(fetch)), asio::detached);
 }
@@ -99,7 +105,9 @@ asio::awaitable<void> FetchDriver::run(std::shared_ptr<Fetch> fetch) {
   if (fetch->canceled) end = {FetchEnd::Kind::canceled, {}};
   fetch->request.reset();
   fetches_.erase(fetch->command.fetch);
-  input_([&](TimePoint now, transfer::Exchange& exchange) { exchange.fetch_ended(now, fetch->command.fetch, end); });
+  input_([&](TimePoint now, transfer::Exchange& exchange) {
+    exchange.fetch_ended(now, fetch->command.fetch, end);
+  });
 }
 
 asio::awaitable<FetchEnd> FetchDriver::transfer_body(std::shared_ptr<Fetch> fetch) {
@@ -108,13 +116,15 @@ asio::awaitable<FetchEnd> FetchDriver::transfer_body(std::shared_ptr<Fetch> fetc
   mirror::UpstreamTarget target;
   target.registry = fetch->target.registry;
   target.repository = fetch->target.repository;
-  target.path_and_query = manifest ? mirror::manifest_path(target.repository, command.key.digest.to_string())
-                                   : mirror::blob_path(target.repository, command.key.digest);
+  target.path_and_query =
+      manifest ? mirror::manifest_path(target.repository, command.key.digest.to_string())
+               : mirror::blob_path(target.repository, command.key.digest);
   if (manifest) {
     target.accept = mirror::manifest_accept;
   } else {
     const std::uint64_t length = command.length == 0 ? limits::extent_bytes : command.length;
-    target.range = mirror::RangeSpec{mirror::RangeSpec::Kind::closed, command.offset, command.offset + length - 1, 0};
+    target.range = mirror::RangeSpec{mirror::RangeSpec::Kind::closed, command.offset,
+                                     command.offset + length - 1, 0};
   }
   fetch->request = upstream_.get(std::move(target));
   const auto started = co_await fetch->request->start();
@@ -128,13 +138,16 @@ asio::awaitable<FetchEnd> FetchDriver::transfer_body(std::shared_ptr<Fetch> fetc
   transfer::FetchHead head;
   head.status = started->status;
   head.whole = started->status == 200;
-  head.total_size = head.whole                   ? started->content_length
+  head.total_size = head.whole               ? started->content_length
                     : started->content_range ? started->content_range->total
                                              : std::nullopt;
-  const std::uint64_t first =
-      !head.whole && started->content_range && started->content_range->range ? started->content_range->range->first : 0;
+  const std::uint64_t first = !head.whole && started->content_range && started->content_range->range
+                                  ? started->content_range->range->first
+                                  : 0;
   if (!head.whole && first != command.offset) co_return FetchEnd{FetchEnd::Kind::failed, {}};
-  input_([&](TimePoint now, transfer::Exchange& exchange) { exchange.fetch_head(now, command.fetch, head); });
+  input_([&](TimePoint now, transfer::Exchange& exchange) {
+    exchange.fetch_head(now, command.fetch, head);
+  });
   if (!head.total_size) co_return FetchEnd{FetchEnd::Kind::failed, {}};
   const auto opened = [this, &command] { return payload_.partial(command.swarm) != nullptr; };
   if (!co_await wait(fetch, opened)) co_return FetchEnd{FetchEnd::Kind::failed, {}};
@@ -144,14 +157,16 @@ asio::awaitable<FetchEnd> FetchDriver::transfer_body(std::shared_ptr<Fetch> fetc
   // Whole chunks only: the ranges asked for begin and end at chunk boundaries.
   std::uint64_t at = head.whole ? 0 : command.offset;
   const std::uint64_t asked = command.length == 0 ? limits::extent_bytes : command.length;
-  const std::uint64_t stop = head.whole ? layout.size() : std::min(layout.size(), command.offset + asked);
+  const std::uint64_t stop =
+      head.whole ? layout.size() : std::min(layout.size(), command.offset + asked);
   std::uint64_t received = 0;
   std::uint64_t reported = 0;
   do {
     const ChunkIndex chunk = layout.chunk_at(at);
     Bytes bytes(layout.chunk_size(chunk));
     for (std::size_t filled = 0; filled < bytes.size();) {
-      const auto room = MutableByteView(bytes).subspan(filled, std::min(read_bytes, bytes.size() - filled));
+      const auto room =
+          MutableByteView(bytes).subspan(filled, std::min(read_bytes, bytes.size() - filled));
       const auto count = co_await fetch->request->read_some(room);
       if (!count) co_return FetchEnd{kind_of(count.error()), {}};
       if (*count == 0) co_return FetchEnd{FetchEnd::Kind::failed, {}};
@@ -176,24 +191,28 @@ asio::awaitable<FetchEnd> FetchDriver::transfer_body(std::shared_ptr<Fetch> fetc
   co_return FetchEnd{stored ? FetchEnd::Kind::complete : FetchEnd::Kind::failed, {}};
 }
 
-void FetchDriver::deliver_chunk(const std::shared_ptr<Fetch>& fetch, ChunkIndex chunk, Bytes bytes) {
+void FetchDriver::deliver_chunk(const std::shared_ptr<Fetch>& fetch, ChunkIndex chunk,
+                                Bytes bytes) {
   ++fetch->in_store;
   auto shared = std::make_shared<const Bytes>(std::move(bytes));
-  payload_.hash_chunk(shared, [this, fetch, chunk, shared](const PayloadDriver::Sha256Bytes& sha256) {
-    Bytes record;
-    input_([&](TimePoint, transfer::Exchange& exchange) {
-      record = exchange.make_crec(fetch->command.swarm, chunk, sha256);
-    });
-    payload_.store_chunk(fetch->command.swarm, chunk, shared, std::move(record),
-                         [this, fetch, chunk, sha256](transfer::ChunkVerdict verdict) {
-                           --fetch->in_store;
-                           if (verdict != transfer::ChunkVerdict::ok) fetch->store_failed = true;
-                           input_([&](TimePoint now, transfer::Exchange& exchange) {
-                             exchange.fetch_chunk(now, fetch->command.fetch, chunk, sha256, verdict);
-                           });
-                           fetch->wake.cancel();
-                         });
-  });
+  payload_.hash_chunk(
+      shared, [this, fetch, chunk, shared](const PayloadDriver::Sha256Bytes& sha256) {
+        Bytes record;
+        input_([&](TimePoint, transfer::Exchange& exchange) {
+          record = exchange.make_crec(fetch->command.swarm, chunk, sha256);
+        });
+        payload_.store_chunk(fetch->command.swarm, chunk, shared, std::move(record),
+                             [this, fetch, chunk, sha256](transfer::ChunkVerdict verdict) {
+                               --fetch->in_store;
+                               if (verdict != transfer::ChunkVerdict::ok)
+                                 fetch->store_failed = true;
+                               input_([&](TimePoint now, transfer::Exchange& exchange) {
+                                 exchange.fetch_chunk(now, fetch->command.fetch, chunk, sha256,
+                                                      verdict);
+                               });
+                               fetch->wake.cancel();
+                             });
+      });
 }
 
 }  // namespace waggle::node

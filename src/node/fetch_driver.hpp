@@ -1,4 +1,5 @@
-// Upstream fetches for the exchange: one coroutine per StartFetch, chunk by chunk from the TLS buffer to the store.
+// Upstream fetches for the exchange: one coroutine per StartFetch, chunk by chunk from the TLS
+// buffer to the store.
 #pragma once
 
 #include "base/ids.hpp"
@@ -32,8 +33,8 @@ using CoreInput = std::function<void(const std::function<void(TimePoint, transfe
 /// All calls on the strand. Every started fetch ends in exactly one fetch_ended, canceled ones too.
 class FetchDriver {
  public:
-  FetchDriver(boost::asio::any_io_executor strand, mirror::UpstreamDriver& upstream, PayloadDriver& payload,
-              ops::Metrics& metrics, CoreInput input);
+  FetchDriver(boost::asio::any_io_executor strand, mirror::UpstreamDriver& upstream,
+              PayloadDriver& payload, ops::Metrics& metrics, CoreInput input);
 
   void set_target(SwarmId swarm, FetchTarget target) { targets_[swarm] = std::move(target); }
   void start(const transfer::StartFetch& command);

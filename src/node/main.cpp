@@ -5,10 +5,10 @@
 #include "node/node_driver.hpp"
 #include "node/state_files_driver.hpp"
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <sodium.h>
 #include <spdlog/spdlog.h>
+#include <CLI/CLI.hpp>
 
 #include <csignal>
 #include <exception>
@@ -50,7 +50,8 @@ int run(const std::string& path, bool check) {
   ConfigResult config = load_config(path);
   if (!config.errors.empty()) return print_errors(config);
   if (check) {
-    for (const auto& warning : config.warnings) fmt::print(stderr, "waggled: warning: {}\n", warning.to_string());
+    for (const auto& warning : config.warnings)
+      fmt::print(stderr, "waggled: warning: {}\n", warning.to_string());
     (void)load_keys(config.config.cluster.key_files, config.place_of("cluster.key_files"));
     fmt::print("{}: ok\n", path);
     return 0;

@@ -13,10 +13,14 @@ namespace {
 
 std::string_view to_text(gossip::MemberState state) {
   switch (state) {
-    case gossip::MemberState::alive: return "alive";
-    case gossip::MemberState::suspect: return "suspect";
-    case gossip::MemberState::faulty: return "faulty";
-    case gossip::MemberState::left: return "left";
+    case gossip::MemberState::alive:
+      return "alive";
+    case gossip::MemberState::suspect:
+      return "suspect";
+    case gossip::MemberState::faulty:
+      return "faulty";
+    case gossip::MemberState::left:
+      return "left";
   }
   return "unknown";
 }
@@ -113,7 +117,8 @@ ops::BlobInfo NodeDriver::blob_info(const Digest& digest) {
     info.have_bytes = std::max(info.have_bytes, copy.bytes);
   }
   if (info.complete) info.holders.push_back(config_.config.node.name);
-  for (const NodeId& holder : distributor_->holders_of(digest)) info.holders.push_back(member_name(holder));
+  for (const NodeId& holder : distributor_->holders_of(digest))
+    info.holders.push_back(member_name(holder));
   std::sort(info.holders.begin(), info.holders.end());
   return info;
 }
@@ -131,8 +136,8 @@ std::optional<ops::BlobInfo> NodeDriver::blob(std::string_view text) {
   if (!digest) return std::nullopt;
   ops::BlobInfo info = blob_info(*digest);
   const auto swarms = distributor_->exchange().swarms();
-  const bool in_progress =
-      std::any_of(swarms.begin(), swarms.end(), [&](const auto& swarm) { return swarm.key.digest == *digest; });
+  const bool in_progress = std::any_of(
+      swarms.begin(), swarms.end(), [&](const auto& swarm) { return swarm.key.digest == *digest; });
   if (info.holders.empty() && info.have_bytes == 0 && !in_progress) return std::nullopt;
   return info;
 }
@@ -140,8 +145,8 @@ std::optional<ops::BlobInfo> NodeDriver::blob(std::string_view text) {
 std::vector<ops::SwarmInfo> NodeDriver::swarms() {
   std::vector<ops::SwarmInfo> infos;
   for (const auto& swarm : distributor_->exchange().swarms()) {
-    infos.push_back({swarm.key.digest.to_string(), swarm.key.origin, swarm.size, swarm.have_bytes, swarm.peers,
-                     swarm.readers, swarm.proven});
+    infos.push_back({swarm.key.digest.to_string(), swarm.key.origin, swarm.size, swarm.have_bytes,
+                     swarm.peers, swarm.readers, swarm.proven});
   }
   return infos;
 }

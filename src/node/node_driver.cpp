@@ -1,4 +1,5 @@
-// Start-up, the pump, and the loops of the daemon. What the operator's API answers is in node_api_driver.cpp.
+// Start-up, the pump, and the loops of the daemon. What the operator's API answers is in
+// node_api_driver.cpp.
 #include "node/node_driver.hpp"
 
 #include "node/address_driver.hpp"
@@ -6,12 +7,12 @@
 #include "node/log_driver.hpp"
 #include "node/state_files_driver.hpp"
 
+#include <spdlog/spdlog.h>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <csignal>
@@ -34,9 +35,9 @@ constexpr Duration leave_time = std::chrono::milliseconds(300);
 constexpr std::size_t pool_threads_max = 4;
 
 std::uint64_t wall_ms() {
-  return static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-          .count());
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
+                                        std::chrono::system_clock::now().time_since_epoch())
+                                        .count());
 }
 
 std::string host_name() {
@@ -45,7 +46,8 @@ std::string host_name() {
   return std::string(name.data()).substr(0, limits::node_name_bytes_max);
 }
 
-[[noreturn]] void fail_key(const ConfigResult& config, const char* key, const std::string& message) {
+[[noreturn]] void fail_key(const ConfigResult& config, const char* key,
+                           const std::string& message) {
   throw StartError(2, config.place_of(key) + ": " + key + ": " + message);
 }
 
@@ -54,8 +56,10 @@ std::vector<Endpoint> bind_endpoints(const ConfigResult& config, const char* key
   std::vector<Endpoint> endpoints;
   for (const auto& entry : entries) {
     const auto resolved = resolve_bind(entry);
-    if (!resolved) fail_key(config, key, "'" + entry + "' is not address:port, if:NAME:port or CIDR:port");
-    if (resolved->empty()) fail_key(config, key, "'" + entry + "' matches no address of this machine");
+    if (!resolved)
+      fail_key(config, key, "'" + entry + "' is not address:port, if:NAME:port or CIDR:port");
+    if (resolved->empty())
+      fail_key(config, key, "'" + entry + "' matches no address of this machine");
     endpoints.insert(endpoints.end(), resolved->begin(), resolved->end());
   }
   return endpoints;
@@ -70,12 +74,15 @@ mirror::UpstreamConfig upstream_config(const ConfigResult& result) {
       const auto text = read_file(registry.password_file, 4096);
       if (!text) {
         fail_key(result, "upstream.registries",
-                 "'" + name + "': cannot read " + registry.password_file + ": " + text.error().message());
+                 "'" + name + "': cannot read " + registry.password_file + ": " +
+                     text.error().message());
       }
       password = *text;
-      while (!password.empty() && (password.back() == '\n' || password.back() == '\r')) password.pop_back();
+      while (!password.empty() && (password.back() == '\n' || password.back() == '\r'))
+        password.pop_back();
     }
-    upstream.registries[name] = {registry.endpoint, registry.username, password, registry.ca_file, registry.insecure};
+    upstream.registries[name] = {registry.endpoint, registry.username, password, registry.ca_file,
+                                 registry.insecure};
   }
   upstream.docker_config = config.upstream.docker_config;
   upstream.connect_timeout = config.upstream.connect_timeout;
@@ -108,7 +115,8 @@ NodeDriver::~NodeDriver() {
 }
 
 TimePoint NodeDriver::now() const {
-  return TimePoint(std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now() - started_));
+  return TimePoint(
+      std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now() - started_));
 }
 
 void NodeDriver::open_store() {
@@ -120,13 +128,15 @@ void NodeDriver::open_store() {
   store_ = *std::move(store);
   identity_ = load_identity(data_dir, random_);
   const auto disk = store_->disk_stats();
-  if (!disk) throw StartError(1, "cannot read the size of the file system of " + data_dir + ": " + disk.error().message());
+  if (!disk)
+    throw StartError(1, "cannot read the size of the file system of " + data_dir + ": " +
+                            disk.error().message());
   disk_free_bytes_ = disk->free_bytes;
   cache_quota_bytes_ = config_.config.cache.max_bytes.resolve(disk->total_bytes);
   const std::size_t wanted = config_.config.transfer.threads;
   const std::size_t cpus = std::max(1U, std::thread::hardware_concurrency());
-  payload_ = std::make_unique<PayloadDriver>(context_.get_executor(), *store_,
-                                             wanted != 0 ? wanted : std::min(cpus, pool_threads_max));
+  payload_ = std::make_unique<PayloadDriver>(
+      context_.get_executor(), *store_, wanted != 0 ? wanted : std::min(cpus, pool_threads_max));
 }
 
 void NodeDriver::open_cluster() {
@@ -153,7 +163,8 @@ void NodeDriver::open_cluster() {
     core.gossip.advertise.push_back(*endpoint);
   }
   if (core.gossip.advertise.empty()) core.gossip.advertise = default_advertise(bound_, hints);
-  core.gossip.advertise.resize(std::min(core.gossip.advertise.size(), limits::member_addresses_max));
+  core.gossip.advertise.resize(
+      std::min(core.gossip.advertise.size(), limits::member_addresses_max));
   core.gossip.name = config.node.name;
   core.gossip.zone = config.node.zone;
   core.gossip.packet_bytes = config.cluster.packet_bytes;
@@ -170,18 +181,19 @@ void NodeDriver::open_cluster() {
   core.eviction.min_free_bytes = config.cache.min_free.resolve(disk ? disk->total_bytes : 0);
   distributor_ = std::make_unique<Distributor>(core, *identity_, random_, now());
 
-  udp_ = std::make_unique<gossip::UdpDriver>(
-      context_.get_executor(), bound_, [this](const Endpoint& from, ByteView datagram) {
-        distributor_->handle_datagram(now(), from, datagram);
-        pump();
-      });
+  udp_ = std::make_unique<gossip::UdpDriver>(context_.get_executor(), bound_,
+                                             [this](const Endpoint& from, ByteView datagram) {
+                                               distributor_->handle_datagram(now(), from, datagram);
+                                               pump();
+                                             });
   if (const auto opened = udp_->start(); !opened) {
     throw StartError(1, "cannot bind gossip (cluster.bind): " + opened.error().message());
   }
   transfer::TcpConfig tcp;
   tcp.bind = bound_;
   tcp.cluster_name = config.cluster.name;
-  tcp_ = std::make_unique<transfer::TcpDriver>(context_.get_executor(), tcp, keys, *identity_, random_, tcp_callbacks());
+  tcp_ = std::make_unique<transfer::TcpDriver>(context_.get_executor(), tcp, keys, *identity_,
+                                               random_, tcp_callbacks());
   if (const auto opened = tcp_->start(); !opened) {
     throw StartError(1, "cannot bind transfer (cluster.bind): " + opened.error().message());
   }
@@ -190,23 +202,29 @@ void NodeDriver::open_cluster() {
 
 void NodeDriver::open_http() {
   const Config& config = config_.config;
-  upstream_ = std::make_unique<mirror::UpstreamDriver>(context_.get_executor(), upstream_config(config_));
+  upstream_ =
+      std::make_unique<mirror::UpstreamDriver>(context_.get_executor(), upstream_config(config_));
   const CoreInput core_input = [this](const auto& apply) { input(apply); };
-  fetches_ = std::make_unique<FetchDriver>(context_.get_executor(), *upstream_, *payload_, metrics_, core_input);
+  fetches_ = std::make_unique<FetchDriver>(context_.get_executor(), *upstream_, *payload_, metrics_,
+                                           core_input);
   content_ = std::make_unique<ContentDriver>(
       context_.get_executor(), config.mirror, config.cluster.name,
-      ContentDeps{*distributor_, *payload_, *fetches_, *upstream_, metrics_, core_input, [this] { return now(); }, wall_ms});
+      ContentDeps{*distributor_, *payload_, *fetches_, *upstream_, metrics_, core_input,
+                  [this] { return now(); }, wall_ms});
   oci_ = std::make_unique<mirror::OciHandler>(
-      *content_, mirror::OciConfig{config.mirror.default_registry, config.mirror.first_byte,
-                                   [this](const mirror::ServedRequest& request) { served(request); }});
+      *content_,
+      mirror::OciConfig{config.mirror.default_registry, config.mirror.first_byte,
+                        [this](const mirror::ServedRequest& request) { served(request); }});
   mirror::HttpServerConfig server;
   server.allow = config.mirror.allow;
   server.error_body = mirror::OciHandler::error_body;
   mirror_server_ = std::make_unique<mirror::HttpServer>(
-      context_.get_executor(), server, [this](mirror::HttpExchange& exchange) { return oci_->handle(exchange); });
+      context_.get_executor(), server,
+      [this](mirror::HttpExchange& exchange) { return oci_->handle(exchange); });
   for (const auto& endpoint : bind_endpoints(config_, "mirror.bind", config.mirror.bind)) {
     if (const auto bound = mirror_server_->listen(endpoint); !bound) {
-      throw StartError(1, "cannot bind mirror.bind " + endpoint.to_string() + ": " + bound.error().message());
+      throw StartError(
+          1, "cannot bind mirror.bind " + endpoint.to_string() + ": " + bound.error().message());
     }
   }
   mirror::HttpServerConfig ops;
@@ -215,16 +233,19 @@ void NodeDriver::open_http() {
     return ops::error_body("HTTP_" + std::to_string(status), message, "");
   };
   ops_server_ = std::make_unique<mirror::HttpServer>(
-      context_.get_executor(), ops, [this](mirror::HttpExchange& exchange) { return serve_ops(exchange); });
+      context_.get_executor(), ops,
+      [this](mirror::HttpExchange& exchange) { return serve_ops(exchange); });
   for (const auto& endpoint : bind_endpoints(config_, "ops.bind", config.ops.bind)) {
     if (const auto bound = ops_server_->listen(endpoint); !bound) {
-      throw StartError(1, "cannot bind ops.bind " + endpoint.to_string() + ": " + bound.error().message());
+      throw StartError(
+          1, "cannot bind ops.bind " + endpoint.to_string() + ": " + bound.error().message());
     }
   }
   if (!config.ops.socket.empty()) {
     make_parent_directory(config.ops.socket);
     if (const auto bound = ops_server_->listen_unix(config.ops.socket, 0660); !bound) {
-      throw StartError(1, "cannot bind ops.socket " + config.ops.socket + ": " + bound.error().message());
+      throw StartError(
+          1, "cannot bind ops.socket " + config.ops.socket + ": " + bound.error().message());
     }
   }
 }
@@ -240,11 +261,12 @@ void NodeDriver::recover_content() {
     distributor_->content_found(now(), blob.digest, blob.size, order += Duration{1});
   }
   for (auto& partial : recovered->partials) {
-    distributor_->partial_found(partial.digest, partial.origin, partial.size, std::move(partial.held),
-                                order += Duration{1});
+    distributor_->partial_found(partial.digest, partial.origin, partial.size,
+                                std::move(partial.held), order += Duration{1});
   }
   if (!recovered->blobs.empty() || !recovered->partials.empty()) {
-    spdlog::info("store holds {} blobs and {} partial downloads", recovered->blobs.size(), recovered->partials.size());
+    spdlog::info("store holds {} blobs and {} partial downloads", recovered->blobs.size(),
+                 recovered->partials.size());
   }
 }
 
@@ -258,8 +280,9 @@ int NodeDriver::run() {
   asio::co_spawn(context_, wait_signals(), asio::detached);
   distributor_->disk_free(now(), disk_free_bytes_);
   pump();
-  spdlog::info("waggled {} is up: node {} ({}), cluster {}", WAGGLE_VERSION, config_.config.node.name,
-               identity_->node_id().short_string(), config_.config.cluster.name);
+  spdlog::info("waggled {} is up: node {} ({}), cluster {}", WAGGLE_VERSION,
+               config_.config.node.name, identity_->node_id().short_string(),
+               config_.config.cluster.name);
   context_.run();
   return 0;
 }
@@ -287,7 +310,8 @@ void NodeDriver::pump() {
   }
   pumping_ = false;
   const auto deadline = distributor_->poll_timeout();
-  const auto wake = deadline ? started_ + deadline->time_since_epoch() : asio::steady_timer::time_point::max();
+  const auto wake =
+      deadline ? started_ + deadline->time_since_epoch() : asio::steady_timer::time_point::max();
   if (timer_.expiry() != wake) timer_.expires_at(wake);
 }
 
@@ -315,7 +339,9 @@ void NodeDriver::execute(Command command) {
           tcp_->close(item.session);
         } else if constexpr (std::is_same_v<T, transfer::CreateBlob>) {
           payload_->create_blob(item, [this, swarm = item.swarm](auto held) {
-            input([&](TimePoint at, transfer::Exchange& exchange) { exchange.blob_opened(at, swarm, std::move(held)); });
+            input([&](TimePoint at, transfer::Exchange& exchange) {
+              exchange.blob_opened(at, swarm, std::move(held));
+            });
             fetches_->blob_opened(swarm);
           });
         } else if constexpr (std::is_same_v<T, transfer::VerifyChunk>) {
@@ -332,12 +358,17 @@ void NodeDriver::execute(Command command) {
         } else if constexpr (std::is_same_v<T, transfer::CancelFetch>) {
           fetches_->cancel(item.fetch);
         } else if constexpr (std::is_same_v<T, transfer::HashLink>) {
-          payload_->hash_link(item, [this, swarm = item.swarm, chunk = item.chunk](auto end, auto digest) {
-            input([&](TimePoint at, transfer::Exchange& exchange) { exchange.link_hashed(at, swarm, chunk, end, digest); });
-          });
+          payload_->hash_link(
+              item, [this, swarm = item.swarm, chunk = item.chunk](auto end, auto digest) {
+                input([&](TimePoint at, transfer::Exchange& exchange) {
+                  exchange.link_hashed(at, swarm, chunk, end, digest);
+                });
+              });
         } else if constexpr (std::is_same_v<T, transfer::CommitBlob>) {
           payload_->commit_blob(item, [this, swarm = item.swarm](bool ok) {
-            input([&](TimePoint at, transfer::Exchange& exchange) { exchange.blob_committed(at, swarm, ok); });
+            input([&](TimePoint at, transfer::Exchange& exchange) {
+              exchange.blob_committed(at, swarm, ok);
+            });
           });
         } else if constexpr (std::is_same_v<T, transfer::CloseBlob>) {
           payload_->close_blob(item);
@@ -377,7 +408,8 @@ transfer::TcpCallbacks NodeDriver::tcp_callbacks() {
     distributor_->dial_failed(now(), peer);
     pump();
   };
-  callbacks.on_session_closed = [this](SessionId session, const NodeId&, boost::system::error_code) {
+  callbacks.on_session_closed = [this](SessionId session, const NodeId&,
+                                       boost::system::error_code) {
     distributor_->session_closed(now(), session);
     pump();
   };
@@ -385,19 +417,20 @@ transfer::TcpCallbacks NodeDriver::tcp_callbacks() {
     distributor_->handle_control(now(), session, message);
     pump();
   };
-  callbacks.on_payload = [this](SessionId session, const transfer::PayloadHeader& header, ByteView data) {
-    receive_payload(session, header, data);
-  };
+  callbacks.on_payload = [this](SessionId session, const transfer::PayloadHeader& header,
+                                ByteView data) { receive_payload(session, header, data); };
   callbacks.on_handshake_failed = [this](boost::system::error_code error, bool) {
     metrics_.count_handshake(error.message());
   };
   return callbacks;
 }
 
-void NodeDriver::receive_payload(SessionId session, const transfer::PayloadHeader& header, ByteView data) {
+void NodeDriver::receive_payload(SessionId session, const transfer::PayloadHeader& header,
+                                 ByteView data) {
   const auto swarm = distributor_->exchange().find(header.tag);
   if (!swarm) return;
-  // The bytes must lie in the buffer before the core learns of them: it may ask for their proof at once.
+  // The bytes must lie in the buffer before the core learns of them: it may ask for their proof at
+  // once.
   payload_->receive_block(*swarm, header.chunk, session, header.offset, data);
   bool wanted = false;
   input([&](TimePoint at, transfer::Exchange& exchange) {
@@ -408,10 +441,11 @@ void NodeDriver::receive_payload(SessionId session, const transfer::PayloadHeade
 }
 
 void NodeDriver::served(const mirror::ServedRequest& request) {
-  metrics_.count_request(ops::Protocol::oci, request.status, request.first_byte.value_or(request.duration),
-                         request.duration);
-  spdlog::debug("{} {} -> {} {} bytes{} in {:.3f} s", request.method, request.target, request.status,
-                request.body_bytes, request.cut ? " (cut)" : "", to_seconds(request.duration));
+  metrics_.count_request(ops::Protocol::oci, request.status,
+                         request.first_byte.value_or(request.duration), request.duration);
+  spdlog::debug("{} {} -> {} {} bytes{} in {:.3f} s", request.method, request.target,
+                request.status, request.body_bytes, request.cut ? " (cut)" : "",
+                to_seconds(request.duration));
 }
 
 asio::awaitable<void> NodeDriver::wait_timer() {
@@ -421,7 +455,8 @@ asio::awaitable<void> NodeDriver::wait_timer() {
     if (!error) {
       distributor_->handle_timeout(now());
       pump();
-      if (timer_.expiry() <= std::chrono::steady_clock::now()) timer_.expires_after(std::chrono::milliseconds(1));
+      if (timer_.expiry() <= std::chrono::steady_clock::now())
+        timer_.expires_after(std::chrono::milliseconds(1));
     }
   }
 }
@@ -437,8 +472,8 @@ asio::awaitable<void> NodeDriver::refresh_hints() {
         continue;
       }
       for (const auto& result : results) {
-        const auto endpoint =
-            Endpoint::parse_address(result.endpoint().address().to_string(), result.endpoint().port());
+        const auto endpoint = Endpoint::parse_address(result.endpoint().address().to_string(),
+                                                      result.endpoint().port());
         if (endpoint) endpoints.push_back(*endpoint);
       }
     }
@@ -517,7 +552,8 @@ std::optional<std::string> NodeDriver::reload() {
     return error.what();
   }
   set_log_level(fresh.config.log.level);
-  spdlog::info("reloaded: log level, upstream registries and session keys; other keys need a restart");
+  spdlog::info(
+      "reloaded: log level, upstream registries and session keys; other keys need a restart");
   return std::nullopt;
 }
 

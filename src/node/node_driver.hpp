@@ -1,4 +1,5 @@
-// The daemon: one strand runs the distributor and every socket, a worker pool the hashing and the disk.
+// The daemon: one strand runs the distributor and every socket, a worker pool the hashing and the
+// disk.
 #pragma once
 
 #include "base/identity.hpp"

@@ -20,8 +20,8 @@ using transfer::ChunkVerdict;
 constexpr std::size_t served_max = 64;
 
 /// True when `bytes` prove themselves as chunk `chunk` of the blob.
-bool proves(const transfer::ChunkProof& proof, ByteView bytes, const BlobLayout& layout, ChunkIndex chunk,
-            const Digest& digest) {
+bool proves(const transfer::ChunkProof& proof, ByteView bytes, const BlobLayout& layout,
+            ChunkIndex chunk, const Digest& digest) {
   if (const auto* crec = std::get_if<transfer::CrecProof>(&proof)) {
     const Digest actual = sha256_of(bytes);
     return std::equal(actual.bytes().begin(), actual.bytes().end(), crec->sha256.begin());
@@ -33,7 +33,8 @@ bool proves(const transfer::ChunkProof& proof, ByteView bytes, const BlobLayout&
 }
 
 /// The midstate list of a complete blob, by one pass over it.
-std::optional<std::vector<Midstate>> compute_midstates(const cache::BlobFile& blob, const Digest& digest) {
+std::optional<std::vector<Midstate>> compute_midstates(const cache::BlobFile& blob,
+                                                       const Digest& digest) {
   const BlobLayout layout(blob.size());
   std::vector<Midstate> midstates;
   Sha256 hash;
@@ -50,7 +51,8 @@ std::optional<std::vector<Midstate>> compute_midstates(const cache::BlobFile& bl
 
 }  // namespace
 
-PayloadDriver::PayloadDriver(asio::any_io_executor strand, cache::StoreDriver& store, std::size_t threads)
+PayloadDriver::PayloadDriver(asio::any_io_executor strand, cache::StoreDriver& store,
+                             std::size_t threads)
     : strand_(std::move(strand)), store_(store), pool_(std::max<std::size_t>(1, threads)) {}
 
 PayloadDriver::~PayloadDriver() {
@@ -60,7 +62,8 @@ PayloadDriver::~PayloadDriver() {
 
 template <typename Job, typename Done>
 void PayloadDriver::run(Job job, Done done) {
-  asio::post(pool_, [strand = strand_, alive = alive_, job = std::move(job), done = std::move(done)]() mutable {
+  asio::post(pool_, [strand = strand_, alive = alive_, job = std::move(job),
+                     done = std::move(done)]() mutable {
     auto result = job();
     asio::post(strand, [alive, done = std::move(done), result = std::move(result)]() mutable {
       if (*alive) done(std::move(result));
@@ -68,22 +71,26 @@ void PayloadDriver::run(Job job, Done done) {
   });
 }
 
-void PayloadDriver::create_blob(const transfer::CreateBlob& command,
-                                std::function<void(std::optional<std::vector<transfer::StoredChunk>>)> done) {
-  run([&store = store_, key = command.key, size = command.size] { return store.begin(key.digest, key.origin, size); },
+void PayloadDriver::create_blob(
+    const transfer::CreateBlob& command,
+    std::function<void(std::optional<std::vector<transfer::StoredChunk>>)> done) {
+  run([&store = store_, key = command.key,
+       size = command.size] { return store.begin(key.digest, key.origin, size); },
       [this, swarm = command.swarm, done = std::move(done)](Result<cache::PartialHandle> partial) {
         if (!partial) return done(std::nullopt);
         std::vector<transfer::StoredChunk> held;
         for (auto& chunk : (*partial)->take_resumed()) {
-          held.push_back({chunk.chunk, chunk.kind == cache::ProofKind::linked ? Bytes{} : std::move(chunk.proof)});
+          held.push_back({chunk.chunk, chunk.kind == cache::ProofKind::linked
+                                           ? Bytes{}
+                                           : std::move(chunk.proof)});
         }
         partials_[swarm] = *std::move(partial);
         done(std::move(held));
       });
 }
 
-void PayloadDriver::receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source, std::uint32_t offset,
-                                  ByteView data) {
+void PayloadDriver::receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source,
+                                  std::uint32_t offset, ByteView data) {
   const auto partial = partials_.find(swarm);
   if (partial == partials_.end()) return;
   const BlobLayout& layout = partial->second->layout();
@@ -105,10 +112,12 @@ void PayloadDriver::drop_buffer(const transfer::DropBuffer& command) {
   buffers_.erase(found);
 }
 
-void PayloadDriver::verify_chunk(const transfer::VerifyChunk& command, std::function<void(ChunkVerdict)> done) {
+void PayloadDriver::verify_chunk(const transfer::VerifyChunk& command,
+                                 std::function<void(ChunkVerdict)> done) {
   const auto partial = partials_.find(command.swarm);
   const auto buffer = buffers_.find({command.swarm, command.chunk, command.source});
-  if (partial == partials_.end() || (buffer == buffers_.end() && partial->second->layout().size() != 0)) {
+  if (partial == partials_.end() ||
+      (buffer == buffers_.end() && partial->second->layout().size() != 0)) {
     asio::post(strand_, [alive = alive_, done = std::move(done)] {
       if (*alive) done(ChunkVerdict::store_failed);
     });
@@ -133,7 +142,8 @@ void PayloadDriver::verify_chunk(const transfer::VerifyChunk& command, std::func
       std::move(done));
 }
 
-void PayloadDriver::hash_chunk(std::shared_ptr<const Bytes> bytes, std::function<void(Sha256Bytes)> done) {
+void PayloadDriver::hash_chunk(std::shared_ptr<const Bytes> bytes,
+                               std::function<void(Sha256Bytes)> done) {
   run(
       [bytes = std::move(bytes)] {
         Sha256Bytes hash{};
@@ -144,10 +154,11 @@ void PayloadDriver::hash_chunk(std::shared_ptr<const Bytes> bytes, std::function
       std::move(done));
 }
 
-void PayloadDriver::store_chunk(SwarmId swarm, ChunkIndex chunk, std::shared_ptr<const Bytes> bytes, Bytes record,
-                                std::function<void(ChunkVerdict)> done) {
+void PayloadDriver::store_chunk(SwarmId swarm, ChunkIndex chunk, std::shared_ptr<const Bytes> bytes,
+                                Bytes record, std::function<void(ChunkVerdict)> done) {
   run(
-      [partial = this->partial(swarm), chunk, bytes = std::move(bytes), record = std::move(record)] {
+      [partial = this->partial(swarm), chunk, bytes = std::move(bytes),
+       record = std::move(record)] {
         if (!partial) return ChunkVerdict::store_failed;
         const auto stored = partial->write_chunk(chunk, *bytes, cache::ProofKind::own, record);
         return stored ? ChunkVerdict::ok : ChunkVerdict::store_failed;
@@ -155,8 +166,9 @@ void PayloadDriver::store_chunk(SwarmId swarm, ChunkIndex chunk, std::shared_ptr
       std::move(done));
 }
 
-void PayloadDriver::hash_link(const transfer::HashLink& command,
-                              std::function<void(std::optional<Midstate>, std::optional<Digest>)> done) {
+void PayloadDriver::hash_link(
+    const transfer::HashLink& command,
+    std::function<void(std::optional<Midstate>, std::optional<Digest>)> done) {
   using Ends = std::pair<std::optional<Midstate>, std::optional<Digest>>;
   run(
       [partial = this->partial(command.swarm), command]() -> Ends {
@@ -166,15 +178,19 @@ void PayloadDriver::hash_link(const transfer::HashLink& command,
         const BlobLayout& layout = partial->layout();
         Sha256 hash(command.begin, layout.chunk_offset(command.chunk));
         hash.update(*bytes);
-        if (to_value(command.chunk) + 1 == layout.chunk_count()) return {std::nullopt, hash.finish()};
+        if (to_value(command.chunk) + 1 == layout.chunk_count())
+          return {std::nullopt, hash.finish()};
         return {hash.midstate(), std::nullopt};
       },
       [done = std::move(done)](Ends ends) { done(ends.first, ends.second); });
 }
 
-void PayloadDriver::commit_blob(const transfer::CommitBlob& command, std::function<void(bool)> done) {
-  run([&store = store_, partial = this->partial(command.swarm),
-       midstates = command.midstates] { return partial && store.commit(partial, midstates).has_value(); },
+void PayloadDriver::commit_blob(const transfer::CommitBlob& command,
+                                std::function<void(bool)> done) {
+  run(
+      [&store = store_, partial = this->partial(command.swarm), midstates = command.midstates] {
+        return partial && store.commit(partial, midstates).has_value();
+      },
       std::move(done));
 }
 
@@ -220,7 +236,9 @@ void PayloadDriver::remove_blob(const Digest& digest) {
 }
 
 void PayloadDriver::remove_partial(const Digest& digest, const std::string& origin) {
-  run([&store = store_, digest, origin] { return store.remove_partial(digest, origin).has_value(); }, [](bool) {});
+  run([&store = store_, digest,
+       origin] { return store.remove_partial(digest, origin).has_value(); },
+      [](bool) {});
 }
 
 void PayloadDriver::touch(const Digest& digest) {
@@ -247,12 +265,14 @@ cache::PartialHandle PayloadDriver::partial(SwarmId swarm) const {
 
 void PayloadDriver::read(cache::PartialHandle partial, std::uint64_t offset, MutableByteView buffer,
                          std::function<void(Result<void>)> done) {
-  run([partial = std::move(partial), offset, buffer] { return partial->read(offset, buffer); }, std::move(done));
+  run([partial = std::move(partial), offset, buffer] { return partial->read(offset, buffer); },
+      std::move(done));
 }
 
 void PayloadDriver::read(cache::BlobHandle blob, std::uint64_t offset, MutableByteView buffer,
                          std::function<void(Result<void>)> done) {
-  run([blob = std::move(blob), offset, buffer] { return blob->read(offset, buffer); }, std::move(done));
+  run([blob = std::move(blob), offset, buffer] { return blob->read(offset, buffer); },
+      std::move(done));
 }
 
 Result<cache::BlobHandle> PayloadDriver::open_blob(const Digest& digest) {

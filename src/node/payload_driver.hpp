@@ -1,5 +1,5 @@
-// Bytes of blobs between network, memory and disk, for the exchange's commands: reassembly buffers on the strand,
-// hashing and files on a worker pool. Results come back on the strand.
+// Bytes of blobs between network, memory and disk, for the exchange's commands: reassembly buffers
+// on the strand, hashing and files on a worker pool. Results come back on the strand.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -22,33 +22,38 @@
 
 namespace waggle::node {
 
-/// All calls and callbacks on the strand, unless stated. Callbacks are never called from inside the call.
+/// All calls and callbacks on the strand, unless stated. Callbacks are never called from inside the
+/// call.
 class PayloadDriver {
  public:
   using Sha256Bytes = std::array<std::byte, 32>;
 
   /// @param store  must outlive the object
   /// @param threads  workers, >= 1
-  PayloadDriver(boost::asio::any_io_executor strand, cache::StoreDriver& store, std::size_t threads);
+  PayloadDriver(boost::asio::any_io_executor strand, cache::StoreDriver& store,
+                std::size_t threads);
   /// Waits for running jobs; their callbacks are dropped.
   ~PayloadDriver();
 
   void create_blob(const transfer::CreateBlob& command,
                    std::function<void(std::optional<std::vector<transfer::StoredChunk>>)> done);
   /// Copies a block into the buffer of (swarm, chunk, source). Blocks beyond the chunk are ignored.
-  void receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source, std::uint32_t offset, ByteView data);
-  void verify_chunk(const transfer::VerifyChunk& command, std::function<void(transfer::ChunkVerdict)> done);
+  void receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source, std::uint32_t offset,
+                     ByteView data);
+  void verify_chunk(const transfer::VerifyChunk& command,
+                    std::function<void(transfer::ChunkVerdict)> done);
   void drop_buffer(const transfer::DropBuffer& command);
   /// Plain sha256 of a whole chunk that came from upstream.
   void hash_chunk(std::shared_ptr<const Bytes> bytes, std::function<void(Sha256Bytes)> done);
   /// Stores a whole chunk that came from upstream, journalled with `record` (its CREC).
-  void store_chunk(SwarmId swarm, ChunkIndex chunk, std::shared_ptr<const Bytes> bytes, Bytes record,
-                   std::function<void(transfer::ChunkVerdict)> done);
+  void store_chunk(SwarmId swarm, ChunkIndex chunk, std::shared_ptr<const Bytes> bytes,
+                   Bytes record, std::function<void(transfer::ChunkVerdict)> done);
   void hash_link(const transfer::HashLink& command,
                  std::function<void(std::optional<Midstate>, std::optional<Digest>)> done);
   void commit_blob(const transfer::CommitBlob& command, std::function<void(bool)> done);
   void close_blob(const transfer::CloseBlob& command);
-  void load_midstates(const Digest& digest, std::function<void(std::optional<std::vector<Midstate>>)> done);
+  void load_midstates(const Digest& digest,
+                      std::function<void(std::optional<std::vector<Midstate>>)> done);
   void remove_blob(const Digest& digest);
   void remove_partial(const Digest& digest, const std::string& origin);
   void touch(const Digest& digest);
@@ -76,7 +81,8 @@ class PayloadDriver {
   std::map<SwarmId, cache::PartialHandle> partials_;
   std::map<BufferKey, Bytes> buffers_;
   std::size_t buffered_bytes_ = 0;
-  std::map<Digest, cache::BlobHandle> served_;  ///< complete blobs being uploaded, at most served_max, oldest use out
+  std::map<Digest, cache::BlobHandle>
+      served_;  ///< complete blobs being uploaded, at most served_max, oldest use out
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   boost::asio::thread_pool pool_;
 };

@@ -11,13 +11,17 @@ namespace waggle::node {
 
 mirror::MirrorError error_of(transfer::SwarmError error) {
   switch (error) {
-    case transfer::SwarmError::not_found: return mirror::MirrorError::not_found;
-    case transfer::SwarmError::unauthorized: return mirror::MirrorError::no_credential;
-    case transfer::SwarmError::too_large: return mirror::MirrorError::too_large;
+    case transfer::SwarmError::not_found:
+      return mirror::MirrorError::not_found;
+    case transfer::SwarmError::unauthorized:
+      return mirror::MirrorError::no_credential;
+    case transfer::SwarmError::too_large:
+      return mirror::MirrorError::too_large;
     case transfer::SwarmError::unreachable:
     case transfer::SwarmError::bad_upstream:
     case transfer::SwarmError::unsupported:
-    case transfer::SwarmError::store_failed: return mirror::MirrorError::unavailable;
+    case transfer::SwarmError::store_failed:
+      return mirror::MirrorError::unavailable;
   }
   return mirror::MirrorError::unavailable;
 }
@@ -34,25 +38,30 @@ void LocalReader::async_open(mirror::Callback<mirror::BlobInfo> done) {
   done(mirror::BlobInfo{blob_->size(), mirror::Source::local});
 }
 
-void LocalReader::async_read(std::uint64_t offset, MutableByteView buffer, mirror::Callback<std::size_t> done) {
+void LocalReader::async_read(std::uint64_t offset, MutableByteView buffer,
+                             mirror::Callback<std::size_t> done) {
   const auto bytes = std::min<std::uint64_t>(buffer.size(), blob_->size() - offset);
   auto scratch = std::make_shared<Bytes>(bytes);
-  content_.deps_.payload.read(blob_, offset, *scratch, [alive = alive_, scratch, buffer, done = std::move(done)](Result<void> read) {
-    if (!*alive) return;
-    if (!read) return done(read.error());
-    std::copy(scratch->begin(), scratch->end(), buffer.begin());
-    done(scratch->size());
-  });
+  content_.deps_.payload.read(
+      blob_, offset, *scratch,
+      [alive = alive_, scratch, buffer, done = std::move(done)](Result<void> read) {
+        if (!*alive) return;
+        if (!read) return done(read.error());
+        std::copy(scratch->begin(), scratch->end(), buffer.begin());
+        done(scratch->size());
+      });
 }
 
-SwarmReader::SwarmReader(ContentDriver& content, SwarmId swarm, ReaderId id, const mirror::RangeSpec* range)
+SwarmReader::SwarmReader(ContentDriver& content, SwarmId swarm, ReaderId id,
+                         const mirror::RangeSpec* range)
     : content_(content), swarm_(swarm), id_(id) {
   if (range != nullptr) range_ = *range;
   if (range_ && range_->kind != mirror::RangeSpec::Kind::suffix) offset_ = range_->first;
   content_.readers_[id] = this;
   content_.swarms_[swarm].readers.insert(id);
-  content_.deps_.input(
-      [this](TimePoint now, transfer::Exchange& exchange) { exchange.add_reader(now, swarm_, id_, offset_); });
+  content_.deps_.input([this](TimePoint now, transfer::Exchange& exchange) {
+    exchange.add_reader(now, swarm_, id_, offset_);
+  });
 }
 
 SwarmReader::~SwarmReader() {
@@ -61,8 +70,9 @@ SwarmReader::~SwarmReader() {
   const auto swarm = content_.swarms_.find(swarm_);
   if (swarm != content_.swarms_.end()) swarm->second.readers.erase(id_);
   content_.forget_if_done(swarm_);
-  content_.deps_.input(
-      [this](TimePoint now, transfer::Exchange& exchange) { exchange.remove_reader(now, swarm_, id_); });
+  content_.deps_.input([this](TimePoint now, transfer::Exchange& exchange) {
+    exchange.remove_reader(now, swarm_, id_);
+  });
 }
 
 void SwarmReader::async_open(mirror::Callback<mirror::BlobInfo> done) {
@@ -70,18 +80,22 @@ void SwarmReader::async_open(mirror::Callback<mirror::BlobInfo> done) {
   advance();
 }
 
-void SwarmReader::async_read(std::uint64_t offset, MutableByteView buffer, mirror::Callback<std::size_t> done) {
+void SwarmReader::async_read(std::uint64_t offset, MutableByteView buffer,
+                             mirror::Callback<std::size_t> done) {
   offset_ = offset;
   buffer_ = buffer;
   reading_ = std::move(done);
-  content_.deps_.input(
-      [this](TimePoint now, transfer::Exchange& exchange) { exchange.move_reader(now, swarm_, id_, offset_); });
+  content_.deps_.input([this](TimePoint now, transfer::Exchange& exchange) {
+    exchange.move_reader(now, swarm_, id_, offset_);
+  });
   advance();
 }
 
-std::uint64_t SwarmReader::readable_until(const ContentDriver::Swarm& swarm, std::uint64_t offset) const {
+std::uint64_t SwarmReader::readable_until(const ContentDriver::Swarm& swarm,
+                                          std::uint64_t offset) const {
   const BlobLayout& layout = *swarm.layout;
-  const bool holds_tail = !range_ || (range_->kind != mirror::RangeSpec::Kind::suffix && range_->first == 0);
+  const bool holds_tail =
+      !range_ || (range_->kind != mirror::RangeSpec::Kind::suffix && range_->first == 0);
   std::uint64_t end = offset;
   while (end < layout.size()) {
     const ChunkIndex chunk = layout.chunk_at(end);
@@ -89,7 +103,8 @@ std::uint64_t SwarmReader::readable_until(const ContentDriver::Swarm& swarm, std
     end = layout.chunk_offset(chunk) + layout.chunk_size(chunk);
   }
   if (holds_tail && !swarm.proven) {
-    const std::uint64_t held_from = layout.size() - std::min(layout.size(), limits::held_tail_bytes);
+    const std::uint64_t held_from =
+        layout.size() - std::min(layout.size(), limits::held_tail_bytes);
     end = std::min(end, std::max(held_from, offset));
   }
   return end;
@@ -101,8 +116,10 @@ void SwarmReader::advance() {
   if (error_ || found == content_.swarms_.end()) {
     const auto error = error_.value_or(mirror::MirrorError::unavailable);
     // One of the two is waiting at most; each is told once.
-    if (opening_) std::exchange(opening_, nullptr)(error);
-    else if (reading_) std::exchange(reading_, nullptr)(error);
+    if (opening_)
+      std::exchange(opening_, nullptr)(error);
+    else if (reading_)
+      std::exchange(reading_, nullptr)(error);
     return;
   }
   const ContentDriver::Swarm& swarm = found->second;
@@ -123,9 +140,15 @@ void SwarmReader::finish_open(const ContentDriver::Swarm& swarm) {
   if (offset_ < layout.size()) {
     if (readable_until(swarm, offset_) == offset_) return;
     switch (swarm.sources[to_value(layout.chunk_at(offset_))]) {
-      case transfer::ChunkSource::local: info.source = mirror::Source::local; break;
-      case transfer::ChunkSource::peer: info.source = mirror::Source::peer; break;
-      case transfer::ChunkSource::upstream: info.source = mirror::Source::upstream; break;
+      case transfer::ChunkSource::local:
+        info.source = mirror::Source::local;
+        break;
+      case transfer::ChunkSource::peer:
+        info.source = mirror::Source::peer;
+        break;
+      case transfer::ChunkSource::upstream:
+        info.source = mirror::Source::upstream;
+        break;
     }
   } else if (layout.size() == 0 && !swarm.proven) {
     return;
@@ -138,15 +161,16 @@ void SwarmReader::start_read(std::uint64_t bytes) {
   if (!partial_) return fail(mirror::MirrorError::unavailable);
   busy_ = true;
   auto scratch = std::make_shared<Bytes>(bytes);
-  content_.deps_.payload.read(partial_, offset_, *scratch, [this, alive = alive_, scratch](Result<void> read) {
-    if (!*alive) return;
-    busy_ = false;
-    if (!read) return fail(read.error());
-    if (error_) return advance();
-    std::copy(scratch->begin(), scratch->end(), buffer_.begin());
-    gave_bytes_ = true;
-    std::exchange(reading_, nullptr)(scratch->size());
-  });
+  content_.deps_.payload.read(partial_, offset_, *scratch,
+                              [this, alive = alive_, scratch](Result<void> read) {
+                                if (!*alive) return;
+                                busy_ = false;
+                                if (!read) return fail(read.error());
+                                if (error_) return advance();
+                                std::copy(scratch->begin(), scratch->end(), buffer_.begin());
+                                gave_bytes_ = true;
+                                std::exchange(reading_, nullptr)(scratch->size());
+                              });
 }
 
 void SwarmReader::discarded() {

@@ -18,7 +18,8 @@ class LocalReader final : public mirror::BlobReader {
   LocalReader(cache::BlobHandle blob, const Digest& digest, ContentDriver& content);
   ~LocalReader() override;
   void async_open(mirror::Callback<mirror::BlobInfo> done) override;
-  void async_read(std::uint64_t offset, MutableByteView buffer, mirror::Callback<std::size_t> done) override;
+  void async_read(std::uint64_t offset, MutableByteView buffer,
+                  mirror::Callback<std::size_t> done) override;
   [[nodiscard]] std::optional<int> complete_file_descriptor() const override { return blob_->fd(); }
 
  private:
@@ -28,24 +29,27 @@ class LocalReader final : public mirror::BlobReader {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
-/// A blob in a swarm. Gives out only verified chunks, and of a whole body the last limits::held_tail_bytes only
-/// when the digest is proven.
+/// A blob in a swarm. Gives out only verified chunks, and of a whole body the last
+/// limits::held_tail_bytes only when the digest is proven.
 class SwarmReader final : public mirror::BlobReader {
  public:
   /// @param range  as the client wrote it; a range from 0 (or none) holds the tail back
   SwarmReader(ContentDriver& content, SwarmId swarm, ReaderId id, const mirror::RangeSpec* range);
   ~SwarmReader() override;
   void async_open(mirror::Callback<mirror::BlobInfo> done) override;
-  void async_read(std::uint64_t offset, MutableByteView buffer, mirror::Callback<std::size_t> done) override;
+  void async_read(std::uint64_t offset, MutableByteView buffer,
+                  mirror::Callback<std::size_t> done) override;
 
   /// Something changed in the swarm: goes on if it can.
   void advance();
   void fail(const boost::system::error_code& error);
-  /// The swarm's bytes turned out worthless. What was given out cannot be called back: then this reader ends.
+  /// The swarm's bytes turned out worthless. What was given out cannot be called back: then this
+  /// reader ends.
   void discarded();
 
  private:
-  [[nodiscard]] std::uint64_t readable_until(const ContentDriver::Swarm& swarm, std::uint64_t offset) const;
+  [[nodiscard]] std::uint64_t readable_until(const ContentDriver::Swarm& swarm,
+                                             std::uint64_t offset) const;
   void finish_open(const ContentDriver::Swarm& swarm);
   void start_read(std::uint64_t bytes);
 

@@ -33,8 +33,9 @@ class Descriptor {
 
 Result<void> sync_directory(const std::string& path) {
   const auto slash = path.rfind('/');
-  const Descriptor directory(::open(slash == std::string::npos ? "." : path.substr(0, slash).c_str(),
-                                    O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const Descriptor directory(
+      ::open(slash == std::string::npos ? "." : path.substr(0, slash).c_str(),
+             O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (directory.get() < 0 || ::fsync(directory.get()) != 0) return last_error();
   return {};
 }
@@ -63,13 +64,15 @@ Result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
   return content;
 }
 
-Result<void> write_file_atomically(const std::string& path, const std::string& content, unsigned mode) {
+Result<void> write_file_atomically(const std::string& path, const std::string& content,
+                                   unsigned mode) {
   const std::string temporary = path + ".new";
   ::unlink(temporary.c_str());
   {
     const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
     if (file.get() < 0) return last_error();
-    if (::write(file.get(), content.data(), content.size()) != static_cast<ssize_t>(content.size()) ||
+    if (::write(file.get(), content.data(), content.size()) !=
+            static_cast<ssize_t>(content.size()) ||
         ::fsync(file.get()) != 0) {
       return last_error();
     }
@@ -89,7 +92,8 @@ Identity load_identity(const std::string& data_dir, RandomSource& random) {
   if (text) {
     const auto seed = from_hex(trimmed(*text));
     if (!seed || seed->size() != 32) {
-      throw StartError(1, path + " does not hold 64 hex digits; restore it, or remove it to get a new node id");
+      throw StartError(
+          1, path + " does not hold 64 hex digits; restore it, or remove it to get a new node id");
     }
     return Identity(SecretBytes<32>(std::span<const std::byte, 32>(*seed)));
   }
@@ -108,7 +112,8 @@ std::uint64_t next_incarnation(const std::string& data_dir, std::uint64_t wall_m
   const auto text = read_file(path, 64);
   if (text) {
     const std::string digits = trimmed(*text);
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), persisted);
+    const auto [end, error] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), persisted);
     // A file that a full disk left empty costs nothing: the wall clock stands in.
     if (error != std::errc{} || end != digits.data() + digits.size()) persisted = 0;
   }
@@ -128,10 +133,12 @@ KeyRing load_keys(const std::vector<std::string>& files, const std::string& plac
     const std::string where = place + ": cluster.key_files: " + file;
     const auto text = read_file(file, 256);
     if (!text) {
-      throw StartError(2, where + ": " + text.error().message() + " (make one with: waggle keygen " + file + ")");
+      throw StartError(2, where + ": " + text.error().message() +
+                              " (make one with: waggle keygen " + file + ")");
     }
     const auto key = ClusterKey::parse(*text);
-    if (!key) throw StartError(2, where + ": is not base64 of 32 bytes (make one with `waggle keygen`)");
+    if (!key)
+      throw StartError(2, where + ": is not base64 of 32 bytes (make one with `waggle keygen`)");
     keys.push_back(*key);
   }
   return keys;

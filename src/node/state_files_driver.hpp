@@ -14,10 +14,13 @@ namespace waggle::node {
 
 /// The whole of a file of at most `bytes_max`. Errors: the system's, limit_exceeded.
 [[nodiscard]] Result<std::string> read_file(const std::string& path, std::size_t bytes_max);
-/// Replaces `path` so that a crash leaves the old or the new content: temporary file, fsync, rename, fsync.
-[[nodiscard]] Result<void> write_file_atomically(const std::string& path, const std::string& content, unsigned mode);
+/// Replaces `path` so that a crash leaves the old or the new content: temporary file, fsync,
+/// rename, fsync.
+[[nodiscard]] Result<void> write_file_atomically(const std::string& path,
+                                                 const std::string& content, unsigned mode);
 
-/// Makes the directory that `path` lies in, if its parent exists. Failing shows when the file is made.
+/// Makes the directory that `path` lies in, if its parent exists. Failing shows when the file is
+/// made.
 void make_parent_directory(const std::string& path);
 
 /// Loads data_dir/identity (64 hex digits), making one at the first start.

@@ -15,7 +15,8 @@ using Access = ApiRequest::Access;
 
 ApiResponse json(const Json& body) { return {200, "application/json", body.dump() + "\n"}; }
 
-ApiResponse fail(unsigned status, std::string_view code, std::string_view message, std::string_view hint) {
+ApiResponse fail(unsigned status, std::string_view code, std::string_view message,
+                 std::string_view hint) {
   return {status, "application/json", error_body(code, message, hint)};
 }
 
@@ -71,7 +72,8 @@ Json to_json(const StatusInfo& status) {
             {"suspect", status.members_suspect},
             {"faulty", status.members_faulty},
             {"left", status.members_left}}},
-          {"index", {{"digests", status.index_digests}, {"facts", status.index_facts}, {"root", root_hex}}},
+          {"index",
+           {{"digests", status.index_digests}, {"facts", status.index_facts}, {"root", root_hex}}},
           {"cache",
            {{"bytes", status.cache_bytes},
             {"max_bytes", status.cache_max_bytes},
@@ -94,7 +96,8 @@ ApiResponse blob(std::string_view text, ApiSource& source) {
   }
   const auto found = source.blob(text);
   if (!found) {
-    return fail(404, "BLOB_UNKNOWN", "nobody holds " + std::string(text) + " and no part of it is here",
+    return fail(404, "BLOB_UNKNOWN",
+                "nobody holds " + std::string(text) + " and no part of it is here",
                 "pull it through the mirror first");
   }
   return json(to_json(*found));
@@ -108,9 +111,11 @@ ApiResponse read(const ApiRequest& request, ApiSource& source) {
   if (request.path == "/api/v1/swarms") return list("swarms", source.swarms());
   if (request.path.starts_with(blobs)) return blob(request.path.substr(blobs.size()), source);
   if (request.path == "/api/v1/events") {
-    return fail(501, "NOT_IN_THIS_BUILD", "the event stream is not in this build", "poll /api/v1/swarms");
+    return fail(501, "NOT_IN_THIS_BUILD", "the event stream is not in this build",
+                "poll /api/v1/swarms");
   }
-  return fail(404, "NOT_FOUND", "no such path: " + std::string(request.path), "see api/openapi.yaml");
+  return fail(404, "NOT_FOUND", "no such path: " + std::string(request.path),
+              "see api/openapi.yaml");
 }
 
 ApiResponse admin(const ApiRequest& request, ApiSource& source) {
@@ -120,7 +125,8 @@ ApiResponse admin(const ApiRequest& request, ApiSource& source) {
   }
   if (request.path == "/api/v1/reload") {
     if (const auto wrong = source.reload()) {
-      return fail(400, "CONFIG_INVALID", *wrong, "the running configuration stays; mend the file and reload again");
+      return fail(400, "CONFIG_INVALID", *wrong,
+                  "the running configuration stays; mend the file and reload again");
     }
     return json({{"reloaded", true}});
   }
@@ -129,7 +135,8 @@ ApiResponse admin(const ApiRequest& request, ApiSource& source) {
       return fail(501, "NOT_IN_THIS_BUILD", std::string(later) + " is not in this build", "");
     }
   }
-  return fail(404, "NOT_FOUND", "no such path: " + std::string(request.path), "see api/openapi.yaml");
+  return fail(404, "NOT_FOUND", "no such path: " + std::string(request.path),
+              "see api/openapi.yaml");
 }
 
 }  // namespace
@@ -157,10 +164,12 @@ ApiResponse handle_api(const ApiRequest& request, ApiSource& source) {
   }
   if (is_read) return read(request, source);
   if (request.method != "POST") {
-    return fail(405, "METHOD_NOT_ALLOWED", std::string(request.method) + " is not allowed here", "");
+    return fail(405, "METHOD_NOT_ALLOWED", std::string(request.method) + " is not allowed here",
+                "");
   }
   if (request.access != Access::admin) {
-    return fail(403, "FORBIDDEN", "changes are allowed over the unix socket only", "use `waggle` on the node");
+    return fail(403, "FORBIDDEN", "changes are allowed over the unix socket only",
+                "use `waggle` on the node");
   }
   return admin(request, source);
 }

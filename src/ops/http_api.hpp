@@ -1,5 +1,6 @@
-// The ops API: health, metrics and /api/v1, as a function from a request to a response. The node answers questions
-// about itself through ApiSource; listeners and connections are the HTTP server's. Description: api/openapi.yaml.
+// The ops API: health, metrics and /api/v1, as a function from a request to a response. The node
+// answers questions about itself through ApiSource; listeners and connections are the HTTP
+// server's. Description: api/openapi.yaml.
 #pragma once
 
 #include <cstdint>
@@ -56,7 +57,8 @@ class ApiSource {
   [[nodiscard]] virtual std::string metrics() = 0;
   /// Starts draining; the process leaves within 10 s.
   virtual void drain() = 0;
-  /// Re-reads what SIGHUP re-reads; an error text when the configuration is bad (nothing changes then).
+  /// Re-reads what SIGHUP re-reads; an error text when the configuration is bad (nothing changes
+  /// then).
   [[nodiscard]] virtual std::optional<std::string> reload() = 0;
 };
 
@@ -73,11 +75,13 @@ struct ApiResponse {
   std::string body;
 };
 
-/// @return 404 for unknown paths, 405 for the wrong method, 403 when the listener does not allow it;
+/// @return 404 for unknown paths, 405 for the wrong method, 403 when the listener does not allow
+/// it;
 ///         error bodies are {"error":{"code","message","hint"}}
 [[nodiscard]] ApiResponse handle_api(const ApiRequest& request, ApiSource& source);
 
 /// {"error":{"code","message","hint"}}
-[[nodiscard]] std::string error_body(std::string_view code, std::string_view message, std::string_view hint);
+[[nodiscard]] std::string error_body(std::string_view code, std::string_view message,
+                                     std::string_view hint);
 
 }  // namespace waggle::ops

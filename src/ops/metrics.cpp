@@ -18,7 +18,8 @@ using prometheus::Family;
 using prometheus::Gauge;
 using prometheus::Histogram;
 
-const Histogram::BucketBoundaries seconds_buckets = {0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1, 2, 4, 8, 30, 120, 600};
+const Histogram::BucketBoundaries seconds_buckets = {0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1,
+                                                     2,     4,     8,    30,  120,  600};
 
 constexpr std::array<const char*, 4> protocol_names = {"oci", "overlaybd", "huggingface", "object"};
 constexpr std::array<const char*, 3> source_names = {"local", "peer", "upstream"};
@@ -35,32 +36,52 @@ struct Metrics::Impl {
   prometheus::Registry registry;
 
   Family<Gauge>& gauges(const char* name, const char* help) {
-    return prometheus::BuildGauge().Name(std::string("waggle_") + name).Help(help).Register(registry);
+    return prometheus::BuildGauge()
+        .Name(std::string("waggle_") + name)
+        .Help(help)
+        .Register(registry);
   }
   Family<Counter>& counters(const char* name, const char* help) {
-    return prometheus::BuildCounter().Name(std::string("waggle_") + name).Help(help).Register(registry);
+    return prometheus::BuildCounter()
+        .Name(std::string("waggle_") + name)
+        .Help(help)
+        .Register(registry);
   }
   Family<Histogram>& histograms(const char* name, const char* help) {
-    return prometheus::BuildHistogram().Name(std::string("waggle_") + name).Help(help).Register(registry);
+    return prometheus::BuildHistogram()
+        .Name(std::string("waggle_") + name)
+        .Help(help)
+        .Register(registry);
   }
 
-  Family<Gauge>& members = gauges("members", "Cluster members by state; alive counts the node itself");
+  Family<Gauge>& members =
+      gauges("members", "Cluster members by state; alive counts the node itself");
   Gauge& index_digests = gauges("index_digests", "Distinct digests in the content index").Add({});
-  Gauge& index_facts = gauges("index_facts", "Holder facts (node, digest) in the content index").Add({});
+  Gauge& index_facts =
+      gauges("index_facts", "Holder facts (node, digest) in the content index").Add({});
   Counter& gossip_tx = counters("gossip_tx_bytes_total", "Gossip bytes sent, UDP payload").Add({});
-  Counter& gossip_rx = counters("gossip_rx_bytes_total", "Gossip bytes received, UDP payload").Add({});
+  Counter& gossip_rx =
+      counters("gossip_rx_bytes_total", "Gossip bytes received, UDP payload").Add({});
   Family<Counter>& gossip_packets = counters("gossip_packets_total", "Gossip packets by direction");
-  Family<Counter>& gossip_dropped = counters("gossip_dropped_total", "Gossip packets dropped by reason");
-  Family<Counter>& bytes = counters("bytes_total", "Content bytes by protocol and by where they came from");
+  Family<Counter>& gossip_dropped =
+      counters("gossip_dropped_total", "Gossip packets dropped by reason");
+  Family<Counter>& bytes =
+      counters("bytes_total", "Content bytes by protocol and by where they came from");
   Counter& upload = counters("upload_bytes_total", "Content bytes sent to peers").Add({});
-  Family<Counter>& upstream_requests = counters("upstream_requests_total", "Requests to upstream by status code, 0 = no response");
-  Family<Counter>& requests = counters("requests_total", "Client requests by protocol and status code");
-  Family<Histogram>& first_byte = histograms("first_byte_seconds", "Time to the first byte of an answer");
-  Family<Histogram>& request_time = histograms("request_seconds", "Time to the last byte of an answer");
+  Family<Counter>& upstream_requests =
+      counters("upstream_requests_total", "Requests to upstream by status code, 0 = no response");
+  Family<Counter>& requests =
+      counters("requests_total", "Client requests by protocol and status code");
+  Family<Histogram>& first_byte =
+      histograms("first_byte_seconds", "Time to the first byte of an answer");
+  Family<Histogram>& request_time =
+      histograms("request_seconds", "Time to the last byte of an answer");
   Gauge& swarms = gauges("swarms", "Open swarms").Add({});
   Family<Counter>& claims = counters("claims_total", "Claims of upstream extents by outcome");
-  Family<Counter>& verify_failures = counters("chunk_verify_failures_total", "Chunks whose bytes did not match their proof, by source");
-  Counter& bans = counters("peer_bans_total", "Peers banned locally for bytes that failed their proof").Add({});
+  Family<Counter>& verify_failures = counters(
+      "chunk_verify_failures_total", "Chunks whose bytes did not match their proof, by source");
+  Counter& bans =
+      counters("peer_bans_total", "Peers banned locally for bytes that failed their proof").Add({});
   Family<Gauge>& cache_bytes = gauges("cache_bytes", "Bytes of content on disk by store");
   Family<Counter>& evictions = counters("cache_evictions_total", "Blobs evicted by reason");
   Family<Counter>& handshakes = counters("handshakes_total", "Session handshakes by result");
@@ -114,7 +135,8 @@ void Metrics::count_upstream_request(unsigned status) {
   impl_->upstream_requests.Add({{"code", std::to_string(status)}}).Increment();
 }
 
-void Metrics::count_request(Protocol protocol, unsigned status, Duration first_byte, Duration whole) {
+void Metrics::count_request(Protocol protocol, unsigned status, Duration first_byte,
+                            Duration whole) {
   const std::string name = protocol_names.at(static_cast<std::size_t>(protocol));
   impl_->requests.Add({{"protocol", name}, {"code", std::to_string(status)}}).Increment();
   impl_->first_byte.Add({{"protocol", name}}, seconds_buckets).Observe(to_seconds(first_byte));

@@ -1,5 +1,5 @@
-// Every metric of the contract that this build can fill, on prometheus-cpp. Label sets are bounded: never a digest, a
-// peer or a repository. Reference: docs/metrics.md.
+// Every metric of the contract that this build can fill, on prometheus-cpp. Label sets are bounded:
+// never a digest, a peer or a repository. Reference: docs/metrics.md.
 #pragma once
 
 #include "base/time.hpp"
@@ -15,8 +15,10 @@ namespace waggle::ops {
 struct CoreLevels {
   std::size_t alive = 0, suspect = 0, faulty = 0, left = 0;
   std::size_t index_digests = 0, index_facts = 0;
-  std::uint64_t gossip_tx_bytes = 0, gossip_rx_bytes = 0, gossip_tx_packets = 0, gossip_rx_packets = 0;
-  std::uint64_t dropped_unauthenticated = 0, dropped_replay = 0, dropped_malformed = 0, dropped_other = 0;
+  std::uint64_t gossip_tx_bytes = 0, gossip_rx_bytes = 0, gossip_tx_packets = 0,
+                gossip_rx_packets = 0;
+  std::uint64_t dropped_unauthenticated = 0, dropped_replay = 0, dropped_malformed = 0,
+                dropped_other = 0;
   std::size_t swarms = 0;
   std::uint64_t upload_bytes = 0, claims_granted = 0, claims_waited = 0, claims_takeover = 0;
   std::uint64_t verify_failures_peer = 0, peer_bans = 0;

@@ -35,8 +35,8 @@ class ChunkPicker {
   [[nodiscard]] std::span<const PlaybackWindow> windows() const { return windows_; }
 
   /// Like pick(), for one of few complete peers that many ask: only what no partial peer has.
-  /// Urgent chunks are asked by about one of the `askers`, the window by chance: who asks the same in
-  /// the same order never has anything to give.
+  /// Urgent chunks are asked by about one of the `askers`, the window by chance: who asks the same
+  /// in the same order never has anything to give.
   /// @param askers  partial peers known, this node not counted
   [[nodiscard]] std::optional<ChunkIndex> pick_scarce(const Bitfield& open, const Allowed& allowed,
                                                       const Availability& availability,

@@ -33,7 +33,8 @@ bool ClaimSeeker::is_registrar(const NodeId& node) const {
   return std::find(registrars_.begin(), registrars_.end(), node) != registrars_.end();
 }
 
-/// Votes that make a claim ours, the leader's included. With two registrars rank 0 decides and rank 1 is told.
+/// Votes that make a claim ours, the leader's included. With two registrars rank 0 decides and rank
+/// 1 is told.
 std::size_t ClaimSeeker::majority() const { return registrars_.size() >= 3 ? 2 : 1; }
 
 void ClaimSeeker::send_all(const ClaimBody& body) {
@@ -111,10 +112,12 @@ void ClaimSeeker::send_want(TimePoint now) {
   message.size = state_.size;
   if (state_.extents_done.size() > 0) message.done = DoneWindow(state_.extents_done);
   for (const auto& [extent, held] : held_) {
-    if (message.claims.size() < claims_per_message_max) message.claims.push_back({extent, held.attempt});
+    if (message.claims.size() < claims_per_message_max)
+      message.claims.push_back({extent, held.attempt});
   }
   send_all(message);
-  timers_.arm(Timer::want, now + want_interval + Duration(static_cast<Duration::rep>(prng_.below(100'000'000))));
+  timers_.arm(Timer::want,
+              now + want_interval + Duration(static_cast<Duration::rep>(prng_.below(100'000'000))));
 }
 
 void ClaimSeeker::send_progress(TimePoint now) {
@@ -123,7 +126,8 @@ void ClaimSeeker::send_progress(TimePoint now) {
   message.size = state_.size;
   message.whole_stream = whole_stream_;
   for (const auto& [extent, held] : held_) {
-    if (message.items.size() < claims_per_message_max) message.items.push_back({{extent, held.attempt}, held.bytes});
+    if (message.items.size() < claims_per_message_max)
+      message.items.push_back({{extent, held.attempt}, held.bytes});
   }
   if (!held_.empty() || message.size) send_all(message);
   repeat_done();
@@ -161,7 +165,8 @@ void ClaimSeeker::start_asking(TimePoint now) {
 void ClaimSeeker::ask(TimePoint now) {
   leader_ = registrars_[rank_ % registrars_.size()];
   send(leader_, ClaimMessage{request_, incarnation_, state_.upstream_bytes,
-                             std::min<std::uint32_t>(state_.demand, claims_per_message_max), state_.holders_failed});
+                             std::min<std::uint32_t>(state_.demand, claims_per_message_max),
+                             state_.holders_failed});
   const Duration patience = ask_patience[std::min(attempts_at_rank_, ask_patience.size() - 1)];
   timers_.arm(Timer::ask, now + (phase_ == Phase::waiting ? waiting_refresh : patience));
 }
@@ -221,7 +226,8 @@ void ClaimSeeker::handle_grant(TimePoint now, const NodeId& from, const GrantMes
     // Too late: another leader or no need any more. What we do not hold goes back.
     ReleaseMessage back{incarnation_, {}, Reason::given_back};
     for (const auto& claim : message.grants) {
-      if (!held_.contains(claim.extent) && !pending_.contains(claim.extent)) back.extents.push_back(claim.extent);
+      if (!held_.contains(claim.extent) && !pending_.contains(claim.extent))
+        back.extents.push_back(claim.extent);
     }
     if (!back.extents.empty()) send(from, std::move(back));
     return;
@@ -242,7 +248,8 @@ void ClaimSeeker::handle_grant(TimePoint now, const NodeId& from, const GrantMes
 
 void ClaimSeeker::send_confirm(TimePoint now) {
   ConfirmMessage message{request_, incarnation_, {}};
-  for (const auto& [extent, pending] : pending_) message.claims.push_back({extent, pending.attempt});
+  for (const auto& [extent, pending] : pending_)
+    message.claims.push_back({extent, pending.attempt});
   for (const auto& registrar : registrars_) {
     const bool answered = std::all_of(pending_.begin(), pending_.end(), [&](const auto& entry) {
       return entry.second.yes.contains(registrar) || entry.second.no.contains(registrar);
@@ -256,7 +263,8 @@ void ClaimSeeker::send_confirm(TimePoint now) {
 void ClaimSeeker::handle_vote(TimePoint now, const NodeId& from, const VoteMessage& message) {
   for (const auto& vote : message.votes) {
     const auto pending = pending_.find(vote.claim.extent);
-    if (message.request == request_ && pending != pending_.end() && pending->second.attempt == vote.claim.attempt) {
+    if (message.request == request_ && pending != pending_.end() &&
+        pending->second.attempt == vote.claim.attempt) {
       (vote.yes ? pending->second.yes : pending->second.no).insert(from);
       continue;
     }
@@ -277,8 +285,9 @@ void ClaimSeeker::settle_pending(TimePoint now, bool accept_silence) {
     const auto& [extent, pending] = *it;
     // Registrars that never answer must not stop the pull: liveness beats egress.
     const bool won = pending.yes.size() >= needed || (accept_silence && pending.no.empty());
-    const bool beaten = registrars_.size() - std::min(registrars_.size(), pending.no.size()) < needed ||
-                        (accept_silence && !won);
+    const bool beaten =
+        registrars_.size() - std::min(registrars_.size(), pending.no.size()) < needed ||
+        (accept_silence && !won);
     if (won) {
       held_[extent] = {pending.attempt, 0, {}};
       ++granted_;
@@ -296,7 +305,8 @@ void ClaimSeeker::settle_pending(TimePoint now, bool accept_silence) {
   if (!pending_.empty()) return;
   phase_ = Phase::idle;
   timers_.disarm(Timer::ask);
-  if (!held_.empty() && !timers_.armed(Timer::progress)) timers_.arm(Timer::progress, now + progress_interval);
+  if (!held_.empty() && !timers_.armed(Timer::progress))
+    timers_.arm(Timer::progress, now + progress_interval);
   if (!lost.extents.empty()) {
     back_off(now);
   } else if (wanting_ && state_.demand > 0) {
@@ -305,18 +315,24 @@ void ClaimSeeker::settle_pending(TimePoint now, bool accept_silence) {
 }
 
 void ClaimSeeker::back_off(TimePoint now) {
-  timers_.arm(Timer::ask, now + 5ms + Duration(static_cast<Duration::rep>(prng_.below(20'000'000))));
+  timers_.arm(Timer::ask,
+              now + 5ms + Duration(static_cast<Duration::rep>(prng_.below(20'000'000))));
 }
 
 void ClaimSeeker::handle_timeout(TimePoint now) {
   while (const auto timer = timers_.pop_due(now)) {
     switch (*timer) {
-      case Timer::want: send_want(now); break;
-      case Timer::ask: ask_timeout(now); break;
+      case Timer::want:
+        send_want(now);
+        break;
+      case Timer::ask:
+        ask_timeout(now);
+        break;
       case Timer::progress:
         if (!held_.empty() || !repeats_.empty()) send_progress(now);
         break;
-      case Timer::count: break;
+      case Timer::count:
+        break;
     }
   }
 }
@@ -329,7 +345,8 @@ std::optional<ClaimSeeker::Output> ClaimSeeker::poll_output() {
 }
 
 void ClaimSeeker::check_invariants() const {
-  for (const auto& [extent, pending] : pending_) WAGGLE_ASSERT(!held_.contains(extent) || pending.attempt > 0);
+  for (const auto& [extent, pending] : pending_)
+    WAGGLE_ASSERT(!held_.contains(extent) || pending.attempt > 0);
   WAGGLE_ASSERT(phase_ != Phase::confirming || !pending_.empty());
   WAGGLE_ASSERT(held_.empty() || timers_.armed(Timer::progress));
 }

@@ -1,4 +1,5 @@
-// The wanter's side of one cold swarm: asks the registrars for extents, confirms by majority, keeps claims alive.
+// The wanter's side of one cold swarm: asks the registrars for extents, confirms by majority, keeps
+// claims alive.
 #pragma once
 
 #include "base/ids.hpp"
@@ -18,8 +19,9 @@
 
 namespace waggle::transfer {
 
-/// Contract as of Claims, of which it is a part: after each input drain poll_output and re-read poll_timeout.
-/// Phases: idle -> asking (a registrar for extents) -> waiting (it will push) or confirming (at the others) -> idle.
+/// Contract as of Claims, of which it is a part: after each input drain poll_output and re-read
+/// poll_timeout. Phases: idle -> asking (a registrar for extents) -> waiting (it will push) or
+/// confirming (at the others) -> idle.
 class ClaimSeeker {
  public:
   struct Send {
@@ -82,7 +84,8 @@ class ClaimSeeker {
   std::uint64_t incarnation_;
   Prng prng_;
   std::vector<NodeId> registrars_;
-  std::map<NodeId, TimePoint> silent_until_;  ///< registrars that did not answer: asked last for a while
+  std::map<NodeId, TimePoint>
+      silent_until_;  ///< registrars that did not answer: asked last for a while
   WantState state_;
   bool wanting_ = false;
   bool whole_stream_ = false;

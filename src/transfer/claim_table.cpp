@@ -9,7 +9,8 @@
 
 namespace waggle::transfer {
 
-ClaimTable::Wanter* ClaimTable::touch(TimePoint now, const NodeId& from, std::uint64_t incarnation) {
+ClaimTable::Wanter* ClaimTable::touch(TimePoint now, const NodeId& from,
+                                      std::uint64_t incarnation) {
   last_use_ = now;
   const auto found = wanters_.find(from);
   if (found == wanters_.end()) {
@@ -35,12 +36,13 @@ void ClaimTable::learn_size(std::optional<std::uint64_t> size, bool whole_stream
   if (whole_stream) whole_stream_ = true;
 }
 
-bool ClaimTable::take(TimePoint now, const NodeId& from, std::uint64_t incarnation, const ExtentClaim& claim,
-                      TimePoint expires) {
+bool ClaimTable::take(TimePoint now, const NodeId& from, std::uint64_t incarnation,
+                      const ExtentClaim& claim, TimePoint expires) {
   auto [entry, is_new] = claims_.try_emplace(claim.extent);
   Claim& held = entry->second;
   if (!is_new && held.node != from && held.expires > now) return false;
-  if (is_new || held.node != from || held.incarnation != incarnation || held.attempt != claim.attempt) {
+  if (is_new || held.node != from || held.incarnation != incarnation ||
+      held.attempt != claim.attempt) {
     held = {from, incarnation, claim.attempt, expires, now, 0};
   }
   held.expires = std::max(held.expires, expires);
@@ -58,11 +60,13 @@ void ClaimTable::want(TimePoint now, const NodeId& from, const WantMessage& mess
   holders_.erase(from);
   learn_size(message.size, false);
   for (const auto& claim : message.claims) {
-    if (!take(now, from, message.incarnation, claim, now + progress_missed)) denied.push_back(claim);
+    if (!take(now, from, message.incarnation, claim, now + progress_missed))
+      denied.push_back(claim);
   }
 }
 
-bool ClaimTable::claim(TimePoint now, const NodeId& from, const ClaimMessage& message, std::vector<Granted>& granted) {
+bool ClaimTable::claim(TimePoint now, const NodeId& from, const ClaimMessage& message,
+                       std::vector<Granted>& granted) {
   Wanter* wanter = touch(now, from, message.incarnation);
   if (wanter == nullptr) return true;
   if (wanter->answered_request == message.request && !wanter->answer.empty()) {
@@ -74,16 +78,19 @@ bool ClaimTable::claim(TimePoint now, const NodeId& from, const ClaimMessage& me
   wanter->waiting = Waiting{message.request, message.count, message.holders_failed};
   if (!first_assignment_) first_assignment_ = now + first_assignment_delay;
   granted = assign(now);
-  return std::none_of(granted.begin(), granted.end(), [&](const Granted& grant) { return grant.to == from; });
+  return std::none_of(granted.begin(), granted.end(),
+                      [&](const Granted& grant) { return grant.to == from; });
 }
 
-std::vector<VoteMessage::Vote> ClaimTable::confirm(TimePoint now, const NodeId& from, const ConfirmMessage& message) {
+std::vector<VoteMessage::Vote> ClaimTable::confirm(TimePoint now, const NodeId& from,
+                                                   const ConfirmMessage& message) {
   std::vector<VoteMessage::Vote> votes;
   if (touch(now, from, message.incarnation) == nullptr) return votes;
   for (const auto& claim : message.claims) {
     // What some wanter completed needs no claim, even when the asker's leader has not heard of it.
     const bool needed = !is_available(claim.extent, true);
-    votes.push_back({claim, needed && take(now, from, message.incarnation, claim, now + claim_grace)});
+    votes.push_back(
+        {claim, needed && take(now, from, message.incarnation, claim, now + claim_grace)});
   }
   return votes;
 }
@@ -113,7 +120,8 @@ void ClaimTable::release(TimePoint now, const NodeId& from, const ReleaseMessage
     const auto claim = claims_.find(extent);
     if (claim != claims_.end() && claim->second.node == from) claims_.erase(claim);
     if (message.reason == ReleaseMessage::Reason::done) wanter->done.set(extent);
-    if (message.reason == ReleaseMessage::Reason::elsewhere) elsewhere_[extent] = now + elsewhere_time;
+    if (message.reason == ReleaseMessage::Reason::elsewhere)
+      elsewhere_[extent] = now + elsewhere_time;
   }
 }
 
@@ -152,7 +160,9 @@ void ClaimTable::expire(TimePoint now) {
   }
 }
 
-std::uint32_t ClaimTable::extent_count() const { return size_ ? BlobLayout(*size_).extent_count() : 1; }
+std::uint32_t ClaimTable::extent_count() const {
+  return size_ ? BlobLayout(*size_).extent_count() : 1;
+}
 
 bool ClaimTable::is_available(ExtentIndex extent, bool ignore_holders) const {
   if (!holders_.empty() && !ignore_holders) return true;
@@ -182,7 +192,8 @@ std::vector<ClaimTable::Granted> ClaimTable::assign(TimePoint now) {
     std::optional<ExtentIndex> extent;
     for (auto it = wanters_.begin(); it != wanters_.end(); ++it) {
       if (!it->second.waiting) continue;
-      if (next != wanters_.end() && next->second.upstream_bytes <= it->second.upstream_bytes) continue;
+      if (next != wanters_.end() && next->second.upstream_bytes <= it->second.upstream_bytes)
+        continue;
       const auto free = lowest_free(it->second.waiting->holders_failed);
       if (!free) continue;
       next = it;
@@ -196,26 +207,31 @@ std::vector<ClaimTable::Granted> ClaimTable::assign(TimePoint now) {
     ++attempt;
     claims_[*extent] = {node, wanter.incarnation, attempt, now + claim_grace, now, 0};
     wanter.upstream_bytes += limits::extent_bytes;
-    auto answer = std::find_if(granted.begin(), granted.end(), [&](const Granted& one) { return one.to == node; });
-    if (answer == granted.end()) answer = granted.insert(granted.end(), {node, wanter.waiting->request, {}});
+    auto answer = std::find_if(granted.begin(), granted.end(),
+                               [&](const Granted& one) { return one.to == node; });
+    if (answer == granted.end())
+      answer = granted.insert(granted.end(), {node, wanter.waiting->request, {}});
     answer->grants.push_back({*extent, attempt});
     wanter.answered_request = wanter.waiting->request;
     wanter.answer = answer->grants;
-    if (--wanter.waiting->count == 0 || answer->grants.size() >= claims_per_message_max) wanter.waiting.reset();
+    if (--wanter.waiting->count == 0 || answer->grants.size() >= claims_per_message_max)
+      wanter.waiting.reset();
   }
 }
 
 std::optional<TimePoint> ClaimTable::next_deadline() const {
   std::optional<TimePoint> deadline;
-  const bool anyone_waits =
-      std::any_of(wanters_.begin(), wanters_.end(), [](const auto& entry) { return entry.second.waiting.has_value(); });
+  const bool anyone_waits = std::any_of(wanters_.begin(), wanters_.end(), [](const auto& entry) {
+    return entry.second.waiting.has_value();
+  });
   if (anyone_waits && !opened_) deadline = first_assignment_;
   if (anyone_waits) {
     for (const auto& [extent, claim] : claims_) {
       deadline = earliest(deadline, std::min(claim.expires, claim.grew_at + stall_limit));
     }
     for (const auto& [extent, until] : elsewhere_) deadline = earliest(deadline, until);
-    for (const auto& [node, wanter] : wanters_) deadline = earliest(deadline, wanter.last_seen + wanter_ttl);
+    for (const auto& [node, wanter] : wanters_)
+      deadline = earliest(deadline, wanter.last_seen + wanter_ttl);
   }
   return deadline;
 }

@@ -1,4 +1,5 @@
-// One registrar's soft state of one cold swarm: who wants it, who is fetching which extent. Rebuilt from WANTs.
+// One registrar's soft state of one cold swarm: who wants it, who is fetching which extent. Rebuilt
+// from WANTs.
 #pragma once
 
 #include "base/blob_layout.hpp"
@@ -14,13 +15,16 @@
 
 namespace waggle::transfer {
 
-inline constexpr Duration claim_grace = std::chrono::seconds(2);             ///< from grant to the first PROGRESS
+inline constexpr Duration claim_grace =
+    std::chrono::seconds(2);  ///< from grant to the first PROGRESS
 inline constexpr Duration progress_interval = std::chrono::milliseconds(250);
 inline constexpr Duration progress_missed = std::chrono::milliseconds(750);  ///< three in a row
-inline constexpr Duration stall_limit = std::chrono::seconds(5);             ///< PROGRESS without a new byte
-inline constexpr Duration wanter_ttl = std::chrono::seconds(5);              ///< without a WANT: gone
-inline constexpr Duration elsewhere_time = std::chrono::seconds(1);  ///< an extent that other registrars refused
-inline constexpr Duration first_assignment_delay = std::chrono::milliseconds(3);  ///< collects simultaneous askers
+inline constexpr Duration stall_limit = std::chrono::seconds(5);  ///< PROGRESS without a new byte
+inline constexpr Duration wanter_ttl = std::chrono::seconds(5);   ///< without a WANT: gone
+inline constexpr Duration elsewhere_time =
+    std::chrono::seconds(1);  ///< an extent that other registrars refused
+inline constexpr Duration first_assignment_delay =
+    std::chrono::milliseconds(3);  ///< collects simultaneous askers
 
 /// Invariants: an extent has at most one claim; nobody waits while something it may have is free.
 /// Cost: O(wanters + claims) per assignment, O(log) otherwise.
@@ -35,18 +39,24 @@ class ClaimTable {
 
   explicit ClaimTable(TimePoint now) : created_(now), last_use_(now) {}
 
-  void want(TimePoint now, const NodeId& from, const WantMessage& message, std::vector<ExtentClaim>& denied);
-  /// Asks for extents. The answer is in `granted` (also for others, if their turn came), or the asker waits.
+  void want(TimePoint now, const NodeId& from, const WantMessage& message,
+            std::vector<ExtentClaim>& denied);
+  /// Asks for extents. The answer is in `granted` (also for others, if their turn came), or the
+  /// asker waits.
   /// @return true when the asker waits
-  bool claim(TimePoint now, const NodeId& from, const ClaimMessage& message, std::vector<Granted>& granted);
-  [[nodiscard]] std::vector<VoteMessage::Vote> confirm(TimePoint now, const NodeId& from, const ConfirmMessage& message);
+  bool claim(TimePoint now, const NodeId& from, const ClaimMessage& message,
+             std::vector<Granted>& granted);
+  [[nodiscard]] std::vector<VoteMessage::Vote> confirm(TimePoint now, const NodeId& from,
+                                                       const ConfirmMessage& message);
   /// @param denied  claims of the sender that another node holds by now
-  void progress(TimePoint now, const NodeId& from, const ProgressMessage& message, std::vector<ExtentClaim>& denied);
+  void progress(TimePoint now, const NodeId& from, const ProgressMessage& message,
+                std::vector<ExtentClaim>& denied);
   void release(TimePoint now, const NodeId& from, const ReleaseMessage& message);
   void unwant(TimePoint now, const NodeId& from, const UnwantMessage& message);
   void node_gone(TimePoint now, const NodeId& node);
 
-  /// Frees what expired and serves those who wait. Call when next_deadline() is due and after any change.
+  /// Frees what expired and serves those who wait. Call when next_deadline() is due and after any
+  /// change.
   [[nodiscard]] std::vector<Granted> assign(TimePoint now);
   [[nodiscard]] std::optional<TimePoint> next_deadline() const;
 
@@ -85,8 +95,10 @@ class ClaimTable {
 
   Wanter* touch(TimePoint now, const NodeId& from, std::uint64_t incarnation);
   void learn_size(std::optional<std::uint64_t> size, bool whole_stream);
-  /// Takes the claim for `from` unless another node has a live one. @return whether `from` holds it now
-  bool take(TimePoint now, const NodeId& from, std::uint64_t incarnation, const ExtentClaim& claim, TimePoint expires);
+  /// Takes the claim for `from` unless another node has a live one. @return whether `from` holds it
+  /// now
+  bool take(TimePoint now, const NodeId& from, std::uint64_t incarnation, const ExtentClaim& claim,
+            TimePoint expires);
   void drop_claims_of(const NodeId& node);
   void expire(TimePoint now);
   [[nodiscard]] std::uint32_t extent_count() const;

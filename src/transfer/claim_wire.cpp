@@ -11,7 +11,15 @@ namespace waggle::transfer {
 namespace {
 
 enum class Kind : std::uint8_t {
-  want = 1, claim = 2, confirm = 3, progress = 4, release = 5, unwant = 6, news = 7, grant = 8, vote = 9,
+  want = 1,
+  claim = 2,
+  confirm = 3,
+  progress = 4,
+  release = 5,
+  unwant = 6,
+  news = 7,
+  grant = 8,
+  vote = 9,
 };
 
 constexpr MsgLimits claim_limits{.depth = 4, .elements = 64, .str_bytes = 0, .bin_bytes = 1024};
@@ -35,7 +43,9 @@ void put_claims(MsgWriter& out, const std::vector<ExtentClaim>& claims) {
   for (const auto& claim : claims) out.array(2).uint(to_value(claim.extent)).uint(claim.attempt);
 }
 
-ExtentIndex get_extent(MsgReader& in) { return ExtentIndex{static_cast<std::uint32_t>(in.uint(extents_max))}; }
+ExtentIndex get_extent(MsgReader& in) {
+  return ExtentIndex{static_cast<std::uint32_t>(in.uint(extents_max))};
+}
 
 ExtentClaim get_claim(MsgReader& in) {
   ExtentClaim claim;
@@ -108,10 +118,15 @@ struct Encoder {
     }
   }
   void operator()(const ReleaseMessage& m) {
-    head(Kind::release, 3).uint(m.incarnation).uint(static_cast<std::uint64_t>(m.reason)).array(m.extents.size());
+    head(Kind::release, 3)
+        .uint(m.incarnation)
+        .uint(static_cast<std::uint64_t>(m.reason))
+        .array(m.extents.size());
     for (const ExtentIndex extent : m.extents) out.array(1).uint(to_value(extent));
   }
-  void operator()(const UnwantMessage& m) { head(Kind::unwant, 2).uint(m.incarnation).boolean(m.completed); }
+  void operator()(const UnwantMessage& m) {
+    head(Kind::unwant, 2).uint(m.incarnation).boolean(m.completed);
+  }
   void operator()(const NewsMessage& m) {
     head(Kind::news, 4).uint(m.request);
     put_size(out, m.size);
@@ -151,7 +166,8 @@ ClaimBody get_body(MsgReader& in, Kind kind) {
     }
     case Kind::claim:
       return ClaimMessage{in.uint(), in.uint(), in.uint(),
-                          static_cast<std::uint32_t>(in.uint(claims_per_message_max)), in.boolean()};
+                          static_cast<std::uint32_t>(in.uint(claims_per_message_max)),
+                          in.boolean()};
     case Kind::confirm: {
       ConfirmMessage m{in.uint(), in.uint(), {}};
       m.claims = get_items<ExtentClaim>(in, get_claim);
@@ -168,13 +184,16 @@ ClaimBody get_body(MsgReader& in, Kind kind) {
     case Kind::release: {
       ReleaseMessage m;
       m.incarnation = in.uint();
-      m.reason = static_cast<ReleaseMessage::Reason>(in.uint(static_cast<std::uint64_t>(ReleaseMessage::Reason::elsewhere)));
+      m.reason = static_cast<ReleaseMessage::Reason>(
+          in.uint(static_cast<std::uint64_t>(ReleaseMessage::Reason::elsewhere)));
       m.extents = get_items<ExtentIndex>(in, get_extent);
       return m;
     }
-    case Kind::unwant: return UnwantMessage{in.uint(), in.boolean()};
+    case Kind::unwant:
+      return UnwantMessage{in.uint(), in.boolean()};
     case Kind::news:
-      return NewsMessage{in.uint(), get_size(in), get_nodes(in, news_wanters_max), get_nodes(in, news_holders_max)};
+      return NewsMessage{in.uint(), get_size(in), get_nodes(in, news_wanters_max),
+                         get_nodes(in, news_holders_max)};
     case Kind::grant: {
       GrantMessage m{in.uint(), {}};
       m.grants = get_items<ExtentClaim>(in, get_claim);
@@ -195,8 +214,10 @@ ClaimBody get_body(MsgReader& in, Kind kind) {
 
 }  // namespace
 
-DoneWindow::DoneWindow(const Bitfield& extents) : first_(static_cast<std::uint32_t>(extents.run_length())) {
-  for (auto i = extents.find(true, first_); i && *i < first_ + bits_.size(); i = extents.find(true, *i + 1)) {
+DoneWindow::DoneWindow(const Bitfield& extents)
+    : first_(static_cast<std::uint32_t>(extents.run_length())) {
+  for (auto i = extents.find(true, first_); i && *i < first_ + bits_.size();
+       i = extents.find(true, *i + 1)) {
     bits_.set(*i - first_);
   }
 }

@@ -1,4 +1,5 @@
-// Messages between a wanter and the registrars of a blob. Each fits one sealed datagram. Format: docs/wire-claims.md.
+// Messages between a wanter and the registrars of a blob. Each fits one sealed datagram. Format:
+// docs/wire-claims.md.
 #pragma once
 
 #include "base/bitfield.hpp"
@@ -53,7 +54,7 @@ struct ClaimMessage {
   std::uint64_t request = 0;  ///< repeated by retries
   std::uint64_t incarnation = 0;
   std::uint64_t upstream_bytes = 0;
-  std::uint32_t count = 0;    ///< extents it would start now
+  std::uint32_t count = 0;  ///< extents it would start now
   bool holders_failed = false;
 };
 struct ConfirmMessage {
@@ -108,8 +109,9 @@ struct VoteMessage {
   std::vector<Vote> votes;
 };
 
-using ClaimBody = std::variant<WantMessage, ClaimMessage, ConfirmMessage, ProgressMessage, ReleaseMessage,
-                               UnwantMessage, NewsMessage, GrantMessage, VoteMessage>;
+using ClaimBody =
+    std::variant<WantMessage, ClaimMessage, ConfirmMessage, ProgressMessage, ReleaseMessage,
+                 UnwantMessage, NewsMessage, GrantMessage, VoteMessage>;
 struct ClaimPacket {
   SwarmTag tag;
   ClaimBody body;

@@ -1,4 +1,5 @@
-// The facade: registrar tables and seekers behind one set of inputs; what goes to the own registrar stays inside.
+// The facade: registrar tables and seekers behind one set of inputs; what goes to the own registrar
+// stays inside.
 #include "transfer/claims.hpp"
 
 #include "base/assert.hpp"
@@ -41,14 +42,17 @@ struct Claims::Impl {
     ClaimBody body;
   };
 
-  explicit Impl(const ClaimsConfig& configuration) : config(configuration), prng(configuration.seed) {}
+  explicit Impl(const ClaimsConfig& configuration)
+      : config(configuration), prng(configuration.seed) {}
 
   void send(const NodeId& to, const SwarmTag& tag, ClaimBody body);
   void deliver_local(TimePoint now);
-  void registrar_message(TimePoint now, const NodeId& from, const SwarmTag& tag, const ClaimBody& body);
+  void registrar_message(TimePoint now, const NodeId& from, const SwarmTag& tag,
+                         const ClaimBody& body);
   void answer_denied(const NodeId& to, const SwarmTag& tag, const std::vector<ExtentClaim>& denied);
   void tell_grants(const SwarmTag& tag, const std::vector<ClaimTable::Granted>& granted);
-  void send_news(const NodeId& to, const SwarmTag& tag, std::uint64_t request, const ClaimTable& table);
+  void send_news(const NodeId& to, const SwarmTag& tag, std::uint64_t request,
+                 const ClaimTable& table);
   void serve_waiting(TimePoint now, const SwarmTag& tag, ClaimTable& table);
   ClaimTable& table_of(TimePoint now, const SwarmTag& tag);
   void collect();
@@ -60,7 +64,8 @@ struct Claims::Impl {
   std::vector<NodeId> candidates;
   std::map<SwarmTag, ClaimTable> tables;
   std::map<SwarmTag, Seeker> seekers;
-  std::deque<std::pair<bool, Local>> local;  ///< own messages to the own registrar (true) or seeker (false)
+  std::deque<std::pair<bool, Local>>
+      local;  ///< own messages to the own registrar (true) or seeker (false)
   std::deque<ClaimsEvent> events;
   std::uint64_t granted = 0, waited = 0, takeovers = 0, sent = 0;
 };
@@ -85,7 +90,8 @@ void Claims::Impl::send(const NodeId& to, const SwarmTag& tag, ClaimBody body) {
 ClaimTable& Claims::Impl::table_of(TimePoint now, const SwarmTag& tag) {
   const auto found = tables.find(tag);
   if (found != tables.end()) return found->second;
-  std::erase_if(tables, [now](const auto& entry) { return entry.second.last_use() + table_ttl <= now; });
+  std::erase_if(tables,
+                [now](const auto& entry) { return entry.second.last_use() + table_ttl <= now; });
   if (tables.size() >= limits::registrar_blobs_max) {
     tables.erase(std::min_element(tables.begin(), tables.end(), [](const auto& a, const auto& b) {
       return a.second.last_use() < b.second.last_use();
@@ -94,15 +100,18 @@ ClaimTable& Claims::Impl::table_of(TimePoint now, const SwarmTag& tag) {
   return tables.try_emplace(tag, now).first->second;
 }
 
-void Claims::Impl::answer_denied(const NodeId& to, const SwarmTag& tag, const std::vector<ExtentClaim>& denied) {
+void Claims::Impl::answer_denied(const NodeId& to, const SwarmTag& tag,
+                                 const std::vector<ExtentClaim>& denied) {
   if (denied.empty()) return;
   VoteMessage message;
   for (const auto& claim : denied) message.votes.push_back({claim, false});
   send(to, tag, std::move(message));
 }
 
-void Claims::Impl::tell_grants(const SwarmTag& tag, const std::vector<ClaimTable::Granted>& granted_now) {
-  for (const auto& grant : granted_now) send(grant.to, tag, GrantMessage{grant.request, grant.grants});
+void Claims::Impl::tell_grants(const SwarmTag& tag,
+                               const std::vector<ClaimTable::Granted>& granted_now) {
+  for (const auto& grant : granted_now)
+    send(grant.to, tag, GrantMessage{grant.request, grant.grants});
 }
 
 void Claims::Impl::serve_waiting(TimePoint now, const SwarmTag& tag, ClaimTable& table) {
@@ -111,7 +120,8 @@ void Claims::Impl::serve_waiting(TimePoint now, const SwarmTag& tag, ClaimTable&
   takeovers += table.takeovers() - before;
 }
 
-void Claims::Impl::send_news(const NodeId& to, const SwarmTag& tag, std::uint64_t request, const ClaimTable& table) {
+void Claims::Impl::send_news(const NodeId& to, const SwarmTag& tag, std::uint64_t request,
+                             const ClaimTable& table) {
   NewsMessage news;
   news.request = request;
   news.size = table.size();
@@ -124,7 +134,8 @@ void Claims::Impl::send_news(const NodeId& to, const SwarmTag& tag, std::uint64_
   send(to, tag, std::move(news));
 }
 
-void Claims::Impl::registrar_message(TimePoint now, const NodeId& from, const SwarmTag& tag, const ClaimBody& body) {
+void Claims::Impl::registrar_message(TimePoint now, const NodeId& from, const SwarmTag& tag,
+                                     const ClaimBody& body) {
   ClaimTable& table = table_of(now, tag);
   std::vector<ExtentClaim> denied;
   if (const auto* want = std::get_if<WantMessage>(&body)) {
@@ -185,7 +196,8 @@ Claims::~Claims() = default;
 
 void Claims::set_members(TimePoint now, std::span<const NodeId> registrar_candidates) {
   impl_->candidates.assign(registrar_candidates.begin(), registrar_candidates.end());
-  for (auto& [tag, seeker] : impl_->seekers) seeker.core.set_registrars(now, impl_->trio(seeker.key.digest));
+  for (auto& [tag, seeker] : impl_->seekers)
+    seeker.core.set_registrars(now, impl_->trio(seeker.key.digest));
   impl_->settle(now);
 }
 
@@ -278,7 +290,8 @@ std::optional<ClaimsEvent> Claims::poll_event() {
 std::optional<TimePoint> Claims::poll_timeout() const {
   std::optional<TimePoint> next;
   for (const auto& [tag, table] : impl_->tables) next = earliest(next, table.next_deadline());
-  for (const auto& [tag, seeker] : impl_->seekers) next = earliest(next, seeker.core.poll_timeout());
+  for (const auto& [tag, seeker] : impl_->seekers)
+    next = earliest(next, seeker.core.poll_timeout());
   return next;
 }
 

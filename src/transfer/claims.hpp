@@ -1,5 +1,6 @@
-// Collective fetch, both sides: the registrar's claim tables (this node as one of a blob's trio) and the wanter's
-// side (this node wants extents). Messages travel as opaque sealed datagrams. Format: docs/wire-transfer.md.
+// Collective fetch, both sides: the registrar's claim tables (this node as one of a blob's trio)
+// and the wanter's side (this node wants extents). Messages travel as opaque sealed datagrams.
+// Format: docs/wire-transfer.md.
 #pragma once
 
 #include "base/bitfield.hpp"
@@ -20,8 +21,8 @@
 
 namespace waggle::transfer {
 
-/// A swarm's name in claims and on sessions. A cold swarm's key is (digest, origin): claims, CRECs and unproven chunks
-/// never cross origins. origin = "scheme://host:port" after endpoint mapping.
+/// A swarm's name in claims and on sessions. A cold swarm's key is (digest, origin): claims, CRECs
+/// and unproven chunks never cross origins. origin = "scheme://host:port" after endpoint mapping.
 struct SwarmKey {
   Digest digest;
   std::string origin;
@@ -41,18 +42,21 @@ struct ClaimsSend {
   NodeId to;  ///< never self: messages to the own registrar are delivered inside
   Bytes payload;
 };
-/// The extent is ours to fetch from upstream. `whole`: size was unknown or upstream has no Range: fetch everything.
+/// The extent is ours to fetch from upstream. `whole`: size was unknown or upstream has no Range:
+/// fetch everything.
 struct ExtentGranted {
   SwarmTag tag;
   ExtentIndex extent{};
   std::uint32_t attempt = 0;
 };
-/// A claim of ours is gone (a registrar says another node has it): stop fetching that extent, keep the chunks.
+/// A claim of ours is gone (a registrar says another node has it): stop fetching that extent, keep
+/// the chunks.
 struct ExtentRevoked {
   SwarmTag tag;
   ExtentIndex extent{};
 };
-/// News about the swarm from a registrar. The size is a hint until upstream or a prover confirmed it.
+/// News about the swarm from a registrar. The size is a hint until upstream or a prover confirmed
+/// it.
 struct SwarmNews {
   SwarmTag tag;
   std::optional<std::uint64_t> size;
@@ -63,22 +67,26 @@ struct SwarmNews {
 struct TrioUnreachable {
   SwarmTag tag;
 };
-using ClaimsEvent = std::variant<ClaimsSend, ExtentGranted, ExtentRevoked, SwarmNews, TrioUnreachable>;
+using ClaimsEvent =
+    std::variant<ClaimsSend, ExtentGranted, ExtentRevoked, SwarmNews, TrioUnreachable>;
 
 /// What a wanter says of itself when it asks; kept current by the caller.
 struct WantState {
-  std::optional<std::uint64_t> size;   ///< once known
-  Bitfield extents_done;               ///< extents this node has in full; empty while the size is unknown
-  std::uint64_t upstream_bytes = 0;    ///< what this node has taken from this origin so far, all blobs
-  std::uint32_t demand = 0;            ///< extents it would start now; 0 = only listens
-  bool holders_failed = false;         ///< every holder tried has rejected, is banned or made no progress for 1 s
+  std::optional<std::uint64_t> size;  ///< once known
+  Bitfield extents_done;  ///< extents this node has in full; empty while the size is unknown
+  std::uint64_t upstream_bytes =
+      0;                     ///< what this node has taken from this origin so far, all blobs
+  std::uint32_t demand = 0;  ///< extents it would start now; 0 = only listens
+  bool holders_failed =
+      false;  ///< every holder tried has rejected, is banned or made no progress for 1 s
 };
 
 /// Contract as of every core: drain poll_event, re-read poll_timeout after each input.
-/// Wanter: want() -> WANT to the trio -> SwarmNews; with demand > 0 CLAIM to rank 0, CONFIRM at ranks 1 and 2,
-/// ExtentGranted with floor(k/2)+1 votes; no answer in 50 ms: next rank (retries 50/100/200 ms); asks again while
-/// demand stays. Registrar: soft tables per (digest, origin), rebuilt from WANTs; a claim names (node, incarnation,
-/// attempt); freed by release, completion, a new incarnation, death, or 3 missed PROGRESS (one each 250 ms).
+/// Wanter: want() -> WANT to the trio -> SwarmNews; with demand > 0 CLAIM to rank 0, CONFIRM at
+/// ranks 1 and 2, ExtentGranted with floor(k/2)+1 votes; no answer in 50 ms: next rank (retries
+/// 50/100/200 ms); asks again while demand stays. Registrar: soft tables per (digest, origin),
+/// rebuilt from WANTs; a claim names (node, incarnation, attempt); freed by release, completion, a
+/// new incarnation, death, or 3 missed PROGRESS (one each 250 ms).
 /// @source protocol research section 5; DESIGN section 6
 class Claims {
  public:
@@ -86,7 +94,8 @@ class Claims {
   ~Claims();
 
   // Inputs.
-  /// Live non-draining members, self included if it may be one; trio of a blob = HRW top 3 by digest.
+  /// Live non-draining members, self included if it may be one; trio of a blob = HRW top 3 by
+  /// digest.
   void set_members(TimePoint now, std::span<const NodeId> registrar_candidates);
   /// `node` died or left: its claims are free.
   void member_gone(TimePoint now, const NodeId& node);
@@ -94,10 +103,12 @@ class Claims {
   void handle_timeout(TimePoint now);
   /// Starts or updates this node's want. Cheap; call it whenever the state changes.
   void want(TimePoint now, const SwarmKey& key, const WantState& state);
-  /// This node stops wanting (reader gone, or proven): begun claims are released unless `completed`.
+  /// This node stops wanting (reader gone, or proven): begun claims are released unless
+  /// `completed`.
   void unwant(TimePoint now, const SwarmTag& tag, bool completed);
   /// Size learned from upstream's answer to extent 0: tells the trio, so that the rest opens.
-  /// `whole_stream`: upstream has no Range; the claimant streams everything, nothing else is granted.
+  /// `whole_stream`: upstream has no Range; the claimant streams everything, nothing else is
+  /// granted.
   void size_known(TimePoint now, const SwarmTag& tag, std::uint64_t size, bool whole_stream);
   /// Bytes of a granted extent so far; sends PROGRESS at most each 250 ms.
   void progress(TimePoint now, const SwarmTag& tag, ExtentIndex extent, std::uint64_t bytes);
@@ -114,7 +125,9 @@ class Claims {
   [[nodiscard]] std::vector<NodeId> registrars(const Digest& digest) const;
   /// Extents of `tag` that some node is known to be fetching or to have: for hedging and tests.
   [[nodiscard]] std::size_t granted_count(const SwarmTag& tag) const;
-  struct Stats { std::uint64_t granted = 0, waited = 0, takeover = 0, messages_sent = 0; };
+  struct Stats {
+    std::uint64_t granted = 0, waited = 0, takeover = 0, messages_sent = 0;
+  };
   [[nodiscard]] Stats stats() const;
   void check_invariants() const;
 

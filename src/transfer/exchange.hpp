@@ -1,6 +1,6 @@
-// The transfer spoke's one core: every swarm of this node, the protocol on its sessions, its claims and its upstream
-// fetches. It sees descriptors, never payload: drivers move, hash and store bytes and report back.
-// Formats: docs/wire-transfer.md, docs/wire-claims.md.
+// The transfer spoke's one core: every swarm of this node, the protocol on its sessions, its claims
+// and its upstream fetches. It sees descriptors, never payload: drivers move, hash and store bytes
+// and report back. Formats: docs/wire-transfer.md, docs/wire-claims.md.
 #pragma once
 
 #include "base/bitfield.hpp"
@@ -35,7 +35,8 @@ class ClusterView {
   virtual void holders(const Digest& digest, std::vector<NodeId>& out) = 0;
   /// Size as announced; a hint until proven.
   [[nodiscard]] virtual std::optional<std::uint64_t> announced_size(const Digest& digest) const = 0;
-  /// False before the index is ready: then this node WANTs before it believes that nobody holds a blob.
+  /// False before the index is ready: then this node WANTs before it believes that nobody holds a
+  /// blob.
   [[nodiscard]] virtual bool index_ready() const = 0;
 };
 
@@ -44,22 +45,23 @@ struct ExchangeConfig {
   std::uint64_t incarnation = 1;
   std::uint64_t seed = 1;
   std::size_t claim_payload_bytes_max = 1200;
-  std::uint32_t extents_in_flight_max = 1;   ///< upstream extents this node fetches at once, per origin; the next claim
-                                             ///< is asked when the current one is 3/4 done
+  std::uint32_t extents_in_flight_max =
+      1;  ///< upstream extents this node fetches at once, per origin; the next claim
+          ///< is asked when the current one is 3/4 done
   Duration request_timeout_min = std::chrono::seconds(1);
-  bool upstream_allowed = true;              ///< false: peers or nothing, no claims
-  bool reports_sent_blocks = false;  ///< the driver calls block_sent: then a peer with limits::requests_per_peer_max
-                                     ///< unsent blocks gets BUSY
+  bool upstream_allowed = true;      ///< false: peers or nothing, no claims
+  bool reports_sent_blocks = false;  ///< the driver calls block_sent: then a peer with
+                                     ///< limits::requests_per_peer_max unsent blocks gets BUSY
 };
 
 /// How a chunk proves itself.
-struct CrecProof {                                            ///< plain sha256 of the chunk, signed by its fetcher
+struct CrecProof {  ///< plain sha256 of the chunk, signed by its fetcher
   std::array<std::byte, 32> sha256{};
   bool operator==(const CrecProof&) const = default;
 };
-struct LinkProof {                                            ///< from midstate `begin`; the last chunk ends in the digest
+struct LinkProof {  ///< from midstate `begin`; the last chunk ends in the digest
   Midstate begin;
-  Midstate end;      ///< unused when `is_last`
+  Midstate end;  ///< unused when `is_last`
   bool is_last = false;
   bool operator==(const LinkProof&) const = default;
 };
@@ -68,24 +70,40 @@ using ChunkProof = std::variant<CrecProof, LinkProof>;
 // ---- Commands: the driver carries them out and answers with the input named. ----
 
 /// Dial `node` unless a session is up or being dialled. Answer: session_opened or dial_failed.
-struct EnsureSession { NodeId node; };
-struct SendControl { SessionId session{}; Bytes message; };
-/// Read block from the store (the complete blob, or the swarm's verified chunks) and send it as a payload frame.
+struct EnsureSession {
+  NodeId node;
+};
+struct SendControl {
+  SessionId session{};
+  Bytes message;
+};
+/// Read block from the store (the complete blob, or the swarm's verified chunks) and send it as a
+/// payload frame.
 struct SendBlock {
   SessionId session{};
   SwarmTag tag;
   Digest digest;
   std::optional<SwarmId> swarm;  ///< set: from the partial file of this swarm
   ChunkIndex chunk{};
-  std::uint32_t offset = 0;      ///< within the chunk
+  std::uint32_t offset = 0;  ///< within the chunk
   std::uint32_t length = 0;
 };
-struct CloseSession { SessionId session{}; std::string reason; };
-struct SendClaim { NodeId to; Bytes payload; };
+struct CloseSession {
+  SessionId session{};
+  std::string reason;
+};
+struct SendClaim {
+  NodeId to;
+  Bytes payload;
+};
 /// Open or resume the partial file. Answer: blob_opened.
-struct CreateBlob { SwarmId swarm{}; SwarmKey key; std::uint64_t size = 0; };
-/// Hash the buffered bytes of (swarm, chunk, source) against the proof and, if they match, store them with
-/// `record` (the serialized CREC; empty for a link). Answer: chunk_verified.
+struct CreateBlob {
+  SwarmId swarm{};
+  SwarmKey key;
+  std::uint64_t size = 0;
+};
+/// Hash the buffered bytes of (swarm, chunk, source) against the proof and, if they match, store
+/// them with `record` (the serialized CREC; empty for a link). Answer: chunk_verified.
 struct VerifyChunk {
   SwarmId swarm{};
   ChunkIndex chunk{};
@@ -94,10 +112,14 @@ struct VerifyChunk {
   Bytes record;
 };
 /// Forget the buffered bytes of (swarm, chunk, source).
-struct DropBuffer { SwarmId swarm{}; ChunkIndex chunk{}; SessionId source{}; };
-/// GET the bytes [offset, offset + length) of the blob from its origin; length 0: the size is unknown, ask for the
-/// first extent. Chunk by chunk: hash (sha256 over the TLS buffer), store, then fetch_chunk. Answers: fetch_head,
-/// fetch_chunk..., fetch_progress..., fetch_ended.
+struct DropBuffer {
+  SwarmId swarm{};
+  ChunkIndex chunk{};
+  SessionId source{};
+};
+/// GET the bytes [offset, offset + length) of the blob from its origin; length 0: the size is
+/// unknown, ask for the first extent. Chunk by chunk: hash (sha256 over the TLS buffer), store,
+/// then fetch_chunk. Answers: fetch_head, fetch_chunk..., fetch_progress..., fetch_ended.
 struct StartFetch {
   FetchId fetch{};
   SwarmId swarm{};
@@ -105,49 +127,92 @@ struct StartFetch {
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
 };
-struct CancelFetch { FetchId fetch{}; };
+struct CancelFetch {
+  FetchId fetch{};
+};
 /// Sign-free hashing of a stored chunk for the running proof. Answer: link_hashed.
-struct HashLink { SwarmId swarm{}; ChunkIndex chunk{}; Midstate begin; };
+struct HashLink {
+  SwarmId swarm{};
+  ChunkIndex chunk{};
+  Midstate begin;
+};
 /// The digest is proven: fsync, keep the midstates, rename. Answer: blob_committed.
-struct CommitBlob { SwarmId swarm{}; std::vector<Midstate> midstates; };
-/// The swarm ended; `discard`: its chunks are worthless (digest mismatch), delete them; else keep them for a resume.
-struct CloseBlob { SwarmId swarm{}; bool discard = false; };
-/// Load the midstate list of a complete blob, computing it when there is none. Answer: midstates_loaded.
-struct LoadMidstates { Digest digest; };
+struct CommitBlob {
+  SwarmId swarm{};
+  std::vector<Midstate> midstates;
+};
+/// The swarm ended; `discard`: its chunks are worthless (digest mismatch), delete them; else keep
+/// them for a resume.
+struct CloseBlob {
+  SwarmId swarm{};
+  bool discard = false;
+};
+/// Load the midstate list of a complete blob, computing it when there is none. Answer:
+/// midstates_loaded.
+struct LoadMidstates {
+  Digest digest;
+};
 
 // ---- Events: for readers and the catalog. ----
 
 enum class ChunkSource : std::uint8_t { local, peer, upstream };
 enum class SwarmError : std::uint8_t {
-  not_found,      ///< upstream says 404
-  unauthorized,   ///< upstream says 401 or 403 to everybody asked
-  unreachable,    ///< no holder and upstream cannot be reached
-  bad_upstream,   ///< upstream's bytes do not match the digest, twice
-  too_large,      ///< beyond limits::blob_bytes_max
-  unsupported,    ///< no length, or a digest algorithm without proofs
-  store_failed,   ///< the disk refused
+  not_found,     ///< upstream says 404
+  unauthorized,  ///< upstream says 401 or 403 to everybody asked
+  unreachable,   ///< no holder and upstream cannot be reached
+  bad_upstream,  ///< upstream's bytes do not match the digest, twice
+  too_large,     ///< beyond limits::blob_bytes_max
+  unsupported,   ///< no length, or a digest algorithm without proofs
+  store_failed,  ///< the disk refused
 };
-struct SwarmSize { SwarmId swarm{}; std::uint64_t size = 0; };
-struct ChunkReady { SwarmId swarm{}; ChunkIndex chunk{}; ChunkSource source{}; };
-struct SwarmProven { SwarmId swarm{}; };               ///< every byte may be given out, the held tail too
-struct SwarmCommitted { SwarmId swarm{}; Digest digest; std::uint64_t size = 0; };  ///< announce it
-struct SwarmFailed { SwarmId swarm{}; SwarmError error{}; };
+struct SwarmSize {
+  SwarmId swarm{};
+  std::uint64_t size = 0;
+};
+struct ChunkReady {
+  SwarmId swarm{};
+  ChunkIndex chunk{};
+  ChunkSource source{};
+};
+struct SwarmProven {
+  SwarmId swarm{};
+};  ///< every byte may be given out, the held tail too
+struct SwarmCommitted {
+  SwarmId swarm{};
+  Digest digest;
+  std::uint64_t size = 0;
+};  ///< announce it
+struct SwarmFailed {
+  SwarmId swarm{};
+  SwarmError error{};
+};
 
 using ExchangeOutput =
-    std::variant<EnsureSession, SendControl, SendBlock, CloseSession, SendClaim, CreateBlob, VerifyChunk, DropBuffer,
-                 StartFetch, CancelFetch, HashLink, CommitBlob, CloseBlob, LoadMidstates, SwarmSize, ChunkReady,
-                 SwarmProven, SwarmCommitted, SwarmFailed>;
+    std::variant<EnsureSession, SendControl, SendBlock, CloseSession, SendClaim, CreateBlob,
+                 VerifyChunk, DropBuffer, StartFetch, CancelFetch, HashLink, CommitBlob, CloseBlob,
+                 LoadMidstates, SwarmSize, ChunkReady, SwarmProven, SwarmCommitted, SwarmFailed>;
 
-struct StoredChunk { ChunkIndex chunk{}; Bytes record; };  ///< record: the serialized CREC, or empty when linked
+struct StoredChunk {
+  ChunkIndex chunk{};
+  Bytes record;
+};  ///< record: the serialized CREC, or empty when linked
 enum class ChunkVerdict : std::uint8_t { ok, mismatch, store_failed };
 /// What upstream's response head said.
 struct FetchHead {
   unsigned status = 0;
-  std::optional<std::uint64_t> total_size;  ///< of the blob: Content-Range total, or Content-Length of a 200
-  bool whole = false;                       ///< a 200 to a range request: the body is the whole blob from byte 0
+  std::optional<std::uint64_t>
+      total_size;      ///< of the blob: Content-Range total, or Content-Length of a 200
+  bool whole = false;  ///< a 200 to a range request: the body is the whole blob from byte 0
 };
 struct FetchEnd {
-  enum class Kind : std::uint8_t { complete, canceled, not_found, unauthorized, throttled, failed } kind{};
+  enum class Kind : std::uint8_t {
+    complete,
+    canceled,
+    not_found,
+    unauthorized,
+    throttled,
+    failed
+  } kind{};
   std::optional<Duration> retry_after;
 };
 
@@ -166,12 +231,14 @@ struct SwarmStatus {
   bool proven = false;
 };
 
-/// Contract: after any input drain poll_output, then re-read poll_timeout, before the next input. Deterministic.
+/// Contract: after any input drain poll_output, then re-read poll_timeout, before the next input.
+/// Deterministic.
 /// @source BEP 3; Cohen 2003 (rarest first, endgame); DESIGN sections 5 and 6
 class Exchange {
  public:
   /// @param identity, view  must outlive the object
-  Exchange(const ExchangeConfig& config, const Identity& identity, ClusterView& view, TimePoint now);
+  Exchange(const ExchangeConfig& config, const Identity& identity, ClusterView& view,
+           TimePoint now);
   ~Exchange();
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
@@ -182,12 +249,12 @@ class Exchange {
   [[nodiscard]] std::optional<SwarmId> open(TimePoint now, const SwarmKey& key);
   void add_reader(TimePoint now, SwarmId swarm, ReaderId reader, std::uint64_t offset);
   void move_reader(TimePoint now, SwarmId swarm, ReaderId reader, std::uint64_t offset);
-  /// The last reader's leaving lets begun extents finish, releases the rest, and closes the swarm after 30 s
-  /// (or at once when nothing is under way).
+  /// The last reader's leaving lets begun extents finish, releases the rest, and closes the swarm
+  /// after 30 s (or at once when nothing is under way).
   void remove_reader(TimePoint now, SwarmId swarm, ReaderId reader);
 
   // Cluster.
-  void members_changed(TimePoint now);              ///< re-reads the view; claims of the dead are freed
+  void members_changed(TimePoint now);  ///< re-reads the view; claims of the dead are freed
   void member_gone(TimePoint now, const NodeId& node);
   void holders_changed(TimePoint now, const Digest& digest);
   void handle_claim(TimePoint now, const NodeId& from, ByteView payload);
@@ -198,11 +265,12 @@ class Exchange {
   void dial_failed(TimePoint now, const NodeId& peer);
   void session_closed(TimePoint now, SessionId session);
   void handle_control(TimePoint now, SessionId session, ByteView message);
-  /// Payload arrived and lies in the buffer (swarm, chunk, source). Answers whether to keep it: false when nobody
-  /// asked for it (the driver then drops the bytes).
-  [[nodiscard]] bool block_received(TimePoint now, SessionId session, const SwarmTag& tag, ChunkIndex chunk,
-                                    std::uint32_t offset, std::uint32_t length);
-  /// A SendBlock of this session has left for the socket (or was dropped). Only with config.reports_sent_blocks.
+  /// Payload arrived and lies in the buffer (swarm, chunk, source). Answers whether to keep it:
+  /// false when nobody asked for it (the driver then drops the bytes).
+  [[nodiscard]] bool block_received(TimePoint now, SessionId session, const SwarmTag& tag,
+                                    ChunkIndex chunk, std::uint32_t offset, std::uint32_t length);
+  /// A SendBlock of this session has left for the socket (or was dropped). Only with
+  /// config.reports_sent_blocks.
   void block_sent(TimePoint now, SessionId session);
   /// The swarm a tag belongs to, for the driver's buffers.
   [[nodiscard]] std::optional<SwarmId> find(const SwarmTag& tag) const;
@@ -210,19 +278,24 @@ class Exchange {
   // Results of commands.
   /// `held`: chunks a resume found. nullopt: the disk refused.
   void blob_opened(TimePoint now, SwarmId swarm, std::optional<std::vector<StoredChunk>> held);
-  void chunk_verified(TimePoint now, SwarmId swarm, ChunkIndex chunk, SessionId source, ChunkVerdict verdict);
+  void chunk_verified(TimePoint now, SwarmId swarm, ChunkIndex chunk, SessionId source,
+                      ChunkVerdict verdict);
   void fetch_head(TimePoint now, FetchId fetch, const FetchHead& head);
   void fetch_progress(TimePoint now, FetchId fetch, std::uint64_t bytes);
-  /// The chunk is stored; `sha256` is its plain hash. Returns the serialized CREC to journal with it.
-  [[nodiscard]] Bytes make_crec(SwarmId swarm, ChunkIndex chunk, const std::array<std::byte, 32>& sha256) const;
-  void fetch_chunk(TimePoint now, FetchId fetch, ChunkIndex chunk, const std::array<std::byte, 32>& sha256,
-                   ChunkVerdict verdict);
+  /// The chunk is stored; `sha256` is its plain hash. Returns the serialized CREC to journal with
+  /// it.
+  [[nodiscard]] Bytes make_crec(SwarmId swarm, ChunkIndex chunk,
+                                const std::array<std::byte, 32>& sha256) const;
+  void fetch_chunk(TimePoint now, FetchId fetch, ChunkIndex chunk,
+                   const std::array<std::byte, 32>& sha256, ChunkVerdict verdict);
   void fetch_ended(TimePoint now, FetchId fetch, const FetchEnd& end);
-  /// `end` of the chunk from `begin`; for the last chunk `digest` of the whole. nullopt: the chunk could not be read.
+  /// `end` of the chunk from `begin`; for the last chunk `digest` of the whole. nullopt: the chunk
+  /// could not be read.
   void link_hashed(TimePoint now, SwarmId swarm, ChunkIndex chunk, std::optional<Midstate> end,
                    std::optional<Digest> digest);
   void blob_committed(TimePoint now, SwarmId swarm, bool ok);
-  void midstates_loaded(TimePoint now, const Digest& digest, std::optional<std::vector<Midstate>> midstates);
+  void midstates_loaded(TimePoint now, const Digest& digest,
+                        std::optional<std::vector<Midstate>> midstates);
 
   // The catalog: what this node can serve.
   void blob_available(TimePoint now, const Digest& digest, std::uint64_t size);

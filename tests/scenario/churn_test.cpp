@@ -21,11 +21,13 @@ TEST_SUITE("scenario/churn") {
       const auto held = [&](sim::Simulator& s) -> std::uint64_t {
         std::uint64_t bytes = 0;
         for (const auto& [key, partial] : s.disk(2).partials) {
-          for (const auto& [chunk, content] : partial.chunks) bytes += BlobLayout(partial.size).chunk_size(chunk);
+          for (const auto& [chunk, content] : partial.chunks)
+            bytes += BlobLayout(partial.size).chunk_size(chunk);
         }
         return bytes;
       };
-      REQUIRE(simulator.run_until([&](sim::Simulator& s) { return held(s) > blob.size * 4 / 10; }, 60s));
+      REQUIRE(simulator.run_until([&](sim::Simulator& s) { return held(s) > blob.size * 4 / 10; },
+                                  60s));
       simulator.faults().crash(2);
       const std::uint64_t kept = held(simulator);
       REQUIRE(simulator.run_until(sim::pulls_done, 60s));

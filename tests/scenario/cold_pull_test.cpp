@@ -32,8 +32,9 @@ TEST_SUITE("scenario/cold_pull") {
       CAPTURE(seed);
       sim::Simulator simulator({.node_count = 16, .seed = seed});
       REQUIRE(simulator.run_until(sim::converged, 30s));
-      const std::vector<sim::Blob> layers = {sim::make_blob("config", 7'000), sim::make_blob("a", 100 * MiB),
-                                             sim::make_blob("b", 33 * MiB + 5), sim::make_blob("c", MiB)};
+      const std::vector<sim::Blob> layers = {
+          sim::make_blob("config", 7'000), sim::make_blob("a", 100 * MiB),
+          sim::make_blob("b", 33 * MiB + 5), sim::make_blob("c", MiB)};
       std::uint64_t total = 0;
       for (const auto& layer : layers) {
         total += layer.size;
@@ -43,7 +44,8 @@ TEST_SUITE("scenario/cold_pull") {
       finish_times(simulator);
       CHECK(simulator.origin().egress_bytes() == total);
       CHECK(simulator.run_until(sim::converged, 30s));
-      for (const auto& layer : layers) CHECK(simulator.node(3)->core().holders_of(layer.digest).size() == 15);
+      for (const auto& layer : layers)
+        CHECK(simulator.node(3)->core().holders_of(layer.digest).size() == 15);
     }
   }
 
@@ -61,9 +63,11 @@ TEST_SUITE("scenario/cold_pull") {
     CHECK(simulator.origin().egress_bytes() == blob.size);
   }
 
-  TEST_CASE("two runs of one seed give byte-identical traces over 10^5 events, another seed another") {
+  TEST_CASE(
+      "two runs of one seed give byte-identical traces over 10^5 events, another seed another") {
     const auto run = [](std::uint64_t seed) {
-      sim::Simulator simulator({.node_count = 16, .seed = seed, .link = {.loss = 0.02}, .keep_trace = true});
+      sim::Simulator simulator(
+          {.node_count = 16, .seed = seed, .link = {.loss = 0.02}, .keep_trace = true});
       simulator.run_for(5s);
       for (sim::NodeIndex i = 0; i < 16; ++i) simulator.pull(i, sim::make_blob("layer", 64 * MiB));
       simulator.run_until(sim::pulls_done, 60s);

@@ -41,7 +41,8 @@ TEST_SUITE("scenario/partition") {
       simulator.run_for(500ms);
       simulator.faults().partition({0, 1, 2});
       REQUIRE(simulator.run_until(sim::pulls_done, 180s));
-      for (sim::NodeIndex i = 0; i < 8; ++i) CHECK(simulator.node(i)->pulls().front().finished.has_value());
+      for (sim::NodeIndex i = 0; i < 8; ++i)
+        CHECK(simulator.node(i)->pulls().front().finished.has_value());
       // One more copy per extra side, plus what was under way.
       CHECK(simulator.origin().egress_bytes() <= 2 * blob.size + 4 * limits::extent_bytes);
       simulator.faults().heal();

@@ -20,7 +20,8 @@ Blob make_blob(const std::string& name, std::uint64_t size) {
 }
 
 std::array<std::byte, 32> chunk_sha256(const Digest& blob, ChunkIndex chunk, Variant variant) {
-  return describe("chunk " + blob.hex() + " " + std::to_string(to_value(chunk)) + " " + std::to_string(variant));
+  return describe("chunk " + blob.hex() + " " + std::to_string(to_value(chunk)) + " " +
+                  std::to_string(variant));
 }
 
 Midstate true_midstate(const Digest& blob, std::uint32_t chunk) {
@@ -30,7 +31,8 @@ Midstate true_midstate(const Digest& blob, std::uint32_t chunk) {
 
 std::vector<Midstate> true_midstates(const Blob& blob) {
   std::vector<Midstate> list;
-  for (std::uint32_t i = 1; i < blob.layout().chunk_count(); ++i) list.push_back(true_midstate(blob.digest, i));
+  for (std::uint32_t i = 1; i < blob.layout().chunk_count(); ++i)
+    list.push_back(true_midstate(blob.digest, i));
   return list;
 }
 
@@ -42,14 +44,14 @@ LinkEnd hash_link(const Digest& blob, const BlobLayout& layout, ChunkIndex chunk
     if (is_last) return {std::nullopt, blob};
     return {true_midstate(blob, index + 1), std::nullopt};
   }
-  const auto wrong = describe("wrong " + blob.hex() + " " + std::to_string(index) + " " + std::to_string(variant) +
-                              " " + to_hex(begin.bytes));
+  const auto wrong = describe("wrong " + blob.hex() + " " + std::to_string(index) + " " +
+                              std::to_string(variant) + " " + to_hex(begin.bytes));
   if (is_last) return {std::nullopt, Digest(DigestAlgorithm::sha256, wrong)};
   return {Midstate{wrong}, std::nullopt};
 }
 
-bool proves(const transfer::ChunkProof& proof, const Digest& blob, const BlobLayout& layout, ChunkIndex chunk,
-            Variant variant) {
+bool proves(const transfer::ChunkProof& proof, const Digest& blob, const BlobLayout& layout,
+            ChunkIndex chunk, Variant variant) {
   if (const auto* crec = std::get_if<transfer::CrecProof>(&proof)) {
     return crec->sha256 == chunk_sha256(blob, chunk, variant);
   }

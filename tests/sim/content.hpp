@@ -1,5 +1,5 @@
-// Symbolic content: a blob is a name and a size, a chunk's bytes are a variant number (0 = the true ones), and hashes
-// are functions of both. Verdicts follow from them as they would from real bytes.
+// Symbolic content: a blob is a name and a size, a chunk's bytes are a variant number (0 = the true
+// ones), and hashes are functions of both. Verdicts follow from them as they would from real bytes.
 #pragma once
 
 #include "base/blob_layout.hpp"
@@ -29,22 +29,23 @@ struct Blob {
 [[nodiscard]] Blob make_blob(const std::string& name, std::uint64_t size);
 
 /// Plain sha256 of a chunk's bytes, symbolically.
-[[nodiscard]] std::array<std::byte, 32> chunk_sha256(const Digest& blob, ChunkIndex chunk, Variant variant);
+[[nodiscard]] std::array<std::byte, 32> chunk_sha256(const Digest& blob, ChunkIndex chunk,
+                                                     Variant variant);
 /// The midstate before chunk `chunk` of the true blob; chunk 0's is the real initial value.
 [[nodiscard]] Midstate true_midstate(const Digest& blob, std::uint32_t chunk);
 /// The list a prover of the true blob has.
 [[nodiscard]] std::vector<Midstate> true_midstates(const Blob& blob);
 
-/// What hashing (blob, chunk, variant) from `begin` gives: the next true midstate (or the digest at the end) when
-/// everything is true, something else otherwise.
+/// What hashing (blob, chunk, variant) from `begin` gives: the next true midstate (or the digest at
+/// the end) when everything is true, something else otherwise.
 struct LinkEnd {
   std::optional<Midstate> end;
   std::optional<Digest> digest;
 };
-[[nodiscard]] LinkEnd hash_link(const Digest& blob, const BlobLayout& layout, ChunkIndex chunk, Variant variant,
-                                const Midstate& begin);
+[[nodiscard]] LinkEnd hash_link(const Digest& blob, const BlobLayout& layout, ChunkIndex chunk,
+                                Variant variant, const Midstate& begin);
 /// What VerifyChunk finds.
-[[nodiscard]] bool proves(const transfer::ChunkProof& proof, const Digest& blob, const BlobLayout& layout,
-                          ChunkIndex chunk, Variant variant);
+[[nodiscard]] bool proves(const transfer::ChunkProof& proof, const Digest& blob,
+                          const BlobLayout& layout, ChunkIndex chunk, Variant variant);
 
 }  // namespace waggle::sim

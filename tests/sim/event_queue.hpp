@@ -19,7 +19,9 @@ class EventQueue {
   [[nodiscard]] bool empty() const { return heap_.empty(); }
   [[nodiscard]] TimePoint next_time() const { return heap_.top().at; }
 
-  void at(TimePoint time, Action action) { heap_.push({std::max(time, now_), next_++, std::move(action)}); }
+  void at(TimePoint time, Action action) {
+    heap_.push({std::max(time, now_), next_++, std::move(action)});
+  }
   void after(Duration delay, Action action) { at(now_ + delay, std::move(action)); }
 
   /// Runs the earliest event. @pre !empty()

@@ -5,15 +5,22 @@
 
 namespace waggle::sim {
 
-Network::Network(EventQueue& events, const LinkConfig& link, std::size_t node_count, std::uint64_t seed)
-    : events_(events), link_(link), prng_(mix_seed(seed ^ 0x6e6574U)), uplink_free_(node_count), downlink_free_(node_count) {}
+Network::Network(EventQueue& events, const LinkConfig& link, std::size_t node_count,
+                 std::uint64_t seed)
+    : events_(events),
+      link_(link),
+      prng_(mix_seed(seed ^ 0x6e6574U)),
+      uplink_free_(node_count),
+      downlink_free_(node_count) {}
 
 Duration Network::delay() {
   const auto spread = static_cast<std::uint64_t>((link_.delay_max - link_.delay_min).count());
   return link_.delay_min + Duration(static_cast<Duration::rep>(prng_.below(spread + 1)));
 }
 
-bool Network::connected(NodeIndex a, NodeIndex b) const { return side_.contains(a) == side_.contains(b); }
+bool Network::connected(NodeIndex a, NodeIndex b) const {
+  return side_.contains(a) == side_.contains(b);
+}
 
 void Network::send_datagram(NodeIndex from, NodeIndex to, std::function<void()> deliver) {
   const Duration first = delay();
@@ -27,8 +34,11 @@ void Network::send_datagram(NodeIndex from, NodeIndex to, std::function<void()> 
 
 TimePoint Network::transfer_end(NodeIndex from, NodeIndex to, std::uint64_t bytes) {
   const auto share = uplink_share_.find(from);
-  const double up_rate = link_.node_bytes_per_second * (share == uplink_share_.end() ? 1.0 : share->second);
-  const auto took = [bytes](double rate) { return from_seconds(static_cast<double>(bytes) / rate); };
+  const double up_rate =
+      link_.node_bytes_per_second * (share == uplink_share_.end() ? 1.0 : share->second);
+  const auto took = [bytes](double rate) {
+    return from_seconds(static_cast<double>(bytes) / rate);
+  };
   TimePoint& up = uplink_free_[from];
   up = std::max(up, events_.now()) + took(up_rate);
   // Cut-through: the receiver's link works while the sender's does.

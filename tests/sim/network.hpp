@@ -1,4 +1,5 @@
-// Links: datagrams with loss and delay, sessions as ordered pipes through each node's uplink and downlink, partitions.
+// Links: datagrams with loss and delay, sessions as ordered pipes through each node's uplink and
+// downlink, partitions.
 #pragma once
 
 #include "base/bytes.hpp"
@@ -22,8 +23,8 @@ using NodeIndex = std::uint32_t;
 struct LinkConfig {
   Duration delay_min = std::chrono::microseconds(100);
   Duration delay_max = std::chrono::microseconds(400);
-  double loss = 0;        ///< of datagrams; sessions are reliable
-  double duplicate = 0;   ///< of datagrams
+  double loss = 0;                       ///< of datagrams; sessions are reliable
+  double duplicate = 0;                  ///< of datagrams
   double node_bytes_per_second = 125e6;  ///< uplink and downlink each
 };
 

@@ -19,7 +19,8 @@ constexpr Duration hash_time = 700us;
 constexpr Duration commit_time = 5ms;
 constexpr std::uint64_t control_overhead_bytes = 60;
 
-node::DistributorConfig make_config(const Simulator& sim, NodeIndex index, Disk& disk, const Endpoint& endpoint) {
+node::DistributorConfig make_config(const Simulator& sim, NodeIndex index, Disk& disk,
+                                    const Endpoint& endpoint) {
   SeededRandomSource key_random(7);  // one cluster key for every simulation
   node::DistributorConfig config;
   config.gossip.keys = {ClusterKey::generate(key_random)};
@@ -42,8 +43,9 @@ Node::Node(Simulator& simulator, NodeIndex index, Disk& disk, const Identity& id
       index_(index),
       disk_(disk),
       random_(mix_seed(simulator.config().seed * 77 + index * 1000 + simulator.life_of(index))),
-      core_(std::make_unique<node::Distributor>(make_config(simulator, index, disk, simulator.endpoint_of(index)),
-                                                identity, random_, simulator.now())) {}
+      core_(std::make_unique<node::Distributor>(
+          make_config(simulator, index, disk, simulator.endpoint_of(index)), identity, random_,
+          simulator.now())) {}
 
 void Node::start(const std::vector<Endpoint>& hints) {
   const TimePoint now = sim_.now();
@@ -109,8 +111,8 @@ void Node::block_arrived(SessionId session, const transfer::SendBlock& block, Va
   if (!swarm) return;
   Buffer& buffer = buffers_[{*swarm, block.chunk, session}];
   if (variant != true_bytes) buffer.variant = variant;
-  const bool wanted =
-      core_->exchange().block_received(sim_.now(), session, block.tag, block.chunk, block.offset, block.length);
+  const bool wanted = core_->exchange().block_received(sim_.now(), session, block.tag, block.chunk,
+                                                       block.offset, block.length);
   if (!wanted) buffers_.erase({*swarm, block.chunk, session});
   core_->settle(sim_.now());
   pump();
@@ -138,7 +140,8 @@ void Node::pull(const Blob& blob, const std::string& origin) {
 }
 
 bool Node::pulls_done() const {
-  return std::all_of(pulls_.begin(), pulls_.end(), [](const Pull& pull) { return pull.finished || pull.error; });
+  return std::all_of(pulls_.begin(), pulls_.end(),
+                     [](const Pull& pull) { return pull.finished || pull.error; });
 }
 
 void Node::pump() {
@@ -152,9 +155,12 @@ void Node::pump() {
       sim_.trace().add(sim_.now(), index_, "transmit", Trace::fingerprint(transmit->datagram));
       const auto to = sim_.index_of(transmit->to);
       if (!to) continue;
-      sim_.network().send_datagram(index_, *to, [&sim = sim_, from = index_, to = *to, bytes = transmit->datagram] {
-        sim.at_node(to, Duration{0}, [&sim, from, bytes](Node& node) { node.receive(sim.endpoint_of(from), bytes); });
-      });
+      sim_.network().send_datagram(
+          index_, *to, [&sim = sim_, from = index_, to = *to, bytes = transmit->datagram] {
+            sim.at_node(to, Duration{0}, [&sim, from, bytes](Node& node) {
+              node.receive(sim.endpoint_of(from), bytes);
+            });
+          });
     }
     while (auto command = core_->poll_command()) {
       moved = true;
@@ -200,7 +206,8 @@ void Node::execute(const node::Command& command) {
           proven(item.swarm);
         } else if constexpr (std::is_same_v<T, transfer::SwarmFailed>) {
           failed(item.swarm, item.error);
-        } else if constexpr (!std::is_same_v<T, transfer::SwarmSize> && !std::is_same_v<T, transfer::SwarmCommitted>) {
+        } else if constexpr (!std::is_same_v<T, transfer::SwarmSize> &&
+                             !std::is_same_v<T, transfer::SwarmCommitted>) {
           run(item);
         }
       },
@@ -228,7 +235,9 @@ void Node::run(const transfer::SendControl& send) {
   (void)control_overhead_bytes;
   // One delay for all control of a pipe keeps its order.
   sim_.at_node(end.peer, sim_.config().link.delay_max,
-               [to = end.peer_session, frame = send.message](Node& peer) { peer.control_arrived(to, frame); });
+               [to = end.peer_session, frame = send.message](Node& peer) {
+                 peer.control_arrived(to, frame);
+               });
 }
 
 std::optional<Variant> Node::stored_variant(const transfer::SendBlock& block) {
@@ -248,12 +257,13 @@ void Node::run(const transfer::SendBlock& send) {
   const SessionEnd end = session->second;
   const auto variant = stored_variant(send);
   if (!variant || !sim_.network().connected(index_, end.peer)) return;
-  const TimePoint arrives =
-      std::max(sim_.network().transfer_end(index_, end.peer, send.length), sim_.now() + sim_.config().link.delay_max);
-  sim_.at_node_time(end.peer, arrives, [to = end.peer_session, send, variant = *variant](Node& peer) {
-    peer.peer_bytes_ += send.length;
-    peer.block_arrived(to, send, variant);
-  });
+  const TimePoint arrives = std::max(sim_.network().transfer_end(index_, end.peer, send.length),
+                                     sim_.now() + sim_.config().link.delay_max);
+  sim_.at_node_time(end.peer, arrives,
+                    [to = end.peer_session, send, variant = *variant](Node& peer) {
+                      peer.peer_bytes_ += send.length;
+                      peer.block_arrived(to, send, variant);
+                    });
 }
 
 void Node::run(const transfer::CloseSession& close) { sim_.close_session(index_, close.session); }
@@ -311,7 +321,9 @@ void Node::run(const transfer::StartFetch& start) {
     here([id, head](Node& node) { node.core_->exchange().fetch_head(node.sim_.now(), id, head); });
   };
   sink.chunk = [here, start](ChunkIndex chunk, Variant variant) {
-    here([start, chunk, variant](Node& node) { node.fetched(start.fetch, start.swarm, chunk, variant); });
+    here([start, chunk, variant](Node& node) {
+      node.fetched(start.fetch, start.swarm, chunk, variant);
+    });
   };
   sink.end = [here, id = start.fetch](transfer::FetchEnd::Kind kind) {
     here([id, kind](Node& node) {
@@ -322,7 +334,8 @@ void Node::run(const transfer::StartFetch& start) {
       });
     });
   };
-  fetches_[start.fetch] = sim_.origin().fetch(start.key.digest, start.offset, start.length, std::move(sink));
+  fetches_[start.fetch] =
+      sim_.origin().fetch(start.key.digest, start.offset, start.length, std::move(sink));
 }
 
 void Node::fetched(FetchId fetch, SwarmId swarm, ChunkIndex chunk, Variant variant) {
@@ -338,7 +351,8 @@ void Node::fetched(FetchId fetch, SwarmId swarm, ChunkIndex chunk, Variant varia
       stored->chunks[chunk] = {variant, core_->exchange().make_crec(swarm, chunk, sha256)};
       verdict = ChunkVerdict::ok;
     }
-    core_->exchange().fetch_progress(now, fetch, BlobLayout(stored == nullptr ? 0 : stored->size).chunk_bytes());
+    core_->exchange().fetch_progress(
+        now, fetch, BlobLayout(stored == nullptr ? 0 : stored->size).chunk_bytes());
     core_->exchange().fetch_chunk(now, fetch, chunk, sha256, verdict);
   });
 }
@@ -346,12 +360,13 @@ void Node::fetched(FetchId fetch, SwarmId swarm, ChunkIndex chunk, Variant varia
 void Node::run(const transfer::HashLink& hash) {
   later(hash_time, [this, hash](TimePoint now) {
     DiskPartial* stored = partial(hash.swarm);
-    const auto chunk = stored == nullptr ? std::map<ChunkIndex, DiskChunk>::iterator{} : stored->chunks.find(hash.chunk);
+    const auto chunk = stored == nullptr ? std::map<ChunkIndex, DiskChunk>::iterator{}
+                                         : stored->chunks.find(hash.chunk);
     if (stored == nullptr || chunk == stored->chunks.end()) {
       return core_->exchange().link_hashed(now, hash.swarm, hash.chunk, std::nullopt, std::nullopt);
     }
-    const LinkEnd end = hash_link(swarms_.at(hash.swarm).digest, BlobLayout(stored->size), hash.chunk,
-                                  chunk->second.variant, hash.begin);
+    const LinkEnd end = hash_link(swarms_.at(hash.swarm).digest, BlobLayout(stored->size),
+                                  hash.chunk, chunk->second.variant, hash.begin);
     core_->exchange().link_hashed(now, hash.swarm, hash.chunk, end.end, end.digest);
   });
 }
@@ -360,11 +375,13 @@ void Node::run(const transfer::CommitBlob& commit) {
   later(commit_time, [this, commit](TimePoint now) {
     DiskPartial* stored = partial(commit.swarm);
     const transfer::SwarmKey key = swarms_.at(commit.swarm);
-    if (stored == nullptr || disk_.full) return core_->exchange().blob_committed(now, commit.swarm, false);
+    if (stored == nullptr || disk_.full)
+      return core_->exchange().blob_committed(now, commit.swarm, false);
     // Committed bytes always hash to the digest: the one promise that nothing may break.
     const BlobLayout layout(stored->size);
     WAGGLE_ASSERT(stored->chunks.size() == layout.chunk_count());
-    for (const auto& [chunk, content] : stored->chunks) WAGGLE_ASSERT(content.variant == true_bytes);
+    for (const auto& [chunk, content] : stored->chunks)
+      WAGGLE_ASSERT(content.variant == true_bytes);
     disk_.blobs[key.digest] = stored->size;
     committed_.insert(key.digest);
     disk_.partials.erase(key);
@@ -376,7 +393,8 @@ void Node::run(const transfer::CloseBlob& close) {
   const auto key = swarms_.find(close.swarm);
   if (key == swarms_.end()) return;
   if (close.discard) disk_.partials.erase(key->second);
-  std::erase_if(buffers_, [&](const auto& entry) { return std::get<0>(entry.first) == close.swarm; });
+  std::erase_if(buffers_,
+                [&](const auto& entry) { return std::get<0>(entry.first) == close.swarm; });
   ready_.erase(close.swarm);
 }
 

@@ -9,10 +9,12 @@ namespace waggle::sim {
 
 using Kind = transfer::FetchEnd::Kind;
 
-std::uint64_t Origin::fetch(const Digest& digest, std::uint64_t offset, std::uint64_t length, FetchSink sink) {
+std::uint64_t Origin::fetch(const Digest& digest, std::uint64_t offset, std::uint64_t length,
+                            FetchSink sink) {
   const std::uint64_t id = next_++;
   ++requests_;
-  fetches_[id] = {digest, offset, offset + (length == 0 ? limits::extent_bytes : length), std::move(sink)};
+  fetches_[id] = {digest, offset, offset + (length == 0 ? limits::extent_bytes : length),
+                  std::move(sink)};
   events_.after(config_.first_byte, [this, id] { begin(id); });
   return id;
 }

@@ -33,7 +33,8 @@ class Origin {
 
   void add(const Blob& blob) { blobs_[blob.digest] = blob; }
   /// @return a handle for cancel()
-  std::uint64_t fetch(const Digest& digest, std::uint64_t offset, std::uint64_t length, FetchSink sink);
+  std::uint64_t fetch(const Digest& digest, std::uint64_t offset, std::uint64_t length,
+                      FetchSink sink);
   void cancel(std::uint64_t fetch);
 
   // Faults.

@@ -28,7 +28,8 @@ Simulator::Simulator(const SimConfig& config)
       lives_(config.node_count),
       paused_until_(config.node_count) {
   SeededRandomSource random(mix_seed(config.seed ^ 0x6964U));
-  for (std::size_t i = 0; i < config.node_count; ++i) identities_.push_back(Identity::generate(random));
+  for (std::size_t i = 0; i < config.node_count; ++i)
+    identities_.push_back(Identity::generate(random));
   if (!config.start_all) return;
   for (NodeIndex i = 0; i < config.node_count; ++i) start_node(i);
 }
@@ -36,12 +37,15 @@ Simulator::Simulator(const SimConfig& config)
 Simulator::~Simulator() = default;
 
 Endpoint Simulator::endpoint_of(NodeIndex index) const {
-  return Endpoint::v4(10, static_cast<std::uint8_t>(index >> 16U), static_cast<std::uint8_t>(index >> 8U),
-                      static_cast<std::uint8_t>(index), gossip_port);
+  return Endpoint::v4(10, static_cast<std::uint8_t>(index >> 16U),
+                      static_cast<std::uint8_t>(index >> 8U), static_cast<std::uint8_t>(index),
+                      gossip_port);
 }
 
 std::optional<NodeIndex> Simulator::index_of(const Endpoint& endpoint) const {
-  const auto byte = [&](std::size_t i) { return std::to_integer<std::uint32_t>(endpoint.address[i]); };
+  const auto byte = [&](std::size_t i) {
+    return std::to_integer<std::uint32_t>(endpoint.address[i]);
+  };
   const NodeIndex index = (byte(13) << 16U) | (byte(14) << 8U) | byte(15);
   if (!endpoint.is_v4() || byte(12) != 10 || index >= nodes_.size()) return std::nullopt;
   return index;
@@ -61,7 +65,8 @@ void Simulator::start_node(NodeIndex index) {
   nodes_[index] = std::make_unique<Node>(*this, index, disks_[index], identities_[index]);
   // Three static hints, as a bootstrap list would hold.
   std::vector<Endpoint> hints;
-  for (NodeIndex i = 0; i < std::min<std::size_t>(3, nodes_.size()); ++i) hints.push_back(endpoint_of(i));
+  for (NodeIndex i = 0; i < std::min<std::size_t>(3, nodes_.size()); ++i)
+    hints.push_back(endpoint_of(i));
   nodes_[index]->start(hints);
 }
 
@@ -82,10 +87,13 @@ void Simulator::at_node(NodeIndex index, Duration delay, std::function<void(Node
 }
 
 void Simulator::at_node_time(NodeIndex index, TimePoint at, std::function<void(Node&)> action) {
-  events_.at(at, [this, index, life = lives_[index], action = std::move(action)] { run_at(index, life, action); });
+  events_.at(at, [this, index, life = lives_[index], action = std::move(action)] {
+    run_at(index, life, action);
+  });
 }
 
-void Simulator::run_at(NodeIndex index, std::uint64_t life, const std::function<void(Node&)>& action) {
+void Simulator::run_at(NodeIndex index, std::uint64_t life,
+                       const std::function<void(Node&)>& action) {
   if (lives_[index] != life || nodes_[index] == nullptr) return;
   if (paused_until_[index] > now()) {
     events_.at(paused_until_[index], [this, index, life, action] { run_at(index, life, action); });
@@ -108,22 +116,25 @@ void Simulator::open_session(NodeIndex dialler, NodeIndex acceptor) {
   const SessionId own{next_session_++};
   const SessionId theirs{next_session_++};
   const auto life = lives_[acceptor];
-  at_node(dialler, 2 * round_trip, [this, dialler, acceptor, own, theirs, life, target](Node& node) {
-    if (lives_[acceptor] != life || nodes_[acceptor] == nullptr || !network_.connected(dialler, acceptor)) {
-      return node.dial_failed(target);
-    }
-    // Of two simultaneous dials the one by the smaller id survives: this one is dropped when the other is up.
-    for (const auto& [session, end] : node.sessions()) {
-      if (end.peer != acceptor) continue;
-      if (!end.outgoing && id_of(acceptor) < id_of(dialler)) return;
-      close_session(dialler, session);
-      break;
-    }
-    at_node(acceptor, network_.delay(), [this, dialler, own, theirs](Node& peer) {
-      peer.session_opened(theirs, id_of(dialler), {dialler, own, false});
-    });
-    node.session_opened(own, target, {acceptor, theirs, true});
-  });
+  at_node(dialler, 2 * round_trip,
+          [this, dialler, acceptor, own, theirs, life, target](Node& node) {
+            if (lives_[acceptor] != life || nodes_[acceptor] == nullptr ||
+                !network_.connected(dialler, acceptor)) {
+              return node.dial_failed(target);
+            }
+            // Of two simultaneous dials the one by the smaller id survives: this one is dropped
+            // when the other is up.
+            for (const auto& [session, end] : node.sessions()) {
+              if (end.peer != acceptor) continue;
+              if (!end.outgoing && id_of(acceptor) < id_of(dialler)) return;
+              close_session(dialler, session);
+              break;
+            }
+            at_node(acceptor, network_.delay(), [this, dialler, own, theirs](Node& peer) {
+              peer.session_opened(theirs, id_of(dialler), {dialler, own, false});
+            });
+            node.session_opened(own, target, {acceptor, theirs, true});
+          });
 }
 
 void Simulator::close_session(NodeIndex index, SessionId session) {
@@ -140,7 +151,8 @@ void Simulator::close_session(NodeIndex index, SessionId session) {
 
 void Simulator::pull(NodeIndex index, const Blob& blob, std::optional<TimePoint> at) {
   origin_.add(blob);
-  at_node_time(index, at.value_or(now()), [this, blob](Node& node) { node.pull(blob, origin_name_); });
+  at_node_time(index, at.value_or(now()),
+               [this, blob](Node& node) { node.pull(blob, origin_name_); });
 }
 
 void Simulator::step() {
@@ -205,7 +217,8 @@ void Faults::partition(const std::set<NodeIndex>& side) {
     if (sim_.node(i) == nullptr) continue;
     for (const auto& [session, end] : sim_.node(i)->sessions()) {
       if (sim_.network().connected(i, end.peer)) continue;
-      sim_.at_node(i, dead_session_timeout, [session = session](Node& node) { node.session_closed(session); });
+      sim_.at_node(i, dead_session_timeout,
+                   [session = session](Node& node) { node.session_closed(session); });
     }
   }
 }

@@ -1,4 +1,5 @@
-// The deterministic simulator: real distributors on a virtual network, clock and disk, all from one seed.
+// The deterministic simulator: real distributors on a virtual network, clock and disk, all from one
+// seed.
 //   sim::Simulator sim({.node_count = 16, .seed = seed, .link = {.loss = 0.05}});
 //   sim.run_for(10s); sim.faults().partition({0, 1}); sim.run_until(sim::converged, 120s);
 #pragma once
@@ -90,7 +91,8 @@ class Simulator {
   void stop_node(NodeIndex index, bool reset_sessions);
   /// Counts lives of a node: an action for an earlier life is dropped.
   [[nodiscard]] std::uint64_t life_of(NodeIndex index) const { return lives_[index]; }
-  /// Runs `action` at node `index` after `delay`, unless it died meanwhile; a paused node gets it when it resumes.
+  /// Runs `action` at node `index` after `delay`, unless it died meanwhile; a paused node gets it
+  /// when it resumes.
   void at_node(NodeIndex index, Duration delay, std::function<void(Node&)> action);
   void at_node_time(NodeIndex index, TimePoint at, std::function<void(Node&)> action);
 

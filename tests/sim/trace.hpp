@@ -14,11 +14,13 @@ class Trace {
   /// Keeps the text only when asked: long runs compare hashes.
   explicit Trace(bool keep) : keep_(keep) {}
 
-  void add(TimePoint at, std::uint32_t node, const char* what, std::uint64_t a = 0, std::uint64_t b = 0) {
+  void add(TimePoint at, std::uint32_t node, const char* what, std::uint64_t a = 0,
+           std::uint64_t b = 0) {
     ++lines_;
-    std::string line = std::to_string(at.time_since_epoch().count()) + " " + std::to_string(node) + " " + what + " " +
-                       std::to_string(a) + " " + std::to_string(b) + "\n";
-    for (const char c : line) hash_ = (hash_ ^ static_cast<unsigned char>(c)) * 0x100000001b3U;  // FNV-1a
+    std::string line = std::to_string(at.time_since_epoch().count()) + " " + std::to_string(node) +
+                       " " + what + " " + std::to_string(a) + " " + std::to_string(b) + "\n";
+    for (const char c : line)
+      hash_ = (hash_ ^ static_cast<unsigned char>(c)) * 0x100000001b3U;  // FNV-1a
     if (keep_) text_ += line;
   }
   /// The content of a message, so that a trace differs when one byte of it does.

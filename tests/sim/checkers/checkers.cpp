@@ -24,7 +24,8 @@ void check_index(Simulator& simulator) {
   CheckMemory& memory = simulator.memory();
   for (NodeIndex i = 0; i < simulator.size(); ++i) {
     if (simulator.node(i) == nullptr) continue;
-    for (const auto& digest : simulator.node(i)->committed()) memory.ever_committed.insert({simulator.id_of(i), digest});
+    for (const auto& digest : simulator.node(i)->committed())
+      memory.ever_committed.insert({simulator.id_of(i), digest});
   }
   if (simulator.now() < memory.index_next) return;
   memory.index_next = simulator.now() + second;
@@ -51,7 +52,8 @@ void check_membership(Simulator& simulator) {
         const auto& [state, incarnation] = before->second;
         // Incarnations never fall, and the dead come back only with a higher one.
         WAGGLE_ASSERT(member.incarnation >= incarnation);
-        const bool was_gone = state == gossip::MemberState::faulty || state == gossip::MemberState::left;
+        const bool was_gone =
+            state == gossip::MemberState::faulty || state == gossip::MemberState::left;
         const bool is_back = member.state == gossip::MemberState::alive;
         WAGGLE_ASSERT(!(was_gone && is_back) || member.incarnation > incarnation);
       }
@@ -73,7 +75,8 @@ void check_limits(Simulator& simulator) {
     const std::uint64_t total = simulator.node(i)->gossip_bytes();
     const std::uint64_t sent = total - std::min(total, memory.gossip_bytes[i]);
     memory.gossip_bytes[i] = total;
-    WAGGLE_ASSERT(static_cast<double>(sent) <= gossip_bytes_per_second_max * std::max(1.0, to_seconds(since)));
+    WAGGLE_ASSERT(static_cast<double>(sent) <=
+                  gossip_bytes_per_second_max * std::max(1.0, to_seconds(since)));
   }
   memory.limits_last = simulator.now();
   memory.limits_next = simulator.now() + second;

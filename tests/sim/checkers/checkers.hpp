@@ -21,11 +21,14 @@ class Simulator;
 struct CheckMemory {
   TimePoint index_next{}, membership_next{}, limits_next{}, limits_last{};
   std::set<std::pair<NodeId, Digest>> ever_committed;
-  std::map<std::tuple<std::uint32_t, std::uint64_t, NodeId>, std::pair<gossip::MemberState, std::uint64_t>> members;
+  std::map<std::tuple<std::uint32_t, std::uint64_t, NodeId>,
+           std::pair<gossip::MemberState, std::uint64_t>>
+      members;
   std::vector<std::uint64_t> gossip_bytes;
 };
 
-/// Committed content is true, everything announced is committed, and no extent has more than two fetchers.
+/// Committed content is true, everything announced is committed, and no extent has more than two
+/// fetchers.
 void check_swarms(Simulator& simulator);
 /// No index holds a fact that its origin never wrote.
 void check_index(Simulator& simulator);

@@ -9,7 +9,8 @@ using namespace waggle;
 
 TEST_SUITE("base/digest") {
   TEST_CASE("sha256 and sha512 survive text and wire") {
-    for (const std::string& text : {"sha256:" + std::string(64, 'a'), "sha512:" + std::string(128, '0')}) {
+    for (const std::string& text :
+         {"sha256:" + std::string(64, 'a'), "sha512:" + std::string(128, '0')}) {
       const auto digest = Digest::parse(text);
       REQUIRE(digest.has_value());
       CHECK(digest->to_string() == text);

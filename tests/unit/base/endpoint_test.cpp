@@ -14,7 +14,8 @@ TEST_SUITE("base/endpoint") {
   }
 
   TEST_CASE("names, missing ports and bare IPv6 are malformed") {
-    for (const char* text : {"host:1", "10.0.0.1", "10.0.0.1:", "10.0.0.1:65536", "::1:80", "1.2.3:4"}) {
+    for (const char* text :
+         {"host:1", "10.0.0.1", "10.0.0.1:", "10.0.0.1:65536", "::1:80", "1.2.3:4"}) {
       CAPTURE(text);
       CHECK(Endpoint::parse(text).error() == BaseError::malformed);
     }

@@ -51,8 +51,8 @@ TEST_SUITE("base/sha256") {
   }
 
   TEST_CASE("the length counter survives resuming beyond 512 MiB, where its high word starts") {
-    // Padding depends on the bit length: resuming with the length must give another digest than resuming
-    // at zero, and the same one as going on without a break.
+    // Padding depends on the bit length: resuming with the length must give another digest than
+    // resuming at zero, and the same one as going on without a break.
     const Bytes block = random_bytes(64, 9);
     const std::uint64_t far = std::uint64_t{1} << 30U;
     Sha256 whole(sha256_initial_midstate(), far);

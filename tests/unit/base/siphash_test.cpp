@@ -16,10 +16,12 @@ TEST_SUITE("base/siphash") {
     CHECK(siphash(key, message) == 0xa129ca6149be45e5U);
   }
 
-  TEST_CASE("hrw_top does not depend on the order of the nodes, and losing one moves only its share") {
+  TEST_CASE(
+      "hrw_top does not depend on the order of the nodes, and losing one moves only its share") {
     const IdKey key = IdKey::for_cluster("waggle");
     std::vector<NodeId> nodes(20);
-    for (std::size_t i = 0; i < nodes.size(); ++i) nodes[i].bytes[0] = static_cast<std::byte>(i + 1);
+    for (std::size_t i = 0; i < nodes.size(); ++i)
+      nodes[i].bytes[0] = static_cast<std::byte>(i + 1);
     const auto top = hrw_top(key, nodes, "blob:", as_bytes("x"), 3);
     std::reverse(nodes.begin(), nodes.end());
     CHECK(hrw_top(key, nodes, "blob:", as_bytes("x"), 3) == top);

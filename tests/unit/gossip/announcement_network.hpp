@@ -1,5 +1,5 @@
-// A deterministic network of Announcements objects in virtual time: seeded delay and loss, partitions, restarts.
-// Membership is played by the test itself: whoever can reach whom is up.
+// A deterministic network of Announcements objects in virtual time: seeded delay and loss,
+// partitions, restarts. Membership is played by the test itself: whoever can reach whom is up.
 #pragma once
 
 #include "base/assert.hpp"
@@ -275,7 +275,7 @@ class AnnouncementNetwork {
   std::vector<Node> nodes_;
   std::map<NodeId, std::size_t> by_id_;
   std::map<NodeId, std::set<Digest>> written_;  // ever announced
-  std::map<NodeId, std::set<Digest>> held_;     // announced by the present process and not withdrawn
+  std::map<NodeId, std::set<Digest>> held_;  // announced by the present process and not withdrawn
   std::multimap<TimePoint, Delivery> deliveries_;
   std::size_t border_ = 0;
   std::uint64_t trace_ = 0xcbf29ce484222325ULL;

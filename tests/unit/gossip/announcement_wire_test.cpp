@@ -1,4 +1,5 @@
-// Golden vectors (packed by hand from docs/wire-announcements.md), truncation, and every limit plus one.
+// Golden vectors (packed by hand from docs/wire-announcements.md), truncation, and every limit plus
+// one.
 #include "gossip/announcement_wire.hpp"
 
 #include "base/limits.hpp"
@@ -53,42 +54,37 @@ std::vector<Golden> golden_messages() {
                7,
                {Have{Id64{5}}, DefinedHave{definition()}, Drop{Id64{1ULL << 63U}}, Named{name()},
                 Base{299, 6, 0x1234}}},
-    "9501c4100102030405060708090a0b0c0d0e0f10cd012c07959201059302c42101aaaaaaaaaaaaaa"
-    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacd10009203cf800000000000000097"
-    "0477c42101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa09a361"
-    "2f62cd03e8c440555555555555555555555555555555555555555555555555555555555555555555"
-    "555555555555555555555555555555555555555555555555555555555555559405cd012b06cd1234"},
-      {AeRoot{0x0123456789abcdef, true},
-    "9302cf0123456789abcdefc3"},
+       "9501c4100102030405060708090a0b0c0d0e0f10cd012c07959201059302c42101aaaaaaaaaaaaaa"
+       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacd10009203cf800000000000000097"
+       "0477c42101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa09a361"
+       "2f62cd03e8c440555555555555555555555555555555555555555555555555555555555555555555"
+       "555555555555555555555555555555555555555555555555555555555555559405cd012b06cd1234"},
+      {AeRoot{0x0123456789abcdef, true}, "9302cf0123456789abcdefc3"},
       {AeVectors{true, true, {}, {{node_a(), 1, 2, 3, 1}, {node_b(), 1, 200, 3, 201}}},
-    "9503c3c3c410000000000000000000000000000000009295c4100102030405060708090a0b0c0d0e"
-    "0f100102030195c4101111111111111111111111111111111101ccc803ccc9"},
-      {AePull{{{node_a(), 5, 6}}},
-    "92049193c4100102030405060708090a0b0c0d0e0f100506"},
-      {DefinitionPull{{Id64{1}, Id64{1ULL << 40U}}},
-    "9205c41001000000000000000000000000010000"},
+       "9503c3c3c410000000000000000000000000000000009295c4100102030405060708090a0b0c0d0e"
+       "0f100102030195c4101111111111111111111111111111111101ccc803ccc9"},
+      {AePull{{{node_a(), 5, 6}}}, "92049193c4100102030405060708090a0b0c0d0e0f100506"},
+      {DefinitionPull{{Id64{1}, Id64{1ULL << 40U}}}, "9205c41001000000000000000000000000010000"},
       {Definitions{{definition()}},
-    "92069192c42101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacd"
-    "1000"},
+       "92069192c42101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacd"
+       "1000"},
   };
 }
 
 std::vector<GoldenBulk> golden_frames() {
   return {
       {SetPull{{node_a(), node_b()}},
-    "920792c4100102030405060708090a0b0c0d0e0f10c41011111111111111111111111111111111"},
+       "920792c4100102030405060708090a0b0c0d0e0f10c41011111111111111111111111111111111"},
       {SetData{node_a(), 5, 9, 77, 0, 2, {Id64{1}, Id64{2}}, {name()}},
-    "9908c4100102030405060708090a0b0c0d0e0f1005094d0002c41001000000000000000200000000"
-    "000000919677c42101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-    "aa09a3612f62cd03e8c4405555555555555555555555555555555555555555555555555555555555"
-    "5555555555555555555555555555555555555555555555555555555555555555555555"},
-      {SetNone{node_a()},
-    "9209c4100102030405060708090a0b0c0d0e0f10"},
-      {DefinitionPull{{Id64{1}, Id64{1ULL << 40U}}},
-    "9205c41001000000000000000000000000010000"},
+       "9908c4100102030405060708090a0b0c0d0e0f1005094d0002c41001000000000000000200000000"
+       "000000919677c42101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+       "aa09a3612f62cd03e8c4405555555555555555555555555555555555555555555555555555555555"
+       "5555555555555555555555555555555555555555555555555555555555555555555555"},
+      {SetNone{node_a()}, "9209c4100102030405060708090a0b0c0d0e0f10"},
+      {DefinitionPull{{Id64{1}, Id64{1ULL << 40U}}}, "9205c41001000000000000000000000000010000"},
       {Definitions{{definition()}},
-    "92069192c42101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacd"
-    "1000"},
+       "92069192c42101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacd"
+       "1000"},
   };
 }
 
@@ -224,14 +220,17 @@ TEST_SUITE("gossip/announcement_wire") {
     CHECK(failure(Records{node_a(), 1, 0, {Have{}}}).has_value());
     CHECK(failure(Records{node_a(), 1, UINT64_MAX, {Have{}}}).has_value());
     CHECK(failure(AePull{{{node_a(), 1, 0}}}).has_value());
-    CHECK(failure(AeVectors{false, false, {}, {{node_a(), 1, 0, 0, 1}}}).has_value());  // no record at all
-    CHECK(failure(AeVectors{false, false, {}, {{node_a(), 1, 5, 0, 7}}}).has_value());  // log beyond its end
+    CHECK(failure(AeVectors{false, false, {}, {{node_a(), 1, 0, 0, 1}}})
+              .has_value());  // no record at all
+    CHECK(failure(AeVectors{false, false, {}, {{node_a(), 1, 5, 0, 7}}})
+              .has_value());  // log beyond its end
     const AeVectors descending{false, false, {}, {{node_b(), 1, 5, 0, 1}, {node_a(), 1, 5, 0, 1}}};
     CHECK(failure(descending).has_value());
     CHECK(failure(AeVectors{true, false, node_b(), {{node_b(), 1, 5, 0, 1}}}).has_value());
     CHECK(bulk_failure(SetData{node_a(), 1, 1, 0, 0, 1, {Id64{2}, Id64{1}}, {}}).has_value());
     CHECK(bulk_failure(SetData{node_a(), 1, 1, 0, 0, 1, {Id64{2}, Id64{2}}, {}}).has_value());
-    CHECK(bulk_failure(SetData{node_a(), 1, 1, 0, 1, 2, {Id64{2}}, {}}).has_value());  // ids beside part 0
+    CHECK(bulk_failure(SetData{node_a(), 1, 1, 0, 1, 2, {Id64{2}}, {}})
+              .has_value());  // ids beside part 0
     CHECK(bulk_failure(SetData{node_a(), 1, 1, 0, 1, 1, {}, {}}).has_value());
     const SetData many_parts{node_a(), 1, 1, 0, 0, limits::set_parts_max + 1, {}, {}};
     CHECK(bulk_failure(many_parts).has_value());
@@ -239,7 +238,9 @@ TEST_SUITE("gossip/announcement_wire") {
     CHECK_FALSE(decode_message(encode_bulk(SetNone{node_a()})).has_value());
     CHECK_FALSE(decode_bulk(encode(AeRoot{1, false})).has_value());
     CHECK_FALSE(decode_message(*from_hex("920a00")).has_value());
-    CHECK_FALSE(decode_message(*from_hex("92069192c4020300" "00")).has_value());
+    CHECK_FALSE(decode_message(*from_hex("92069192c4020300"
+                                         "00"))
+                    .has_value());
     CHECK_FALSE(decode_message(Bytes(limits::datagram_bytes_max + 1)).has_value());
     CHECK_FALSE(decode_bulk(Bytes(limits::control_frame_bytes_max + 1)).has_value());
   }

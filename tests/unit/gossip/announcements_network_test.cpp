@@ -190,11 +190,21 @@ TEST_SUITE("gossip/announcements_network") {
       for (int step = 0; step < 60; ++step) {
         const auto node = static_cast<std::size_t>(prng.below(12));
         switch (prng.below(8)) {
-          case 0: net.restart(node); break;
-          case 1: net.raise_incarnation(node); break;
-          case 2: net.withdraw(node, prng.below(20)); break;
-          case 3: net.name(node, prng.below(3), prng.below(20), 1000 + prng.below(100)); break;
-          default: net.announce(node, prng.below(20)); break;
+          case 0:
+            net.restart(node);
+            break;
+          case 1:
+            net.raise_incarnation(node);
+            break;
+          case 2:
+            net.withdraw(node, prng.below(20));
+            break;
+          case 3:
+            net.name(node, prng.below(3), prng.below(20), 1000 + prng.below(100));
+            break;
+          default:
+            net.announce(node, prng.below(20));
+            break;
         }
         if (prng.chance(0.1)) net.partition(static_cast<std::size_t>(prng.below(12)));
         if (prng.chance(0.2)) net.heal();

@@ -291,8 +291,7 @@ TEST_SUITE("gossip/announcements") {
       std::sort(sorted.begin(), sorted.end());
       return sorted;
     }();
-    const std::uint64_t hash =
-        id_hash(cluster_key(), ids[0]) ^ id_hash(cluster_key(), ids[1]);
+    const std::uint64_t hash = id_hash(cluster_key(), ids[0]) ^ id_hash(cluster_key(), ids[1]);
     const NodeId origin = lab.them.node_id();
     lab.say_bulk(lab.third, SetData{origin, 1, 500, hash, 0, 1, ids, {}});
     CHECK(lab.core.fact_count() == 0);
@@ -421,8 +420,7 @@ TEST_SUITE("gossip/announcements") {
     lab.wait_until(TimePoint(20ms));
     const auto records = lab.sent_of<Records>();
     REQUIRE(records.size() == 2);
-    CHECK(std::get<Base>(records[0].records.at(0)) ==
-          Base{6, 1, id_hash(cluster_key(), id_of(1))});
+    CHECK(std::get<Base>(records[0].records.at(0)) == Base{6, 1, id_hash(cluster_key(), id_of(1))});
   }
 
   TEST_CASE("alone there is nothing to wait for") {

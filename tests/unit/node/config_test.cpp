@@ -1,4 +1,5 @@
-// The configuration: defaults, every kind of value, errors with place and suggestion, the environment.
+// The configuration: defaults, every kind of value, errors with place and suggestion, the
+// environment.
 #include "node/config.hpp"
 
 #include <doctest/doctest.h>
@@ -12,7 +13,8 @@ using namespace std::chrono_literals;
 namespace {
 
 /// The first error's text, or "ok".
-std::string outcome(std::string_view yaml, const std::map<std::string, std::string>& environment = {}) {
+std::string outcome(std::string_view yaml,
+                    const std::map<std::string, std::string>& environment = {}) {
   const ConfigResult result = parse_config(yaml, "w.yaml", environment);
   return result.errors.empty() ? "ok" : result.errors.front().to_string();
 }
@@ -96,32 +98,42 @@ log:      { level: info, modules: {}, format: text }
   }
 
   TEST_CASE("an unknown key names its place and the nearest known one") {
-    CHECK(outcome("mirror:\n  bindd: x\n") == "w.yaml:2: mirror.bindd: unknown key; did you mean 'mirror.bind'?");
+    CHECK(outcome("mirror:\n  bindd: x\n") ==
+          "w.yaml:2: mirror.bindd: unknown key; did you mean 'mirror.bind'?");
     CHECK(outcome("miror: {}\n") == "w.yaml:1: miror: unknown key; did you mean 'mirror'?");
-    CHECK(outcome("upstream: { registries: { a: { endpont: x } } }").find("unknown key 'endpont'") != std::string::npos);
+    CHECK(
+        outcome("upstream: { registries: { a: { endpont: x } } }").find("unknown key 'endpont'") !=
+        std::string::npos);
   }
 
   TEST_CASE("bad values say what was expected, with line and key") {
     CHECK(outcome("mirror:\n  first_byte: soon\n") ==
           "w.yaml:2: mirror.first_byte: 'soon' is not a duration such as 250ms, 10s or 7d");
-    CHECK(outcome("mirror:\n\n  on_miss: maybe\n") == "w.yaml:3: mirror.on_miss: 'maybe' is not one of fetch | not_found");
-    CHECK(outcome("cache: { max_bytes: 101% }").find("is not a size such as 50GB") != std::string::npos);
+    CHECK(outcome("mirror:\n\n  on_miss: maybe\n") ==
+          "w.yaml:3: mirror.on_miss: 'maybe' is not one of fetch | not_found");
+    CHECK(outcome("cache: { max_bytes: 101% }").find("is not a size such as 50GB") !=
+          std::string::npos);
     CHECK(outcome("cluster: [1]").find("expected a map") != std::string::npos);
     CHECK(outcome("a: [").find("not valid YAML") != std::string::npos);
-    CHECK(outcome("cluster: { key_files: [a, b, c] }").find("needs 1 or 2 files") != std::string::npos);
-    CHECK(outcome("cluster: { join: [\"nowhere\"] }").find("is not host:port") != std::string::npos);
+    CHECK(outcome("cluster: { key_files: [a, b, c] }").find("needs 1 or 2 files") !=
+          std::string::npos);
+    CHECK(outcome("cluster: { join: [\"nowhere\"] }").find("is not host:port") !=
+          std::string::npos);
   }
 
   TEST_CASE("scalars stand for lists of one") {
-    CHECK(parsed("mirror: { bind: \"127.0.0.1:1\" }").mirror.bind == std::vector<std::string>{"127.0.0.1:1"});
+    CHECK(parsed("mirror: { bind: \"127.0.0.1:1\" }").mirror.bind ==
+          std::vector<std::string>{"127.0.0.1:1"});
   }
 
   TEST_CASE("the environment overrides the file: flow values, comma lists, unknown names refused") {
-    const Config config = parsed("node: { name: file }\n", {{"WAGGLE_NODE_NAME", "env"},
-                                                           {"WAGGLE_CLUSTER_BIND", "10.0.0.1:1,10.0.0.2:1"},
-                                                           {"WAGGLE_CLUSTER_JOIN", "[\"10.0.0.3:1\"]"},
-                                                           {"WAGGLE_UPSTREAM_REGISTRIES", "{ r: { endpoint: \"http://127.0.0.1:5000\" } }"},
-                                                           {"PATH", "/bin"}});
+    const Config config =
+        parsed("node: { name: file }\n",
+               {{"WAGGLE_NODE_NAME", "env"},
+                {"WAGGLE_CLUSTER_BIND", "10.0.0.1:1,10.0.0.2:1"},
+                {"WAGGLE_CLUSTER_JOIN", "[\"10.0.0.3:1\"]"},
+                {"WAGGLE_UPSTREAM_REGISTRIES", "{ r: { endpoint: \"http://127.0.0.1:5000\" } }"},
+                {"PATH", "/bin"}});
     CHECK(config.node.name == "env");
     CHECK(config.cluster.bind == std::vector<std::string>{"10.0.0.1:1", "10.0.0.2:1"});
     CHECK(config.cluster.join == std::vector<std::string>{"10.0.0.3:1"});

@@ -42,7 +42,8 @@ class Source final : public ApiSource {
   std::optional<std::string> reload() override { return "w.yaml:1: bad"; }
 };
 
-ApiResponse ask(Source& source, std::string_view method, std::string_view path, Access access = Access::read) {
+ApiResponse ask(Source& source, std::string_view method, std::string_view path,
+                Access access = Access::read) {
   return handle_api({method, path, "n0nce", access}, source);
 }
 
@@ -88,7 +89,8 @@ TEST_SUITE("ops/http_api") {
 
   TEST_CASE("the root is 16 hex digits") {
     Source source;
-    CHECK(nlohmann::json::parse(ask(source, "GET", "/api/v1/status").body)["index"]["root"] == "00000000000000ab");
+    CHECK(nlohmann::json::parse(ask(source, "GET", "/api/v1/status").body)["index"]["root"] ==
+          "00000000000000ab");
   }
 }
 
@@ -105,7 +107,9 @@ TEST_SUITE("ops/metrics") {
     const std::string text = metrics.expose();
     CHECK(text.find("waggle_members{state=\"alive\"} 5") != std::string::npos);
     CHECK(text.find("waggle_upload_bytes_total 100") != std::string::npos);
-    CHECK(text.find("waggle_bytes_total{protocol=\"oci\",source=\"peer\"} 12") != std::string::npos);
-    CHECK(text.find("waggle_bytes_total{protocol=\"oci\",source=\"upstream\"} 0") != std::string::npos);
+    CHECK(text.find("waggle_bytes_total{protocol=\"oci\",source=\"peer\"} 12") !=
+          std::string::npos);
+    CHECK(text.find("waggle_bytes_total{protocol=\"oci\",source=\"upstream\"} 0") !=
+          std::string::npos);
   }
 }

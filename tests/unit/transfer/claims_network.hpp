@@ -1,4 +1,5 @@
-// A small deterministic cluster of Claims objects: messages with delay and loss, grants that take time to fetch.
+// A small deterministic cluster of Claims objects: messages with delay and loss, grants that take
+// time to fetch.
 #pragma once
 
 #include "base/assert.hpp"
@@ -24,16 +25,19 @@ struct ClaimsNetworkConfig {
   std::uint64_t size = 13 * limits::extent_bytes;
   bool size_known = true;
   double loss = 0;
-  double divergence = 0;        ///< share of members that half of the nodes do not see
+  double divergence = 0;  ///< share of members that half of the nodes do not see
   Duration start_jitter{0};
-  Duration extent_time = 200ms; ///< a node fetches one extent in this time
+  Duration extent_time = 200ms;  ///< a node fetches one extent in this time
 };
 
 /// Finishing means that every extent is somewhere in the cluster: swarming is assumed instant.
 class ClaimsNetwork {
  public:
   explicit ClaimsNetwork(const ClaimsNetworkConfig& config)
-      : config_(config), prng_(config.seed), layout_(config.size), cluster_done_(layout_.extent_count()) {
+      : config_(config),
+        prng_(config.seed),
+        layout_(config.size),
+        cluster_done_(layout_.extent_count()) {
     key_.digest = sha256_of(as_bytes("blob" + std::to_string(config.seed)));
     key_.origin = "http://origin:80";
     for (std::size_t i = 0; i < config.nodes; ++i) {
@@ -42,7 +46,8 @@ class ClaimsNetwork {
       ids_.push_back(id);
     }
     std::sort(ids_.begin(), ids_.end());
-    for (std::size_t i = 0; i < config.nodes; ++i) disputed_.push_back(prng_.chance(config.divergence));
+    for (std::size_t i = 0; i < config.nodes; ++i)
+      disputed_.push_back(prng_.chance(config.divergence));
     for (std::size_t i = 0; i < config.nodes; ++i) add_node(i);
   }
 
@@ -64,7 +69,8 @@ class ClaimsNetwork {
   std::vector<std::size_t> registrars() {
     std::vector<std::size_t> ranks;
     for (const auto& id : nodes_[0].core->registrars(key_.digest)) {
-      ranks.push_back(static_cast<std::size_t>(std::lower_bound(ids_.begin(), ids_.end(), id) - ids_.begin()));
+      ranks.push_back(
+          static_cast<std::size_t>(std::lower_bound(ids_.begin(), ids_.end(), id) - ids_.begin()));
     }
     return ranks;
   }
@@ -125,7 +131,8 @@ class ClaimsNetwork {
     node.done = Bitfield(layout_.extent_count());
     node.knows_size = config_.size_known;
     const auto jitter = static_cast<std::uint64_t>(config_.start_jitter.count());
-    node.start = TimePoint(Duration(static_cast<Duration::rep>(jitter == 0 ? 0 : prng_.below(jitter))));
+    node.start =
+        TimePoint(Duration(static_cast<Duration::rep>(jitter == 0 ? 0 : prng_.below(jitter))));
     nodes_.push_back(std::move(node));
   }
 
@@ -147,10 +154,13 @@ class ClaimsNetwork {
     while (auto event = node.core->poll_event()) {
       if (auto* send = std::get_if<ClaimsSend>(&*event)) {
         ++messages_;
-        for (const auto b : send->payload) trace_ = (trace_ ^ std::to_integer<std::uint64_t>(b)) * 0x100000001b3U;
-        const auto to = static_cast<std::size_t>(std::lower_bound(ids_.begin(), ids_.end(), send->to) - ids_.begin());
+        for (const auto b : send->payload)
+          trace_ = (trace_ ^ std::to_integer<std::uint64_t>(b)) * 0x100000001b3U;
+        const auto to = static_cast<std::size_t>(
+            std::lower_bound(ids_.begin(), ids_.end(), send->to) - ids_.begin());
         const Duration delay = 200us + Duration(static_cast<Duration::rep>(prng_.below(800'000)));
-        if (!prng_.chance(config_.loss)) wire_.emplace(now_ + delay, Message{i, to, std::move(send->payload)});
+        if (!prng_.chance(config_.loss))
+          wire_.emplace(now_ + delay, Message{i, to, std::move(send->payload)});
       } else if (const auto* grant = std::get_if<ExtentGranted>(&*event)) {
         WAGGLE_ASSERT(!node.fetching.contains(grant->extent));
         node.fetching[grant->extent] = now_ + config_.extent_time;
@@ -161,7 +171,8 @@ class ClaimsNetwork {
       } else {
         const auto lowest = cluster_done_.find(false);
         if (lowest && node.fetching.empty()) {
-          node.fetching[ExtentIndex{static_cast<std::uint32_t>(*lowest)}] = now_ + config_.extent_time;
+          node.fetching[ExtentIndex{static_cast<std::uint32_t>(*lowest)}] =
+              now_ + config_.extent_time;
         }
       }
     }
@@ -193,7 +204,8 @@ class ClaimsNetwork {
     if (!wire_.empty()) next = std::min(next, wire_.begin()->first);
     for (const auto& node : nodes_) {
       if (!node.core || !node.started) continue;
-      if (const auto deadline = node.core->poll_timeout()) next = std::min(next, std::max(now_, *deadline));
+      if (const auto deadline = node.core->poll_timeout())
+        next = std::min(next, std::max(now_, *deadline));
     }
     now_ = next;
     while (!wire_.empty() && wire_.begin()->first <= now_) {
@@ -221,7 +233,8 @@ class ClaimsNetwork {
     for (const auto& [extent, at] : std::map<ExtentIndex, TimePoint>(node.fetching)) {
       const Duration left = at - now_;
       node.core->progress(now_, key_.tag(), extent,
-                          static_cast<std::uint64_t>(std::max<Duration>(config_.extent_time - left, Duration{1}).count()));
+                          static_cast<std::uint64_t>(
+                              std::max<Duration>(config_.extent_time - left, Duration{1}).count()));
       if (left <= Duration{0}) complete(i, extent);
     }
     if (node.started && node.knows_size && node.fetching.empty() && !cluster_done_.all()) want(i);

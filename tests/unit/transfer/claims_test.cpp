@@ -39,7 +39,8 @@ TEST_SUITE("transfer/claims") {
   }
 
   TEST_CASE("a hundred nodes and 256 extents: once each, with a bounded number of messages") {
-    ClaimsNetwork network({.nodes = 100, .seed = 2, .size = 256 * limits::extent_bytes, .start_jitter = 200ms});
+    ClaimsNetwork network(
+        {.nodes = 100, .seed = 2, .size = 256 * limits::extent_bytes, .start_jitter = 200ms});
     REQUIRE(network.finish(60s));
     CHECK(network.fetched_bytes() == 256 * limits::extent_bytes);
     MESSAGE("messages: ", network.messages());
@@ -50,7 +51,11 @@ TEST_SUITE("transfer/claims") {
     std::uint64_t total = 0;
     for (std::uint64_t seed = 1; seed <= 20; ++seed) {
       CAPTURE(seed);
-      ClaimsNetwork network({.nodes = 16, .seed = seed, .size = 64 * limits::extent_bytes, .loss = 0.05, .divergence = 0.05});
+      ClaimsNetwork network({.nodes = 16,
+                             .seed = seed,
+                             .size = 64 * limits::extent_bytes,
+                             .loss = 0.05,
+                             .divergence = 0.05});
       REQUIRE(network.finish(60s));
       CHECK(network.fetched_bytes() <= 70 * limits::extent_bytes);
       total += network.fetched_bytes();
@@ -145,7 +150,8 @@ TEST_SUITE("transfer/claim_wire") {
     // [6 unwant, tag, incarnation 300, completed true]
     CHECK(to_hex(encode_claim({tag, UnwantMessage{300, true}})) == "9406" + tag_hex + "cd012cc3");
     // [8 grant, tag, request 1, [[2, 3]]]
-    CHECK(to_hex(encode_claim({tag, GrantMessage{1, {{ExtentIndex{2}, 3}}}})) == "9408" + tag_hex + "01919202" + "03");
+    CHECK(to_hex(encode_claim({tag, GrantMessage{1, {{ExtentIndex{2}, 3}}}})) ==
+          "9408" + tag_hex + "01919202" + "03");
   }
 
   TEST_CASE("limits plus one are refused") {
@@ -156,7 +162,8 @@ TEST_SUITE("transfer/claim_wire") {
     CHECK(decode_claim(encode_claim({tag, many})).error() == BaseError::limit_exceeded);
     GrantMessage far{1, {{ExtentIndex{1U << 20U}, 1}}};
     CHECK(decode_claim(encode_claim({tag, far})).error() == BaseError::limit_exceeded);
-    CHECK(decode_claim(*from_hex("9263c410" + std::string(32, '0'))).error() == BaseError::unsupported);
+    CHECK(decode_claim(*from_hex("9263c410" + std::string(32, '0'))).error() ==
+          BaseError::unsupported);
   }
 
   TEST_CASE("the largest messages fit a datagram") {
@@ -164,10 +171,16 @@ TEST_SUITE("transfer/claim_wire") {
     NodeId node;
     node.bytes.fill(std::byte{0xff});
     DoneWindow done(60'000, Bitfield(limits::claim_bitmap_bits, true));
-    const WantMessage want{UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX >> 25U, done,
-                           std::vector<ExtentClaim>(claims_per_message_max, {ExtentIndex{65'000}, UINT32_MAX})};
+    const WantMessage want{
+        UINT64_MAX,
+        UINT64_MAX,
+        UINT64_MAX,
+        UINT64_MAX >> 25U,
+        done,
+        std::vector<ExtentClaim>(claims_per_message_max, {ExtentIndex{65'000}, UINT32_MAX})};
     CHECK(encode_claim({tag, want}).size() <= 1200);
-    const NewsMessage news{UINT64_MAX, UINT64_MAX >> 25U, std::vector<NodeId>(news_wanters_max, node),
+    const NewsMessage news{UINT64_MAX, UINT64_MAX >> 25U,
+                           std::vector<NodeId>(news_wanters_max, node),
                            std::vector<NodeId>(news_holders_max, node)};
     CHECK(encode_claim({tag, news}).size() <= 1200);
   }
