@@ -283,6 +283,7 @@ class Exchange {
   void chunk_verified(TimePoint now, SwarmId swarm, ChunkIndex chunk, SessionId source,
                       ChunkVerdict verdict);
   void fetch_head(TimePoint now, FetchId fetch, const FetchHead& head);
+  /// `bytes`: body bytes that this fetch has received so far.
   void fetch_progress(TimePoint now, FetchId fetch, std::uint64_t bytes);
   /// The chunk is stored; `sha256` is its plain hash. Returns the serialized CREC to journal with
   /// it.

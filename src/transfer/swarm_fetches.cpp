@@ -132,7 +132,11 @@ void Swarm::extent_granted(TimePoint now, ExtentIndex extent) {
   }
   if (!size_) {
     owned_.insert(extent);
-    if (!is_fetching(extent)) start_unsized(now, FetchKind::claimed);
+    if (extent != ExtentIndex{0}) {
+      waiting_.push_back(extent);  // the registrar knows the size: its news are on their way
+    } else if (!is_fetching(extent)) {
+      start_unsized(now, FetchKind::claimed);
+    }
     return;
   }
   if (to_value(extent) >= layout_.extent_count()) {
@@ -280,10 +284,15 @@ void Swarm::fetch_head(TimePoint now, FetchId id, const FetchHead& head) {
 void Swarm::fetch_progress(TimePoint now, FetchId id, std::uint64_t bytes) {
   const auto it = fetches_.find(id);
   if (it == fetches_.end() || it->second.canceled) return;
+  const Fetch& fetch = it->second;
   it->second.last_progress = progress_ = now;
-  if (owned_.contains(it->second.extent)) {
-    context_.claims.progress(now, tag_, it->second.extent, bytes);
-  }
+  if (fetch.kind != FetchKind::claimed || !owned_.contains(fetch.extent)) return;
+  // What lies before its start in the extent came another way.
+  const std::uint32_t extent_first =
+      fetch.end == 0 ? 0 : to_value(layout_.extent_first_chunk(fetch.extent));
+  const std::uint64_t before =
+      fetch.first > extent_first ? (fetch.first - extent_first) * layout_.chunk_bytes() : 0;
+  context_.claims.progress(now, tag_, fetch.extent, before + bytes);
 }
 
 void Swarm::fetch_chunk(TimePoint now, FetchId id, ChunkIndex chunk,
