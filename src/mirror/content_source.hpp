@@ -59,6 +59,8 @@ class BlobReader {
   /// After async_open: a descriptor whose file holds exactly the proven blob, for sendfile. It
   /// stays open as long as the reader lives. nullopt: read through async_read.
   [[nodiscard]] virtual std::optional<int> complete_file_descriptor() const { return std::nullopt; }
+  /// So many bytes of that file went to the client.
+  virtual void file_bytes_sent(std::uint64_t /*bytes*/) {}
 };
 
 struct TagRequest {

@@ -143,7 +143,7 @@ class Answer {
     } else if (head || info->size == 0) {
       begin(200, request.digest, octet_stream, info->size, {});
     } else if (const auto descriptor = reader->complete_file_descriptor()) {
-      co_await serve_file(request.digest, *descriptor, info->size, range);
+      co_await serve_file(request.digest, *reader, *descriptor, info->size, range);
     } else {
       co_await serve_stream(request.digest, *reader, info->size, range, buffer);
     }
@@ -169,14 +169,15 @@ class Answer {
     co_await send(body);
   }
 
-  asio::awaitable<void> serve_file(const Digest& digest, int descriptor, std::uint64_t size,
-                                   const std::optional<ByteRange>& range) {
+  asio::awaitable<void> serve_file(const Digest& digest, BlobReader& reader, int descriptor,
+                                   std::uint64_t size, const std::optional<ByteRange>& range) {
     note_first_byte();
     begin(range ? 206 : 200, digest, octet_stream, size, range);
     const auto body = range.value_or(ByteRange{0, size - 1});
     const auto sent = co_await exchange_.write_file(descriptor, body.first, body.size());
-    if (sent) served_.body_bytes = body.size();
-    if (!sent) cut();
+    if (!sent) co_return cut();
+    served_.body_bytes = body.size();
+    reader.file_bytes_sent(body.size());
   }
 
   asio::awaitable<void> serve_stream(const Digest& digest, BlobReader& reader, std::uint64_t size,

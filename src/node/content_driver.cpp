@@ -92,6 +92,7 @@ std::unique_ptr<mirror::BlobReader> ContentDriver::open(const mirror::BlobReques
   if (config_.on_miss == "not_found" && deps_.distributor.holders_of(request.digest).empty()) {
     return std::make_unique<FailedReader>(MirrorError::not_found);
   }
+  if (request.size_only) return std::make_unique<SizeReader>(*this, request);
   std::optional<SwarmId> swarm;
   deps_.input([&](TimePoint at, transfer::Exchange&) {
     swarm = deps_.distributor.open(at, {request.digest, *origin});
@@ -101,6 +102,33 @@ std::unique_ptr<mirror::BlobReader> ContentDriver::open(const mirror::BlobReques
 
   if (!swarm) return std::make_unique<FailedReader>(MirrorError::unavailable);
   return std::make_unique<SwarmReader>(*this, *swarm, ReaderId{next_reader_++}, range);
+}
+
+void ContentDriver::async_size(const mirror::BlobRequest& request,
+                               mirror::Callback<mirror::BlobInfo> done) {
+  asio::co_spawn(
+      strand_,
+      [](ContentDriver* self, mirror::BlobRequest copy,
+         mirror::Callback<mirror::BlobInfo> callback) -> asio::awaitable<void> {
+        const auto alive = self->alive_;
+        auto result = co_await self->ask_size(std::move(copy));
+        if (*alive) callback(std::move(result));
+      }(this, request, std::move(done)),
+      asio::detached);
+}
+
+asio::awaitable<Result<mirror::BlobInfo>> ContentDriver::ask_size(mirror::BlobRequest request) {
+  mirror::UpstreamTarget target;
+  target.registry = request.registry;
+  target.repository = request.repository;
+  target.path_and_query = mirror::blob_path(request.repository, request.digest);
+  const auto upstream = deps_.upstream.head(std::move(target));
+  const auto head = co_await upstream->start();
+  deps_.metrics.count_upstream_request(head ? head->status : 0);
+  if (!head) co_return head.error();
+  if (const auto error = mirror::error_of_status(head->status)) co_return error;
+  if (!head->content_length) co_return MirrorError::unavailable;
+  co_return mirror::BlobInfo{*head->content_length, mirror::Source::upstream};
 }
 
 void ContentDriver::wake(SwarmId swarm) {

@@ -69,6 +69,7 @@ class ContentDriver final : public mirror::ContentSource {
   [[nodiscard]] std::size_t reader_count() const { return readers_.size(); }
 
  private:
+  friend class SizeReader;
   friend class SwarmReader;
   friend class LocalReader;
   /// What readers need to know of an open swarm.
@@ -86,6 +87,9 @@ class ContentDriver final : public mirror::ContentSource {
     std::vector<mirror::Callback<mirror::ResolvedTag>> waiting;
   };
 
+  /// HEAD of the blob upstream.
+  void async_size(const mirror::BlobRequest& request, mirror::Callback<mirror::BlobInfo> done);
+  boost::asio::awaitable<Result<mirror::BlobInfo>> ask_size(mirror::BlobRequest request);
   void wake(SwarmId swarm);
   void forget_if_done(SwarmId swarm);
   [[nodiscard]] std::uint64_t name_key(const mirror::TagRequest& request) const;

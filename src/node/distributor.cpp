@@ -172,7 +172,9 @@ void Distributor::disk_free(TimePoint now, std::uint64_t bytes) {
 
 std::optional<SwarmId> Distributor::open(TimePoint now, const transfer::SwarmKey& key) {
   now_ = now;
-  const auto swarm = exchange_.open(now, key);
+  const cache::CopyEntry* partial = catalog_.find_partial(key.digest, key.origin);
+  const auto size_hint = partial == nullptr ? std::nullopt : std::optional(partial->size);
+  const auto swarm = exchange_.open(now, key, size_hint);
   settle(now);
   return swarm;
 }

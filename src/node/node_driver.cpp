@@ -261,6 +261,8 @@ void NodeDriver::recover_content() {
     distributor_->content_found(now(), blob.digest, blob.size, order += Duration{1});
   }
   for (auto& partial : recovered->partials) {
+    // Every chunk is here, only the commit was missing.
+    if (partial.held.all()) unfinished_.push_back({partial.digest, partial.origin});
     distributor_->partial_found(partial.digest, partial.origin, partial.size,
                                 std::move(partial.held), order += Duration{1});
   }
@@ -279,6 +281,7 @@ int NodeDriver::run() {
   asio::co_spawn(context_, upkeep(), asio::detached);
   asio::co_spawn(context_, wait_signals(), asio::detached);
   distributor_->disk_free(now(), disk_free_bytes_);
+  for (const auto& key : unfinished_) (void)distributor_->open(now(), key);
   pump();
   spdlog::info("waggled {} is up: node {} ({}), cluster {}", WAGGLE_VERSION,
                config_.config.node.name, identity_->node_id().short_string(),

@@ -44,12 +44,31 @@ void LocalReader::async_read(std::uint64_t offset, MutableByteView buffer,
   auto scratch = std::make_shared<Bytes>(bytes);
   content_.deps_.payload.read(
       blob_, offset, *scratch,
-      [alive = alive_, scratch, buffer, done = std::move(done)](Result<void> read) {
+      [this, alive = alive_, scratch, buffer, done = std::move(done)](Result<void> read) {
         if (!*alive) return;
         if (!read) return done(read.error());
         std::copy(scratch->begin(), scratch->end(), buffer.begin());
         done(scratch->size());
       });
+}
+
+void LocalReader::file_bytes_sent(std::uint64_t bytes) {
+  content_.deps_.metrics.add_bytes(ops::Protocol::oci, ops::ByteSource::local, bytes);
+}
+
+SizeReader::SizeReader(ContentDriver& content, mirror::BlobRequest request)
+    : content_(content), request_(std::move(request)) {}
+
+SizeReader::~SizeReader() { *alive_ = false; }
+
+void SizeReader::async_open(mirror::Callback<mirror::BlobInfo> done) {
+  content_.async_size(request_, [alive = alive_, done = std::move(done)](auto result) {
+    if (*alive) done(std::move(result));
+  });
+}
+
+void SizeReader::async_read(std::uint64_t, MutableByteView, mirror::Callback<std::size_t> done) {
+  done(mirror::MirrorError::unavailable);
 }
 
 SwarmReader::SwarmReader(ContentDriver& content, SwarmId swarm, ReaderId id,

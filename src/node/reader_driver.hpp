@@ -21,11 +21,27 @@ class LocalReader final : public mirror::BlobReader {
   void async_read(std::uint64_t offset, MutableByteView buffer,
                   mirror::Callback<std::size_t> done) override;
   [[nodiscard]] std::optional<int> complete_file_descriptor() const override { return blob_->fd(); }
+  void file_bytes_sent(std::uint64_t bytes) override;
 
  private:
   cache::BlobHandle blob_;
   Digest digest_;
   ContentDriver& content_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+/// The size of a blob that neither this node nor the index knows: asked of upstream, nothing is fetched.
+class SizeReader final : public mirror::BlobReader {
+ public:
+  SizeReader(ContentDriver& content, mirror::BlobRequest request);
+  ~SizeReader() override;
+  void async_open(mirror::Callback<mirror::BlobInfo> done) override;
+  void async_read(std::uint64_t offset, MutableByteView buffer,
+                  mirror::Callback<std::size_t> done) override;
+
+ private:
+  ContentDriver& content_;
+  mirror::BlobRequest request_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -281,6 +281,7 @@ void ClaimSeeker::handle_vote(TimePoint now, const NodeId& from, const VoteMessa
 void ClaimSeeker::settle_pending(TimePoint now, bool accept_silence) {
   const std::size_t needed = majority();
   ReleaseMessage lost{incarnation_, {}, Reason::elsewhere};
+  bool is_size_needed = false;
   for (auto it = pending_.begin(); it != pending_.end();) {
     const auto& [extent, pending] = *it;
     // Registrars that never answer must not stop the pull: liveness beats egress.
@@ -292,6 +293,7 @@ void ClaimSeeker::settle_pending(TimePoint now, bool accept_silence) {
       held_[extent] = {pending.attempt, 0, {}};
       ++granted_;
       if (state_.demand > 0) --state_.demand;
+      is_size_needed = is_size_needed || (!state_.size && extent != ExtentIndex{0});
       outputs_.push_back(ClaimsEvent(ExtentGranted{tag_, extent, pending.attempt}));
     } else if (beaten) {
       lost.extents.push_back(extent);
@@ -302,6 +304,7 @@ void ClaimSeeker::settle_pending(TimePoint now, bool accept_silence) {
     it = pending_.erase(it);
   }
   if (!lost.extents.empty()) send(leader_, lost);
+  if (is_size_needed) send_want(now);  // its answer tells where the extent lies
   if (!pending_.empty()) return;
   phase_ = Phase::idle;
   timers_.disarm(Timer::ask);

@@ -301,11 +301,13 @@ Exchange::Exchange(const ExchangeConfig& config, const Identity& identity, Clust
     : impl_(std::make_unique<Impl>(config, identity, view, now)) {}
 Exchange::~Exchange() = default;
 
-std::optional<SwarmId> Exchange::open(TimePoint now, const SwarmKey& key) {
+std::optional<SwarmId> Exchange::open(TimePoint now, const SwarmKey& key,
+                                      std::optional<std::uint64_t> size_hint) {
   if (const Swarm* swarm = impl_->find(key.tag())) return swarm->id();
   if (impl_->swarms.size() >= limits::swarms_max) return std::nullopt;
   const SwarmId id{impl_->next_swarm++};
   auto swarm = std::make_unique<Swarm>(impl_->context, id, key, now);
+  if (size_hint) swarm->hint_size(now, *size_hint);
   impl_->tags[swarm->tag()] = id;
   impl_->swarms.emplace(id, std::move(swarm));
   impl_->settle(now);

@@ -245,8 +245,10 @@ class Exchange {
 
   // Readers.
   /// Opens (or finds) the swarm of `key`. nullopt when limits::swarms_max is reached.
+  /// @param size_hint  of an earlier partial download: its file is opened at once. Upstream or a prover corrects it.
   /// @pre the blob is not complete here
-  [[nodiscard]] std::optional<SwarmId> open(TimePoint now, const SwarmKey& key);
+  [[nodiscard]] std::optional<SwarmId> open(TimePoint now, const SwarmKey& key,
+                                            std::optional<std::uint64_t> size_hint = std::nullopt);
   void add_reader(TimePoint now, SwarmId swarm, ReaderId reader, std::uint64_t offset);
   void move_reader(TimePoint now, SwarmId swarm, ReaderId reader, std::uint64_t offset);
   /// The last reader's leaving lets begun extents finish, releases the rest, and closes the swarm
@@ -281,6 +283,7 @@ class Exchange {
   void chunk_verified(TimePoint now, SwarmId swarm, ChunkIndex chunk, SessionId source,
                       ChunkVerdict verdict);
   void fetch_head(TimePoint now, FetchId fetch, const FetchHead& head);
+  /// `bytes`: body bytes that this fetch has received so far.
   void fetch_progress(TimePoint now, FetchId fetch, std::uint64_t bytes);
   /// The chunk is stored; `sha256` is its plain hash. Returns the serialized CREC to journal with
   /// it.

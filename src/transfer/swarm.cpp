@@ -105,6 +105,13 @@ void Swarm::set_size(TimePoint now, std::uint64_t size, SizeSource source) {
     open_ = Bitfield(layout_.chunk_count(), true);
     extents_done_ = Bitfield(layout_.extent_count());
     running_ = RunningProof(key_.digest, layout_);
+    // A grant from before the size was known may name an extent that there is not.
+    const std::set<ExtentIndex> owned = owned_;
+    for (const ExtentIndex extent : owned) {
+      if (to_value(extent) < layout_.extent_count()) continue;
+      std::erase(waiting_, extent);
+      release_extent(now, extent);
+    }
     open_blob();
   }
   recount_peers();

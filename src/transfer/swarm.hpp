@@ -34,6 +34,7 @@ class Swarm {
   [[nodiscard]] bool ended() const { return ended_; }
 
   // Readers.
+  void hint_size(TimePoint now, std::uint64_t size) { set_size(now, size, SizeSource::hint); }
   void add_reader(TimePoint now, ReaderId reader, std::uint64_t offset);
   void move_reader(TimePoint now, ReaderId reader, std::uint64_t offset);
   void remove_reader(TimePoint now, ReaderId reader);

@@ -104,11 +104,9 @@ void Swarm::update_want(TimePoint now) {
   const bool failed = holders_failed(now);
   const bool served_by_holders = holders_known() && !failed;
   const bool is_small = !size_ || layout_.chunk_count() == 1;
-  if (readers_.empty() && owned_.empty()) {
-    if (want_sent_) context_.claims.unwant(now, tag_, false);
-    want_sent_ = false;
-    return;
-  }
+  // Without readers nothing is asked any more, but what is here stays known to the registrars while the swarm
+  // lingers or its blob is on the way to the disk: else the next node would fetch it again.
+  if (readers_.empty() && owned_.empty() && !want_sent_) return;
   if (!want_sent_ && served_by_holders && is_small)
     return;  // one request to a holder is all it takes
   WantState state{.size = size_, .extents_done = extents_done_, .demand = demand_};
@@ -134,7 +132,11 @@ void Swarm::extent_granted(TimePoint now, ExtentIndex extent) {
   }
   if (!size_) {
     owned_.insert(extent);
-    if (!is_fetching(extent)) start_unsized(now, FetchKind::claimed);
+    if (extent != ExtentIndex{0}) {
+      waiting_.push_back(extent);  // the registrar knows the size: its news are on their way
+    } else if (!is_fetching(extent)) {
+      start_unsized(now, FetchKind::claimed);
+    }
     return;
   }
   if (to_value(extent) >= layout_.extent_count()) {
@@ -282,10 +284,15 @@ void Swarm::fetch_head(TimePoint now, FetchId id, const FetchHead& head) {
 void Swarm::fetch_progress(TimePoint now, FetchId id, std::uint64_t bytes) {
   const auto it = fetches_.find(id);
   if (it == fetches_.end() || it->second.canceled) return;
+  const Fetch& fetch = it->second;
   it->second.last_progress = progress_ = now;
-  if (owned_.contains(it->second.extent)) {
-    context_.claims.progress(now, tag_, it->second.extent, bytes);
-  }
+  if (fetch.kind != FetchKind::claimed || !owned_.contains(fetch.extent)) return;
+  // What lies before its start in the extent came another way.
+  const std::uint32_t extent_first =
+      fetch.end == 0 ? 0 : to_value(layout_.extent_first_chunk(fetch.extent));
+  const std::uint64_t before =
+      fetch.first > extent_first ? (fetch.first - extent_first) * layout_.chunk_bytes() : 0;
+  context_.claims.progress(now, tag_, fetch.extent, before + bytes);
 }
 
 void Swarm::fetch_chunk(TimePoint now, FetchId id, ChunkIndex chunk,

@@ -2,6 +2,7 @@
 #include "sim/network.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace waggle::sim {
 
@@ -30,6 +31,16 @@ void Network::send_datagram(NodeIndex from, NodeIndex to, std::function<void()> 
   if (lost || !connected(from, to)) return;
   if (twice) events_.after(second, deliver);
   events_.after(first, std::move(deliver));
+}
+
+void Network::send_control(NodeIndex from, NodeIndex to, std::function<void()> deliver) {
+  if (connected(from, to)) return deliver();
+  held_.push_back(std::move(deliver));
+}
+
+void Network::heal() {
+  side_.clear();
+  for (const auto& deliver : std::exchange(held_, {})) deliver();
 }
 
 TimePoint Network::transfer_end(NodeIndex from, NodeIndex to, std::uint64_t bytes) {

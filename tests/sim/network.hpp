@@ -41,6 +41,9 @@ class Network {
 
   /// Delivers (or loses) a datagram.
   void send_datagram(NodeIndex from, NodeIndex to, std::function<void()> deliver);
+  /// Runs `deliver` now or, while a partition lies between them, when it heals: a session loses
+  /// nothing.
+  void send_control(NodeIndex from, NodeIndex to, std::function<void()> deliver);
   [[nodiscard]] bool connected(NodeIndex a, NodeIndex b) const;
   [[nodiscard]] Duration delay();
 
@@ -48,8 +51,14 @@ class Network {
   [[nodiscard]] TimePoint transfer_end(NodeIndex from, NodeIndex to, std::uint64_t bytes);
 
   /// Cuts `side` off from everybody else.
-  void partition(const std::set<NodeIndex>& side) { side_ = side; }
-  void heal() { side_.clear(); }
+  void partition(const std::set<NodeIndex>& side) {
+    heal();
+    side_ = side;
+    ++partitions_;
+  }
+  void heal();
+  [[nodiscard]] bool is_partitioned() const { return !side_.empty(); }
+  [[nodiscard]] std::uint64_t partition_count() const { return partitions_; }
   void set_loss(double loss) { link_.loss = loss; }
   /// A node's uplink runs at this share of the link rate.
   void slow_uplink(NodeIndex node, double share) { uplink_share_[node] = share; }
@@ -59,6 +68,8 @@ class Network {
   LinkConfig link_;
   Prng prng_;
   std::set<NodeIndex> side_;
+  std::uint64_t partitions_ = 0;
+  std::vector<std::function<void()>> held_;
   std::vector<TimePoint> uplink_free_;
   std::vector<TimePoint> downlink_free_;
   std::map<NodeIndex, double> uplink_share_;

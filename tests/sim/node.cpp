@@ -47,6 +47,10 @@ Node::Node(Simulator& simulator, NodeIndex index, Disk& disk, const Identity& id
           make_config(simulator, index, disk, simulator.endpoint_of(index)), identity, random_,
           simulator.now())) {}
 
+Node::~Node() {
+  for (const auto& [id, fetch] : fetches_) sim_.origin().cancel(fetch.handle);
+}
+
 void Node::start(const std::vector<Endpoint>& hints) {
   const TimePoint now = sim_.now();
   core_->disk_free(now, std::uint64_t{1} << 50U);
@@ -125,7 +129,11 @@ void Node::dial_failed(const NodeId& peer) {
 
 void Node::pull(const Blob& blob, const std::string& origin) {
   sim_.trace().add(sim_.now(), index_, "pull", blob.size);
-  Pull pull{blob, origin, sim_.now(), {}, {}, {}, {}, ReaderId{next_reader_++}};
+  Pull pull;
+  pull.blob = blob;
+  pull.origin = origin;
+  pull.started = sim_.now();
+  pull.reader = ReaderId{next_reader_++};
   if (core_->catalog().find_blob(blob.digest) != nullptr) {
     pull.first_chunk = pull.finished = sim_.now();
   } else {
@@ -134,8 +142,15 @@ void Node::pull(const Blob& blob, const std::string& origin) {
     swarms_.try_emplace(*pull.swarm, transfer::SwarmKey{blob.digest, origin});
     core_->exchange().add_reader(sim_.now(), *pull.swarm, pull.reader, 0);
     core_->settle(sim_.now());
+    if (core_->exchange().is_proven(*pull.swarm)) {
+      pull.first_chunk = pull.finished = sim_.now();
+      later(1ms, [this, swarm = *pull.swarm, reader = pull.reader](TimePoint now) {
+        core_->exchange().remove_reader(now, swarm, reader);
+      });
+    }
   }
   pulls_.push_back(pull);
+  if (!pull.finished) read_on(*pull.swarm);
   pump();
 }
 
@@ -195,13 +210,7 @@ void Node::execute(const node::Command& command) {
         } else if constexpr (std::is_same_v<T, transfer::DropBuffer>) {
           buffers_.erase({item.swarm, item.chunk, item.source});
         } else if constexpr (std::is_same_v<T, transfer::CancelFetch>) {
-          const auto fetch = fetches_.find(item.fetch);
-          if (fetch == fetches_.end()) return;
-          sim_.origin().cancel(fetch->second);
-          fetches_.erase(fetch);
-          later(0ns, [this, id = item.fetch](TimePoint now) {
-            core_->exchange().fetch_ended(now, id, {transfer::FetchEnd::Kind::canceled, {}});
-          });
+          cancel(item.fetch);
         } else if constexpr (std::is_same_v<T, transfer::SwarmProven>) {
           proven(item.swarm);
         } else if constexpr (std::is_same_v<T, transfer::SwarmFailed>) {
@@ -231,13 +240,15 @@ void Node::run(const transfer::SendControl& send) {
   const auto session = sessions_.find(send.session);
   if (session == sessions_.end()) return;
   const SessionEnd end = session->second;
-  if (!sim_.network().connected(index_, end.peer)) return;
-  (void)control_overhead_bytes;
+  control_bytes_ += send.message.size() + control_overhead_bytes;
   // One delay for all control of a pipe keeps its order.
-  sim_.at_node(end.peer, sim_.config().link.delay_max,
-               [to = end.peer_session, frame = send.message](Node& peer) {
-                 peer.control_arrived(to, frame);
-               });
+  sim_.network().send_control(
+      index_, end.peer,
+      [&sim = sim_, to = end.peer, life = sim_.life_of(end.peer), session = end.peer_session,
+       frame = send.message] {
+        sim.at_life(to, life, sim.config().link.delay_max,
+                    [session, frame](Node& peer) { peer.control_arrived(session, frame); });
+      });
 }
 
 std::optional<Variant> Node::stored_variant(const transfer::SendBlock& block) {
@@ -256,7 +267,12 @@ void Node::run(const transfer::SendBlock& send) {
   if (session == sessions_.end()) return;
   const SessionEnd end = session->second;
   const auto variant = stored_variant(send);
-  if (!variant || !sim_.network().connected(index_, end.peer)) return;
+  if (!variant) return;
+  if (!sim_.network().connected(index_, end.peer)) {
+    return sim_.network().send_control(index_, end.peer, [&sim = sim_, index = index_, send] {
+      sim.at_node(index, Duration{0}, [send](Node& node) { node.run(send); });
+    });
+  }
   const TimePoint arrives = std::max(sim_.network().transfer_end(index_, end.peer, send.length),
                                      sim_.now() + sim_.config().link.delay_max);
   sim_.at_node_time(end.peer, arrives,
@@ -284,6 +300,18 @@ void Node::run(const transfer::CreateBlob& create) {
     std::vector<transfer::StoredChunk> held;
     for (const auto& [chunk, content] : stored.chunks) held.push_back({chunk, content.record});
     core_->exchange().blob_opened(now, create.swarm, std::move(held));
+    std::vector<FetchId> waiting;
+    for (const auto& [id, fetch] : fetches_) {
+      if (fetch.swarm == create.swarm && !fetch.early.empty()) waiting.push_back(id);
+    }
+    for (const FetchId id : waiting) {
+      const auto fetch = fetches_.find(id);
+      if (fetch == fetches_.end()) continue;
+      const auto early = std::exchange(fetch->second.early, {});
+      const auto end = fetch->second.end;
+      for (const auto& [chunk, variant] : early) fetched(id, chunk, variant);
+      if (end) fetch_over(id, *end);
+    }
   });
 }
 
@@ -307,53 +335,79 @@ void Node::run(const transfer::VerifyChunk& verify) {
 
 void Node::run(const transfer::StartFetch& start) {
   swarms_.try_emplace(start.swarm, start.key);
-  const auto life = sim_.life_of(index_);
-  const auto here = [this, life](auto apply) {
-    sim_.at_node(index_, Duration{0}, [apply](Node& node) {
+  // What the origin says arrives as events of this node, also when it is paused.
+  const auto here = [this](std::function<void(Node&)> apply) {
+    sim_.at_node(index_, Duration{0}, [apply = std::move(apply)](Node& node) {
       apply(node);
       node.core_->settle(node.sim_.now());
       node.pump();
     });
-    (void)life;
   };
   FetchSink sink;
   sink.head = [here, id = start.fetch](const transfer::FetchHead& head) {
-    here([id, head](Node& node) { node.core_->exchange().fetch_head(node.sim_.now(), id, head); });
-  };
-  sink.chunk = [here, start](ChunkIndex chunk, Variant variant) {
-    here([start, chunk, variant](Node& node) {
-      node.fetched(start.fetch, start.swarm, chunk, variant);
+    here([id, head](Node& node) {
+      if (node.fetches_.contains(id))
+        node.core_->exchange().fetch_head(node.sim_.now(), id, head);
     });
+  };
+  sink.chunk = [here, id = start.fetch](ChunkIndex chunk, Variant variant) {
+    here([id, chunk, variant](Node& node) { node.fetched(id, chunk, variant); });
   };
   sink.end = [here, id = start.fetch](transfer::FetchEnd::Kind kind) {
-    here([id, kind](Node& node) {
-      if (node.fetches_.erase(id) == 0) return;
-      // After the last chunk's hashing and writing.
-      node.later(hash_time + disk_time, [&node, id, kind](TimePoint now) {
-        node.core_->exchange().fetch_ended(now, id, {kind, {}});
-      });
-    });
+    here([id, kind](Node& node) { node.fetch_over(id, kind); });
   };
-  fetches_[start.fetch] =
-      sim_.origin().fetch(start.key.digest, start.offset, start.length, std::move(sink));
+  Fetch& fetch = fetches_[start.fetch];
+  fetch.swarm = start.swarm;
+  fetch.handle = sim_.origin().fetch(index_, start.key.digest, start.offset, start.length,
+                                     std::move(sink));
 }
 
-void Node::fetched(FetchId fetch, SwarmId swarm, ChunkIndex chunk, Variant variant) {
-  const Digest digest = swarms_.at(swarm).digest;
-  DiskPartial* target = partial(swarm);
-  if (target == nullptr) return;
-  upstream_bytes_ += BlobLayout(target->size).chunk_size(chunk);
-  later(hash_time, [this, fetch, swarm, chunk, variant, digest](TimePoint now) {
+void Node::fetched(FetchId id, ChunkIndex chunk, Variant variant) {
+  const auto found = fetches_.find(id);
+  if (found == fetches_.end()) return;
+  Fetch& fetch = found->second;
+  const DiskPartial* target = partial(fetch.swarm);
+  if (target == nullptr) {
+    fetch.early.emplace_back(chunk, variant);
+    return;
+  }
+  const std::uint64_t bytes = BlobLayout(target->size).chunk_size(chunk);
+  upstream_bytes_ += bytes;
+  fetch.received += bytes;
+  core_->exchange().fetch_progress(sim_.now(), id, fetch.received);
+  later(hash_time, [this, id, swarm = fetch.swarm, chunk, variant](TimePoint now) {
     DiskPartial* stored = partial(swarm);
-    const auto sha256 = chunk_sha256(digest, chunk, variant);
+    const auto sha256 = chunk_sha256(swarms_.at(swarm).digest, chunk, variant);
     ChunkVerdict verdict = ChunkVerdict::store_failed;
     if (stored != nullptr && !disk_.full) {
       stored->chunks[chunk] = {variant, core_->exchange().make_crec(swarm, chunk, sha256)};
       verdict = ChunkVerdict::ok;
     }
-    core_->exchange().fetch_progress(
-        now, fetch, BlobLayout(stored == nullptr ? 0 : stored->size).chunk_bytes());
-    core_->exchange().fetch_chunk(now, fetch, chunk, sha256, verdict);
+    core_->exchange().fetch_chunk(now, id, chunk, sha256, verdict);
+  });
+}
+
+void Node::fetch_over(FetchId id, transfer::FetchEnd::Kind kind) {
+  const auto found = fetches_.find(id);
+  if (found == fetches_.end()) return;
+  if (!found->second.early.empty()) {
+    found->second.end = kind;  // once the file is open
+    return;
+  }
+  fetches_.erase(found);
+  // After the last chunk's hashing and writing.
+  later(hash_time + disk_time, [this, id, kind](TimePoint now) {
+    core_->exchange().fetch_ended(now, id, {kind, {}});
+  });
+}
+
+void Node::cancel(FetchId id) {
+  const auto fetch = fetches_.find(id);
+  if (fetch == fetches_.end()) return;
+  sim_.origin().cancel(fetch->second.handle);
+  fetches_.erase(fetch);
+  later(0ns, [this, id](TimePoint now) {
+    core_->exchange().fetch_ended(now, id, {transfer::FetchEnd::Kind::canceled, {}});
   });
 }
 
@@ -410,14 +464,27 @@ void Node::run(const transfer::LoadMidstates& load) {
 void Node::run(const transfer::ChunkReady& ready) {
   auto& chunks = ready_[ready.swarm];
   WAGGLE_ASSERT(chunks.insert(ready.chunk).second);  // told once per chunk
+  read_on(ready.swarm);
+}
+
+// Readers take what is there from the start on.
+void Node::read_on(SwarmId swarm) {
+  const auto chunks = ready_.find(swarm);
+  if (chunks == ready_.end()) return;
   std::uint32_t prefix = 0;
-  while (chunks.contains(ChunkIndex{prefix})) ++prefix;
+  for (auto it = chunks->second.begin();
+       it != chunks->second.end() && *it == ChunkIndex{prefix}; ++it) {
+    ++prefix;
+  }
+  if (prefix == 0) return;
   for (Pull& pull : pulls_) {
-    if (pull.swarm != ready.swarm || pull.finished) continue;
-    if (prefix > 0 && !pull.first_chunk) pull.first_chunk = sim_.now();
-    const BlobLayout layout = pull.blob.layout();
-    const std::uint64_t position = std::min(pull.blob.size, prefix * layout.chunk_bytes());
-    later(0ns, [this, swarm = ready.swarm, reader = pull.reader, position](TimePoint now) {
+    if (pull.swarm != swarm || pull.finished || pull.error) continue;
+    if (!pull.first_chunk) pull.first_chunk = sim_.now();
+    const std::uint64_t position =
+        std::min(pull.blob.size, prefix * pull.blob.layout().chunk_bytes());
+    if (position <= pull.position) continue;
+    pull.position = position;
+    later(0ns, [this, swarm, reader = pull.reader, position](TimePoint now) {
       core_->exchange().move_reader(now, swarm, reader, position);
     });
   }

@@ -29,11 +29,15 @@ struct Pull {
   std::optional<transfer::SwarmError> error;
   std::optional<SwarmId> swarm;
   ReaderId reader{};
+  std::uint64_t position = 0;  ///< what the reader has taken
 };
 
 class Node {
  public:
   Node(Simulator& simulator, NodeIndex index, Disk& disk, const Identity& identity);
+  ~Node();
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
 
   // The world's inputs. Each ends in a pump.
   void start(const std::vector<Endpoint>& hints);
@@ -52,12 +56,14 @@ class Node {
 
   [[nodiscard]] node::Distributor& core() { return *core_; }
   [[nodiscard]] const node::Distributor& core() const { return *core_; }
+  [[nodiscard]] Simulator& simulator() { return sim_; }
   [[nodiscard]] NodeIndex index() const { return index_; }
   [[nodiscard]] const std::vector<Pull>& pulls() const { return pulls_; }
   [[nodiscard]] const std::map<SessionId, SessionEnd>& sessions() const { return sessions_; }
   [[nodiscard]] std::uint64_t peer_bytes() const { return peer_bytes_; }
   [[nodiscard]] std::uint64_t upstream_bytes() const { return upstream_bytes_; }
   [[nodiscard]] std::uint64_t gossip_bytes() const { return gossip_bytes_; }
+  [[nodiscard]] std::uint64_t control_bytes() const { return control_bytes_; }
   [[nodiscard]] const std::set<Digest>& committed() const { return committed_; }
   [[nodiscard]] bool pulls_done() const;
 
@@ -65,6 +71,14 @@ class Node {
   using BufferKey = std::tuple<SwarmId, ChunkIndex, SessionId>;
   struct Buffer {
     Variant variant = true_bytes;
+  };
+  struct Fetch {
+    std::uint64_t handle = 0;  ///< at the origin
+    SwarmId swarm{};
+    std::uint64_t received = 0;
+    /// Arrived before the partial file was open.
+    std::vector<std::pair<ChunkIndex, Variant>> early;
+    std::optional<transfer::FetchEnd::Kind> end;
   };
 
   void pump();
@@ -82,7 +96,10 @@ class Node {
   void run(const transfer::CloseBlob& close);
   void run(const transfer::LoadMidstates& load);
   void run(const transfer::ChunkReady& ready);
-  void fetched(FetchId fetch, SwarmId swarm, ChunkIndex chunk, Variant variant);
+  void fetched(FetchId id, ChunkIndex chunk, Variant variant);
+  void fetch_over(FetchId id, transfer::FetchEnd::Kind kind);
+  void cancel(FetchId id);
+  void read_on(SwarmId swarm);
   void proven(SwarmId swarm);
   void failed(SwarmId swarm, transfer::SwarmError error);
   [[nodiscard]] DiskPartial* partial(SwarmId swarm);
@@ -97,7 +114,7 @@ class Node {
   std::map<SwarmId, transfer::SwarmKey> swarms_;
   std::map<SwarmId, std::set<ChunkIndex>> ready_;
   std::map<BufferKey, Buffer> buffers_;
-  std::map<FetchId, std::uint64_t> fetches_;
+  std::map<FetchId, Fetch> fetches_;
   std::vector<Pull> pulls_;
   std::set<Digest> committed_;
   std::optional<TimePoint> timer_;
@@ -106,6 +123,7 @@ class Node {
   std::uint64_t peer_bytes_ = 0;
   std::uint64_t upstream_bytes_ = 0;
   std::uint64_t gossip_bytes_ = 0;
+  std::uint64_t control_bytes_ = 0;
   Variant lie_ = true_bytes;
   bool pumping_ = false;
 };

@@ -9,11 +9,11 @@ namespace waggle::sim {
 
 using Kind = transfer::FetchEnd::Kind;
 
-std::uint64_t Origin::fetch(const Digest& digest, std::uint64_t offset, std::uint64_t length,
-                            FetchSink sink) {
+std::uint64_t Origin::fetch(NodeIndex from, const Digest& digest, std::uint64_t offset,
+                            std::uint64_t length, FetchSink sink) {
   const std::uint64_t id = next_++;
   ++requests_;
-  fetches_[id] = {digest, offset, offset + (length == 0 ? limits::extent_bytes : length),
+  fetches_[id] = {from, digest, offset, offset + (length == 0 ? limits::extent_bytes : length),
                   std::move(sink)};
   events_.after(config_.first_byte, [this, id] { begin(id); });
   return id;
@@ -21,16 +21,26 @@ std::uint64_t Origin::fetch(const Digest& digest, std::uint64_t offset, std::uin
 
 void Origin::cancel(std::uint64_t fetch) { fetches_.erase(fetch); }
 
+void Origin::end(std::uint64_t id, Kind kind) {
+  const auto found = fetches_.find(id);
+  if (found == fetches_.end()) return;
+  const auto tell = found->second.sink.end;
+  fetches_.erase(found);
+  tell(kind);
+}
+
 std::uint64_t Origin::egress_bytes(const Digest& digest) const {
   const auto found = egress_of_.find(digest);
   return found == egress_of_.end() ? 0 : found->second;
 }
 
-std::size_t Origin::fetchers_per_extent() const {
-  std::map<std::pair<Digest, std::uint64_t>, std::size_t> counts;
-  std::size_t most = 0;
+std::set<NodeIndex> Origin::most_fetched_extent() const {
+  std::map<std::pair<Digest, std::uint64_t>, std::set<NodeIndex>> readers;
+  std::set<NodeIndex> most;
   for (const auto& [id, fetch] : fetches_) {
-    most = std::max(most, ++counts[{fetch.digest, fetch.at / limits::extent_bytes}]);
+    auto& nodes = readers[{fetch.digest, fetch.at / limits::extent_bytes}];
+    nodes.insert(fetch.from);
+    if (nodes.size() > most.size()) most = nodes;
   }
   return most;
 }
@@ -46,16 +56,14 @@ void Origin::begin(std::uint64_t id) {
   if (found == fetches_.end()) return;
   Fetch& fetch = found->second;
   const auto blob = blobs_.find(fetch.digest);
-  const auto finish = [&](Kind kind) {
-    const auto end = fetch.sink.end;
-    fetches_.erase(found);
-    end(kind);
-  };
-  if (down_) return finish(Kind::failed);
-  if (status_ == 401 || status_ == 403) return finish(Kind::unauthorized);
-  if (status_ == 429 || status_ == 503) return finish(Kind::throttled);
-  if (status_ >= 500) return finish(Kind::failed);
-  if (blob == blobs_.end() || status_ == 404) return finish(Kind::not_found);
+  if (stalled_.contains(fetch.from)) {
+    return events_.after(config_.idle_timeout, [this, id] { end(id, Kind::failed); });
+  }
+  if (down_) return end(id, Kind::failed);
+  if (status_ == 401 || status_ == 403) return end(id, Kind::unauthorized);
+  if (status_ == 429 || status_ == 503) return end(id, Kind::throttled);
+  if (status_ >= 500) return end(id, Kind::failed);
+  if (blob == blobs_.end() || status_ == 404) return end(id, Kind::not_found);
   transfer::FetchHead head{206, blob->second.size, false};
   if (!ranges_) {
     head = {200, blob->second.size, true};
@@ -71,6 +79,9 @@ void Origin::next_chunk(std::uint64_t id) {
   const auto found = fetches_.find(id);
   if (found == fetches_.end()) return;
   const Fetch& fetch = found->second;
+  if (stalled_.contains(fetch.from)) {
+    return events_.after(config_.idle_timeout, [this, id] { end(id, Kind::failed); });
+  }
   const Blob& blob = blobs_.at(fetch.digest);
   const BlobLayout layout = blob.layout();
   const ChunkIndex chunk = layout.chunk_at(fetch.at);
@@ -79,11 +90,7 @@ void Origin::next_chunk(std::uint64_t id) {
   events_.after(from_seconds(static_cast<double>(bytes) / rate), [this, id, chunk, bytes] {
     const auto again = fetches_.find(id);
     if (again == fetches_.end()) return;
-    if (down_) {
-      const auto end = again->second.sink.end;
-      fetches_.erase(again);
-      return end(Kind::failed);
-    }
+    if (down_) return end(id, Kind::failed);
     egress_ += bytes;
     egress_of_[again->second.digest] += bytes;
     again->second.at += bytes;

@@ -4,6 +4,7 @@
 #include "base/assert.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 namespace waggle::sim {
@@ -84,6 +85,13 @@ void Simulator::stop_node(NodeIndex index, bool reset_sessions) {
 
 void Simulator::at_node(NodeIndex index, Duration delay, std::function<void(Node&)> action) {
   at_node_time(index, now() + delay, std::move(action));
+}
+
+void Simulator::at_life(NodeIndex index, std::uint64_t life, Duration delay,
+                        std::function<void(Node&)> action) {
+  events_.after(delay, [this, index, life, action = std::move(action)] {
+    run_at(index, life, action);
+  });
 }
 
 void Simulator::at_node_time(NodeIndex index, TimePoint at, std::function<void(Node&)> action) {
@@ -217,8 +225,16 @@ void Faults::partition(const std::set<NodeIndex>& side) {
     if (sim_.node(i) == nullptr) continue;
     for (const auto& [session, end] : sim_.node(i)->sessions()) {
       if (sim_.network().connected(i, end.peer)) continue;
+      // Keepalives go unanswered, unless it heals before.
+      const auto life = sim_.life_of(end.peer);
       sim_.at_node(i, dead_session_timeout,
-                   [session = session](Node& node) { node.session_closed(session); });
+                   [session = session, peer = end.peer, life,
+                    number = sim_.network().partition_count()](Node& node) {
+                     Simulator& sim = node.simulator();
+                     const bool same = sim.network().partition_count() == number &&
+                                       !sim.network().connected(node.index(), peer);
+                     if (same || sim.life_of(peer) != life) node.session_closed(session);
+                   });
     }
   }
 }
@@ -250,6 +266,8 @@ bool pulls_done(Simulator& simulator) {
 }
 
 std::vector<std::uint64_t> seeds(std::size_t count) {
+  if (const char* one = std::getenv("WAGGLE_SIM_SEED")) return {std::strtoull(one, nullptr, 10)};
+  if (const char* many = std::getenv("WAGGLE_SIM_SEEDS")) count = std::strtoull(many, nullptr, 10);
   std::vector<std::uint64_t> list(count);
   for (std::size_t i = 0; i < count; ++i) list[i] = i + 1;
   return list;

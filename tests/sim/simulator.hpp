@@ -95,6 +95,9 @@ class Simulator {
   /// when it resumes.
   void at_node(NodeIndex index, Duration delay, std::function<void(Node&)> action);
   void at_node_time(NodeIndex index, TimePoint at, std::function<void(Node&)> action);
+  /// As at_node, for the life of the node that the caller knows: what was sent to another is lost.
+  void at_life(NodeIndex index, std::uint64_t life, Duration delay,
+               std::function<void(Node&)> action);
 
  private:
   friend class Faults;
@@ -122,7 +125,8 @@ class Simulator {
 [[nodiscard]] bool converged(Simulator& simulator);
 /// Every pull of every live node is finished (proven) or failed.
 [[nodiscard]] bool pulls_done(Simulator& simulator);
-/// 1..count, for scenarios that run several seeds.
+/// 1..count, for scenarios that run several seeds. In the environment WAGGLE_SIM_SEED names the one
+/// seed to run, WAGGLE_SIM_SEEDS another count.
 [[nodiscard]] std::vector<std::uint64_t> seeds(std::size_t count);
 
 }  // namespace waggle::sim

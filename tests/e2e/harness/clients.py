@@ -55,9 +55,13 @@ def http_pull(base, image, ns=HOST):
             response = connection.getresponse()
             if response.status != 200:
                 raise AssertionError(f"GET {kind}/{blob.digest}: {response.status} {response.read(300)!r}")
-            hasher = hashlib.sha256()
+            hasher, got = hashlib.sha256(), 0
             while block := response.read(1 << 20):
                 hasher.update(block)
+                got += len(block)
+            announced = int(response.getheader("Content-Length", -1))
+            if got != announced:  # read(n) is silent about a body that was cut
+                raise ConnectionError(f"{kind}/{blob.digest} was cut after {got} of {announced} bytes")
             if "sha256:" + hasher.hexdigest() != blob.digest:
                 raise WrongContent(f"{kind}/{blob.digest} came as sha256:{hasher.hexdigest()}")
         finally:

@@ -17,7 +17,7 @@ constexpr std::size_t fetchers_per_extent_max = 2;
 
 void check_swarms(Simulator& simulator) {
   // That committed content is true is asserted at every commit (Node::run(CommitBlob)).
-  WAGGLE_ASSERT(simulator.origin().fetchers_per_extent() <= fetchers_per_extent_max);
+  WAGGLE_ASSERT(simulator.origin().most_fetched_extent().size() <= fetchers_per_extent_max);
 }
 
 void check_index(Simulator& simulator) {

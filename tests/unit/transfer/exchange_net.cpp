@@ -429,7 +429,8 @@ void Net::fetch_step(Node& node, FetchId id) {
     ++fetch->second.next;
     const auto hash = hash_of(store.layout, chunk, variant);
     CHECK(node.exchange->make_crec(fetch->second.swarm, chunk, hash).size() == 128);
-    node.exchange->fetch_progress(now_, id, bytes);
+    fetch->second.received += bytes;
+    node.exchange->fetch_progress(now_, id, fetch->second.received);
     pump(node);
     node.exchange->fetch_chunk(now_, id, chunk, hash, ChunkVerdict::ok);
     pump(node);

@@ -99,6 +99,7 @@ class Net {
     std::uint64_t epoch = 0;
   };
   struct Fetch {
+    std::uint64_t received = 0;
     SwarmId swarm{};
     std::uint32_t next = 0, end = 0;
     std::uint64_t first_byte = 0;
