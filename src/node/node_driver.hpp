@@ -107,7 +107,8 @@ class NodeDriver final : public ops::ApiSource {
   std::unique_ptr<mirror::HttpServer> ops_server_;
   std::vector<Hint> hints_;
   std::vector<Endpoint> bound_;
-  std::vector<transfer::SwarmKey> unfinished_;  ///< full downloads that a crash kept from being committed
+  std::vector<transfer::SwarmKey>
+      unfinished_;  ///< full downloads that a crash kept from being committed
   std::uint64_t cache_quota_bytes_ = 0;
   std::uint64_t disk_free_bytes_ = 0;
   boost::asio::steady_timer timer_{context_};

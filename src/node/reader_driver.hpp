@@ -30,7 +30,8 @@ class LocalReader final : public mirror::BlobReader {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
-/// The size of a blob that neither this node nor the index knows: asked of upstream, nothing is fetched.
+/// The size of a blob that neither this node nor the index knows: asked of upstream, nothing is
+/// fetched.
 class SizeReader final : public mirror::BlobReader {
  public:
   SizeReader(ContentDriver& content, mirror::BlobRequest request);

@@ -245,7 +245,8 @@ class Exchange {
 
   // Readers.
   /// Opens (or finds) the swarm of `key`. nullopt when limits::swarms_max is reached.
-  /// @param size_hint  of an earlier partial download: its file is opened at once. Upstream or a prover corrects it.
+  /// @param size_hint  of an earlier partial download: its file is opened at once. Upstream or a
+  /// prover corrects it.
   /// @pre the blob is not complete here
   [[nodiscard]] std::optional<SwarmId> open(TimePoint now, const SwarmKey& key,
                                             std::optional<std::uint64_t> size_hint = std::nullopt);

@@ -104,8 +104,9 @@ void Swarm::update_want(TimePoint now) {
   const bool failed = holders_failed(now);
   const bool served_by_holders = holders_known() && !failed;
   const bool is_small = !size_ || layout_.chunk_count() == 1;
-  // Without readers nothing is asked any more, but what is here stays known to the registrars while the swarm
-  // lingers or its blob is on the way to the disk: else the next node would fetch it again.
+  // Without readers nothing is asked any more, but what is here stays known to the registrars while
+  // the swarm lingers or its blob is on the way to the disk: else the next node would fetch it
+  // again.
   if (readers_.empty() && owned_.empty() && !want_sent_) return;
   if (!want_sent_ && served_by_holders && is_small)
     return;  // one request to a holder is all it takes

@@ -89,9 +89,8 @@ void Simulator::at_node(NodeIndex index, Duration delay, std::function<void(Node
 
 void Simulator::at_life(NodeIndex index, std::uint64_t life, Duration delay,
                         std::function<void(Node&)> action) {
-  events_.after(delay, [this, index, life, action = std::move(action)] {
-    run_at(index, life, action);
-  });
+  events_.after(delay,
+                [this, index, life, action = std::move(action)] { run_at(index, life, action); });
 }
 
 void Simulator::at_node_time(NodeIndex index, TimePoint at, std::function<void(Node&)> action) {
