@@ -77,6 +77,7 @@ bool is_up(MemberState state) {
 struct Gossip::Impl {
   Impl(const GossipConfig& config, const Identity& identity, RandomSource& random, TimePoint now)
       : started(now),
+        hints_expected(config.hints_expected),
         membership(membership_config(config), self_record(config, identity), now),
         courier(config, membership, random),
         announcements(announcements_config(config, identity.node_id()), identity, now) {}
@@ -90,6 +91,7 @@ struct Gossip::Impl {
   void apply_record(TimePoint now, const RecordChanged& change);
 
   TimePoint started;
+  bool hints_expected;
   Membership membership;
   Courier courier;
   Announcements announcements;
@@ -250,6 +252,7 @@ void Gossip::handle_bulk(TimePoint now, const NodeId& from, ByteView frame) {
 }
 
 void Gossip::set_hints(TimePoint now, std::vector<Endpoint> hints) {
+  impl_->hints_expected = impl_->hints_expected && hints.empty();
   impl_->membership.set_hints(now, std::move(hints));
   impl_->settle(now);
 }
@@ -343,7 +346,7 @@ std::optional<NameRecord> Gossip::find_name(std::uint64_t key64) const {
 
 bool Gossip::index_ready(TimePoint now) const {
   return impl_->announcements.matched_root() || now - impl_->started >= index_ready_after ||
-         impl_->membership.without_hints();
+         (impl_->membership.without_hints() && !impl_->hints_expected);
 }
 std::uint64_t Gossip::index_root() const { return impl_->announcements.root(); }
 

@@ -74,8 +74,7 @@ class ChallengeReader {
   bool is_padding() const {
     const auto end = text_.find_first_not_of('=');
     const auto next = text_.find_first_not_of(" \t", std::min(end, text_.size()));
-    return end == std::string_view::npos || (end > 1) || next == std::string_view::npos ||
-           text_[next] == ',';
+    return end > 1 || next == std::string_view::npos || text_[next] == ',';
   }
 
   bool read_token68(AuthChallenge& challenge) {

@@ -131,7 +131,7 @@ std::optional<std::string> set_registry(RegistryConfig& registry, const YAML::No
   if (!value.IsMap())
     return "expected { endpoint:, username:, password_file:, ca_file:, insecure: }";
   for (const auto& entry : value) {
-    const std::string name = entry.first.Scalar();
+    const std::string& name = entry.first.Scalar();
     std::string given;
     if (auto wrong = scalar(entry.second, given)) return name + ": " + *wrong;
     if (name == "endpoint") {
@@ -161,7 +161,7 @@ std::optional<std::string> set_registries(Config& config, const YAML::Node& valu
   if (value.IsNull()) return std::nullopt;
   if (!value.IsMap()) return "expected a map of registry names";
   for (const auto& entry : value) {
-    const std::string name = entry.first.Scalar();
+    const std::string& name = entry.first.Scalar();
     if (auto wrong = set_registry(config.upstream.registries[name], entry.second)) {
       return "'" + name + "': " + *wrong;
     }
@@ -172,7 +172,7 @@ std::optional<std::string> set_registries(Config& config, const YAML::Node& valu
 std::optional<std::string> set_prefetch(Config& config, const YAML::Node& value) {
   if (!value.IsMap()) return "expected { chunk:, workers: }";
   for (const auto& entry : value) {
-    const std::string name = entry.first.Scalar();
+    const std::string& name = entry.first.Scalar();
     std::string given;
     if (auto wrong = scalar(entry.second, given)) return name + ": " + *wrong;
     const auto number = name == "chunk" ? parse_size(given) : parse_count(given);
@@ -197,22 +197,29 @@ std::optional<std::string> set_containerd(Config& config, const YAML::Node& valu
 
 #define WAGGLE_KEY(path) [](Config& config) -> auto& { return config.path; }
 
-/// Every key of the contract. `later`: accepted with a warning, its feature is not in this build.
-std::map<std::string, KeySpec> make_keys() {
+/// The keys of the contract. `later`: accepted with a warning, its feature is not in this build.
+class KeyTable {
+ public:
+  KeyTable() {
+    add_node_and_cluster();
+    add_transfer_and_upstream();
+    add_mirror();
+    add_services();
+  }
   std::map<std::string, KeySpec> keys;
-  const auto now = [&](const char* path, Setter set) {
-    keys[path] = {std::move(set), true, false};
-  };
-  const auto later = [&](const char* path, Setter set) {
-    keys[path] = {std::move(set), false, false};
-  };
-  const auto now_list = [&](const char* path, Setter set) {
-    keys[path] = {std::move(set), true, true};
-  };
-  const auto later_list = [&](const char* path, Setter set) {
-    keys[path] = {std::move(set), false, true};
-  };
 
+ private:
+  void now(const char* path, Setter set) { keys[path] = {std::move(set), true, false}; }
+  void later(const char* path, Setter set) { keys[path] = {std::move(set), false, false}; }
+  void now_list(const char* path, Setter set) { keys[path] = {std::move(set), true, true}; }
+  void later_list(const char* path, Setter set) { keys[path] = {std::move(set), false, true}; }
+  void add_node_and_cluster();
+  void add_transfer_and_upstream();
+  void add_mirror();
+  void add_services();
+};
+
+void KeyTable::add_node_and_cluster() {
   now("node.name", text(WAGGLE_KEY(node.name)));
   now("node.data_dir", text(WAGGLE_KEY(node.data_dir)));
   now("node.zone", text(WAGGLE_KEY(node.zone)));
@@ -227,7 +234,9 @@ std::map<std::string, KeySpec> make_keys() {
         choice(WAGGLE_KEY(cluster.broadcast), {"auto", "relay", "unicast", "multicast"}));
   now("cluster.packet_bytes", size(WAGGLE_KEY(cluster.packet_bytes)));
   later_list("cluster.accept", list(WAGGLE_KEY(cluster.accept)));
+}
 
+void KeyTable::add_transfer_and_upstream() {
   later("transfer.max_upload", size(WAGGLE_KEY(transfer.max_upload)));
   later("transfer.max_download", size(WAGGLE_KEY(transfer.max_download)));
   now("transfer.threads", count(WAGGLE_KEY(transfer.threads)));
@@ -241,7 +250,9 @@ std::map<std::string, KeySpec> make_keys() {
   now("upstream.idle_timeout", duration(WAGGLE_KEY(upstream.idle_timeout)));
   now("upstream.docker_config", text(WAGGLE_KEY(upstream.docker_config)));
   now("upstream.registries", set_registries);
+}
 
+void KeyTable::add_mirror() {
   now_list("mirror.bind", list(WAGGLE_KEY(mirror.bind)));
   now_list("mirror.allow", list(WAGGLE_KEY(mirror.allow)));
   now("mirror.on_miss", choice(WAGGLE_KEY(mirror.on_miss), {"fetch", "not_found"}));
@@ -252,7 +263,9 @@ std::map<std::string, KeySpec> make_keys() {
   later("mirror.prefetch", set_prefetch);
   later("mirror.lazy_reads", choice(WAGGLE_KEY(mirror.lazy_reads), {"peers", "upstream"}));
   later("mirror.share_unproven", flag(WAGGLE_KEY(mirror.share_unproven)));
+}
 
+void KeyTable::add_services() {
   later_list("huggingface.bind", list(WAGGLE_KEY(huggingface.bind)));
   later("huggingface.access", choice(WAGGLE_KEY(huggingface.access), {"open", "challenge"}));
   later("huggingface.endpoint", text(WAGGLE_KEY(huggingface.endpoint)));
@@ -284,14 +297,13 @@ std::map<std::string, KeySpec> make_keys() {
                           {"trace", "debug", "info", "warn", "error", "critical", "off"}));
   later("log.modules", text_map(WAGGLE_KEY(log.modules)));
   now("log.format", choice(WAGGLE_KEY(log.format), {"text", "json"}));
-  return keys;
 }
 
 #undef WAGGLE_KEY
 
 const std::map<std::string, KeySpec>& keys() {
-  static const std::map<std::string, KeySpec> table = make_keys();
-  return table;
+  static const KeyTable table;
+  return table.keys;
 }
 
 class Parser {
@@ -356,7 +368,7 @@ class Parser {
   }
 
   void section(const YAML::Node& name_node, const YAML::Node& body) {
-    const std::string name = name_node.Scalar();
+    const std::string& name = name_node.Scalar();
     std::set<std::string> sections;
     std::vector<std::string> paths;
     for (const auto& [path, spec] : keys()) {

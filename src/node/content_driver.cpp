@@ -172,6 +172,7 @@ void ContentDriver::swarm_proven(SwarmId swarm) {
 }
 
 void ContentDriver::swarm_failed(SwarmId swarm, transfer::SwarmError error) {
+  if (error == transfer::SwarmError::bad_upstream) deps_.metrics.count_verify_failure_upstream();
   const auto found = swarms_.find(swarm);
   if (found == swarms_.end()) return;
   const std::vector<ReaderId> waiting(found->second.readers.begin(), found->second.readers.end());

@@ -21,6 +21,9 @@ constexpr std::uint8_t app_kind_claims = 1;
 constexpr std::size_t bulk_frames_max = 64;
 constexpr Duration bulk_wait_max = std::chrono::seconds(3);
 
+/// No blob is kept for the cluster's sake: eviction knows this node's use only (decision D-009).
+bool keeps_nothing(const Digest& /*digest*/) { return false; }
+
 Bytes on_channel(Channel channel, ByteView message) {
   Bytes frame{static_cast<std::byte>(channel)};
   append(frame, message);
@@ -166,7 +169,7 @@ void Distributor::announce_name(TimePoint now, const gossip::NameRecord& name,
 void Distributor::disk_free(TimePoint now, std::uint64_t bytes) {
   now_ = now;
   disk_free_bytes_ = bytes;
-  evict(eviction_.relieve(catalog_, bytes, nullptr).victims);
+  evict(eviction_.relieve(catalog_, bytes, keeps_nothing).victims);
   settle(now);
 }
 
@@ -191,7 +194,7 @@ bool Distributor::route_gossip() {
   while (auto event = gossip_.poll_event()) {
     routed = true;
     std::visit(
-        [this](auto&& item) {
+        [this](auto& item) {
           using T = std::decay_t<decltype(item)>;
           if constexpr (std::is_same_v<T, gossip::MemberChanged>) {
             exchange_.members_changed(now_);
@@ -204,7 +207,7 @@ bool Distributor::route_gossip() {
             commands_.push_back(PersistIncarnation{item.incarnation});
           }
         },
-        std::move(*event));
+        *event);
   }
   return routed;
 }
@@ -214,7 +217,7 @@ bool Distributor::route_exchange() {
   while (auto output = exchange_.poll_output()) {
     routed = true;
     std::visit(
-        [this](auto&& item) {
+        [this](auto& item) {
           using T = std::decay_t<decltype(item)>;
           if constexpr (std::is_same_v<T, transfer::EnsureSession>) {
             ensure_session(item.node);
@@ -235,10 +238,10 @@ bool Distributor::route_exchange() {
             committed(item);
             commands_.push_back(item);
           } else {
-            commands_.push_back(std::forward<decltype(item)>(item));
+            commands_.push_back(std::move(item));
           }
         },
-        std::move(*output));
+        *output);
   }
   return routed;
 }
@@ -249,7 +252,7 @@ void Distributor::create_blob(transfer::CreateBlob create) {
   const cache::CopyEntry* held = catalog_.find_partial(digest, origin);
   const std::uint64_t missing =
       create.size - (held != nullptr && held->size == create.size ? held->bytes : 0);
-  const auto room = eviction_.make_room(catalog_, missing, disk_free_bytes_, nullptr, &own);
+  const auto room = eviction_.make_room(catalog_, missing, disk_free_bytes_, keeps_nothing, &own);
   evict(room.victims);
   if (!room.possible || !catalog_.begin(now_, digest, origin, create.size)) {
     exchange_.blob_opened(now_, create.swarm, std::nullopt);

@@ -51,6 +51,11 @@ struct FetchDriver::Fetch {
   bool canceled = false;
   bool store_failed = false;
   std::size_t in_store = 0;
+  BlobLayout layout;
+  std::uint64_t at = 0;        ///< next byte of the blob
+  std::uint64_t stop = 0;      ///< where the body ends
+  std::uint64_t received = 0;  ///< body bytes
+  std::uint64_t reported = 0;  ///< of them told to the core
 };
 
 FetchDriver::FetchDriver(asio::any_io_executor strand, mirror::UpstreamDriver& upstream,
@@ -110,60 +115,70 @@ asio::awaitable<void> FetchDriver::run(std::shared_ptr<Fetch> fetch) {
   });
 }
 
-asio::awaitable<FetchEnd> FetchDriver::transfer_body(std::shared_ptr<Fetch> fetch) {
-  const auto& command = fetch->command;
-  const bool manifest = fetch->target.kind == mirror::BlobRequest::Kind::manifest;
+mirror::UpstreamTarget FetchDriver::upstream_target(const Fetch& fetch) {
+  const auto& command = fetch.command;
   mirror::UpstreamTarget target;
-  target.registry = fetch->target.registry;
-  target.repository = fetch->target.repository;
-  target.path_and_query =
-      manifest ? mirror::manifest_path(target.repository, command.key.digest.to_string())
-               : mirror::blob_path(target.repository, command.key.digest);
-  if (manifest) {
+  target.registry = fetch.target.registry;
+  target.repository = fetch.target.repository;
+  if (fetch.target.kind == mirror::BlobRequest::Kind::manifest) {
+    target.path_and_query =
+        mirror::manifest_path(target.repository, command.key.digest.to_string());
     target.accept = mirror::manifest_accept;
-  } else {
-    const std::uint64_t length = command.length == 0 ? limits::extent_bytes : command.length;
-    target.range = mirror::RangeSpec{mirror::RangeSpec::Kind::closed, command.offset,
-                                     command.offset + length - 1, 0};
+    return target;
   }
-  fetch->request = upstream_.get(std::move(target));
+  target.path_and_query = mirror::blob_path(target.repository, command.key.digest);
+  const std::uint64_t length = command.length == 0 ? limits::extent_bytes : command.length;
+  target.range = mirror::RangeSpec{mirror::RangeSpec::Kind::closed, command.offset,
+                                   command.offset + length - 1, 0};
+  return target;
+}
+
+// The head, the size it teaches, and the file to write to. nullopt: the body may follow.
+asio::awaitable<std::optional<FetchEnd>> FetchDriver::open_body(std::shared_ptr<Fetch> fetch) {
+  const auto& command = fetch->command;
+  fetch->request = upstream_.get(upstream_target(*fetch));
   const auto started = co_await fetch->request->start();
   if (!started) {
     metrics_.count_upstream_request(0);
     co_return FetchEnd{kind_of(started.error()), {}};
   }
   metrics_.count_upstream_request(started->status);
-  if (started->status != 200 && started->status != 206) co_return end_of_status(*started);
-
+  // An empty blob has no first byte: that range cannot be satisfied, and the answer says why.
+  const bool empty =
+      started->status == 416 && started->content_range && started->content_range->total == 0U;
+  if (started->status != 200 && started->status != 206 && !empty) {
+    co_return end_of_status(*started);
+  }
   transfer::FetchHead head;
   head.status = started->status;
   head.whole = started->status == 200;
-  head.total_size = head.whole               ? started->content_length
-                    : started->content_range ? started->content_range->total
-                                             : std::nullopt;
-  const std::uint64_t first = !head.whole && started->content_range && started->content_range->range
-                                  ? started->content_range->range->first
-                                  : 0;
-  if (!head.whole && first != command.offset) co_return FetchEnd{FetchEnd::Kind::failed, {}};
+  if (head.whole) {
+    head.total_size = started->content_length;
+  } else if (started->content_range) {
+    head.total_size = started->content_range->total;
+    const auto& range = started->content_range->range;
+    if (range && range->first != command.offset) co_return FetchEnd{FetchEnd::Kind::failed, {}};
+  }
   input_([&](TimePoint now, transfer::Exchange& exchange) {
     exchange.fetch_head(now, command.fetch, head);
   });
   if (!head.total_size) co_return FetchEnd{FetchEnd::Kind::failed, {}};
   const auto opened = [this, &command] { return payload_.partial(command.swarm) != nullptr; };
   if (!co_await wait(fetch, opened)) co_return FetchEnd{FetchEnd::Kind::failed, {}};
-  const BlobLayout layout = payload_.partial(command.swarm)->layout();
-  if (layout.size() != *head.total_size) co_return FetchEnd{FetchEnd::Kind::failed, {}};
-
+  fetch->layout = payload_.partial(command.swarm)->layout();
+  if (fetch->layout.size() != *head.total_size) co_return FetchEnd{FetchEnd::Kind::failed, {}};
   // Whole chunks only: the ranges asked for begin and end at chunk boundaries.
-  std::uint64_t at = head.whole ? 0 : command.offset;
   const std::uint64_t asked = command.length == 0 ? limits::extent_bytes : command.length;
-  const std::uint64_t stop =
-      head.whole ? layout.size() : std::min(layout.size(), command.offset + asked);
-  std::uint64_t received = 0;
-  std::uint64_t reported = 0;
+  fetch->at = head.whole ? 0 : command.offset;
+  fetch->stop = head.whole ? *head.total_size : std::min(*head.total_size, command.offset + asked);
+  co_return std::nullopt;
+}
+
+asio::awaitable<FetchEnd> FetchDriver::transfer_body(std::shared_ptr<Fetch> fetch) {
+  if (const auto end = co_await open_body(fetch)) co_return *end;
   do {
-    const ChunkIndex chunk = layout.chunk_at(at);
-    Bytes bytes(layout.chunk_size(chunk));
+    const ChunkIndex chunk = fetch->layout.chunk_at(fetch->at);
+    Bytes bytes(fetch->layout.chunk_size(chunk));
     for (std::size_t filled = 0; filled < bytes.size();) {
       const auto room =
           MutableByteView(bytes).subspan(filled, std::min(read_bytes, bytes.size() - filled));
@@ -171,24 +186,27 @@ asio::awaitable<FetchEnd> FetchDriver::transfer_body(std::shared_ptr<Fetch> fetc
       if (!count) co_return FetchEnd{kind_of(count.error()), {}};
       if (*count == 0) co_return FetchEnd{FetchEnd::Kind::failed, {}};
       filled += *count;
-      received += *count;
-      metrics_.add_bytes(ops::Protocol::oci, ops::ByteSource::upstream, *count);
-      if (received - reported >= progress_bytes) {
-        reported = received;
-        input_([&](TimePoint now, transfer::Exchange& exchange) {
-          exchange.fetch_progress(now, command.fetch, received);
-        });
-      }
+      note_received(*fetch, *count);
     }
-    at += bytes.size();
+    fetch->at += bytes.size();
     if (!co_await wait(fetch, [&fetch] { return fetch->in_store < chunks_in_store_max; })) break;
     deliver_chunk(fetch, chunk, std::move(bytes));
-  } while (at < stop);
+  } while (fetch->at < fetch->stop);
   // The body's end gives the connection back to the pool.
   std::array<std::byte, 1> rest{};
-  if (!fetch->canceled && at >= stop) (void)co_await fetch->request->read_some(rest);
+  if (!fetch->canceled && fetch->at >= fetch->stop) (void)co_await fetch->request->read_some(rest);
   const bool stored = co_await wait(fetch, [&fetch] { return fetch->in_store == 0; });
   co_return FetchEnd{stored ? FetchEnd::Kind::complete : FetchEnd::Kind::failed, {}};
+}
+
+void FetchDriver::note_received(Fetch& fetch, std::size_t count) {
+  fetch.received += count;
+  metrics_.add_bytes(ops::Protocol::oci, ops::ByteSource::upstream, count);
+  if (fetch.received - fetch.reported < progress_bytes) return;
+  fetch.reported = fetch.received;
+  input_([&](TimePoint now, transfer::Exchange& exchange) {
+    exchange.fetch_progress(now, fetch.command.fetch, fetch.received);
+  });
 }
 
 void FetchDriver::deliver_chunk(const std::shared_ptr<Fetch>& fetch, ChunkIndex chunk,

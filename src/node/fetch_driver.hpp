@@ -47,7 +47,10 @@ class FetchDriver {
  private:
   struct Fetch;
   boost::asio::awaitable<void> run(std::shared_ptr<Fetch> fetch);
+  [[nodiscard]] static mirror::UpstreamTarget upstream_target(const Fetch& fetch);
+  boost::asio::awaitable<std::optional<transfer::FetchEnd>> open_body(std::shared_ptr<Fetch> fetch);
   boost::asio::awaitable<transfer::FetchEnd> transfer_body(std::shared_ptr<Fetch> fetch);
+  void note_received(Fetch& fetch, std::size_t count);
   boost::asio::awaitable<bool> wait(std::shared_ptr<Fetch> fetch, std::function<bool()> ready);
   void deliver_chunk(const std::shared_ptr<Fetch>& fetch, ChunkIndex chunk, Bytes bytes);
 

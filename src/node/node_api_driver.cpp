@@ -27,6 +27,8 @@ std::string_view to_text(gossip::MemberState state) {
 
 }  // namespace
 
+// The server owns the exchange for as long as this coroutine runs.
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters)
 boost::asio::awaitable<void> NodeDriver::serve_ops(mirror::HttpExchange& exchange) {
   const mirror::HttpRequest& request = exchange.request();
   std::string path = request.target.substr(0, request.target.find('?'));
@@ -174,6 +176,7 @@ std::string NodeDriver::metrics() {
   levels.claims_granted = exchange.claims.granted;
   levels.claims_waited = exchange.claims.waited;
   levels.claims_takeover = exchange.claims.takeover;
+  levels.claims_bypass = exchange.bypasses;
   levels.verify_failures_peer = exchange.verify_failures_peer;
   levels.peer_bans = exchange.bans;
   levels.cache_bytes = distributor_->catalog().bytes();

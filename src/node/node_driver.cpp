@@ -5,6 +5,7 @@
 #include "node/address_driver.hpp"
 #include "node/error.hpp"
 #include "node/log_driver.hpp"
+#include "node/notify_driver.hpp"
 #include "node/state_files_driver.hpp"
 
 #include <spdlog/spdlog.h>
@@ -17,7 +18,6 @@
 #include <algorithm>
 #include <csignal>
 #include <thread>
-#include <type_traits>
 #include <utility>
 
 #include <unistd.h>
@@ -168,6 +168,7 @@ void NodeDriver::open_cluster() {
   core.gossip.name = config.node.name;
   core.gossip.zone = config.node.zone;
   core.gossip.packet_bytes = config.cluster.packet_bytes;
+  core.gossip.hints_expected = hints.empty() && !hints_.empty();
   core.gossip.incarnation = next_incarnation(config.node.data_dir, wall_ms());
   std::array<std::byte, 8> seed{};
   random_.fill(seed);
@@ -176,6 +177,7 @@ void NodeDriver::open_cluster() {
   core.exchange.incarnation = core.gossip.incarnation;
   core.exchange.seed = mix_seed(core.gossip.seed);
   core.exchange.upstream_allowed = config.mirror.on_miss == "fetch";
+  core.exchange.reports_sent_blocks = true;
   core.cache_quota_bytes = cache_quota_bytes_;
   const auto disk = store_->disk_stats();
   core.eviction.min_free_bytes = config.cache.min_free.resolve(disk ? disk->total_bytes : 0);
@@ -279,6 +281,9 @@ int NodeDriver::run() {
   asio::co_spawn(context_, wait_timer(), asio::detached);
   asio::co_spawn(context_, refresh_hints(), asio::detached);
   asio::co_spawn(context_, upkeep(), asio::detached);
+  if (const auto interval = watchdog_interval()) {
+    asio::co_spawn(context_, pet_watchdog(*interval), asio::detached);
+  }
   asio::co_spawn(context_, wait_signals(), asio::detached);
   distributor_->disk_free(now(), disk_free_bytes_);
   for (const auto& key : unfinished_) (void)distributor_->open(now(), key);
@@ -286,6 +291,7 @@ int NodeDriver::run() {
   spdlog::info("waggled {} is up: node {} ({}), cluster {}", WAGGLE_VERSION,
                config_.config.node.name, identity_->node_id().short_string(),
                config_.config.cluster.name);
+  notify_service_manager("READY=1");
   context_.run();
   return 0;
 }
@@ -318,87 +324,6 @@ void NodeDriver::pump() {
   if (timer_.expiry() != wake) timer_.expires_at(wake);
 }
 
-void NodeDriver::execute(Command command) {
-  std::visit(
-      [this](auto&& item) {
-        using T = std::decay_t<decltype(item)>;
-        if constexpr (std::is_same_v<T, Dial>) {
-          tcp_->dial(item.node, item.endpoints);
-        } else if constexpr (std::is_same_v<T, RemoveBlob>) {
-          payload_->remove_blob(item.digest);
-        } else if constexpr (std::is_same_v<T, RemovePartial>) {
-          payload_->remove_partial(item.digest, item.origin);
-        } else if constexpr (std::is_same_v<T, PersistIncarnation>) {
-          if (!save_incarnation(config_.config.node.data_dir, item.incarnation)) {
-            spdlog::warn("cannot persist incarnation {}", item.incarnation);
-          }
-        } else if constexpr (std::is_same_v<T, transfer::SendControl>) {
-          tcp_->send_control(item.session, std::move(item.message));
-        } else if constexpr (std::is_same_v<T, transfer::SendBlock>) {
-          tcp_->send_payload(item.session, {item.tag, item.chunk, item.offset, item.length},
-                             payload_->block_source(item));
-        } else if constexpr (std::is_same_v<T, transfer::CloseSession>) {
-          spdlog::debug("closing session {}: {}", to_value(item.session), item.reason);
-          tcp_->close(item.session);
-        } else if constexpr (std::is_same_v<T, transfer::CreateBlob>) {
-          payload_->create_blob(item, [this, swarm = item.swarm](auto held) {
-            input([&](TimePoint at, transfer::Exchange& exchange) {
-              exchange.blob_opened(at, swarm, std::move(held));
-            });
-            fetches_->blob_opened(swarm);
-          });
-        } else if constexpr (std::is_same_v<T, transfer::VerifyChunk>) {
-          payload_->verify_chunk(item, [this, swarm = item.swarm, chunk = item.chunk,
-                                        source = item.source](transfer::ChunkVerdict verdict) {
-            input([&](TimePoint at, transfer::Exchange& exchange) {
-              exchange.chunk_verified(at, swarm, chunk, source, verdict);
-            });
-          });
-        } else if constexpr (std::is_same_v<T, transfer::DropBuffer>) {
-          payload_->drop_buffer(item);
-        } else if constexpr (std::is_same_v<T, transfer::StartFetch>) {
-          fetches_->start(item);
-        } else if constexpr (std::is_same_v<T, transfer::CancelFetch>) {
-          fetches_->cancel(item.fetch);
-        } else if constexpr (std::is_same_v<T, transfer::HashLink>) {
-          payload_->hash_link(
-              item, [this, swarm = item.swarm, chunk = item.chunk](auto end, auto digest) {
-                input([&](TimePoint at, transfer::Exchange& exchange) {
-                  exchange.link_hashed(at, swarm, chunk, end, digest);
-                });
-              });
-        } else if constexpr (std::is_same_v<T, transfer::CommitBlob>) {
-          payload_->commit_blob(item, [this, swarm = item.swarm](bool ok) {
-            input([&](TimePoint at, transfer::Exchange& exchange) {
-              exchange.blob_committed(at, swarm, ok);
-            });
-          });
-        } else if constexpr (std::is_same_v<T, transfer::CloseBlob>) {
-          payload_->close_blob(item);
-          content_->swarm_closed(item.swarm, item.discard);
-          if (!item.discard) fetches_->swarm_closed(item.swarm);
-        } else if constexpr (std::is_same_v<T, transfer::LoadMidstates>) {
-          payload_->load_midstates(item.digest, [this, digest = item.digest](auto list) {
-            input([&](TimePoint at, transfer::Exchange& exchange) {
-              exchange.midstates_loaded(at, digest, std::move(list));
-            });
-          });
-        } else if constexpr (std::is_same_v<T, transfer::SwarmSize>) {
-          content_->swarm_size(item.swarm, item.size);
-        } else if constexpr (std::is_same_v<T, transfer::ChunkReady>) {
-          content_->chunk_ready(item.swarm, item.chunk, item.source);
-        } else if constexpr (std::is_same_v<T, transfer::SwarmProven>) {
-          content_->swarm_proven(item.swarm);
-        } else if constexpr (std::is_same_v<T, transfer::SwarmCommitted>) {
-          spdlog::debug("{} is complete", item.digest.to_string());
-        } else {
-          static_assert(std::is_same_v<T, transfer::SwarmFailed>);
-          content_->swarm_failed(item.swarm, item.error);
-        }
-      },
-      std::move(command));
-}
-
 transfer::TcpCallbacks NodeDriver::tcp_callbacks() {
   transfer::TcpCallbacks callbacks;
   callbacks.on_session_open = [this](SessionId session, const NodeId& peer, bool, const Endpoint&) {
@@ -422,6 +347,16 @@ transfer::TcpCallbacks NodeDriver::tcp_callbacks() {
   };
   callbacks.on_payload = [this](SessionId session, const transfer::PayloadHeader& header,
                                 ByteView data) { receive_payload(session, header, data); };
+  callbacks.on_payload_sent = [this](SessionId session, const transfer::PayloadHeader&) {
+    input([&](TimePoint at, transfer::Exchange& exchange) { exchange.block_sent(at, session); });
+  };
+  callbacks.on_payload_unavailable = [this](SessionId session,
+                                            const transfer::PayloadHeader& header,
+                                            boost::system::error_code error) {
+    spdlog::warn("cannot read a block of chunk {} to send it: {}", to_value(header.chunk),
+                 error.message());
+    input([&](TimePoint at, transfer::Exchange& exchange) { exchange.block_sent(at, session); });
+  };
   callbacks.on_handshake_failed = [this](boost::system::error_code error, bool) {
     metrics_.count_handshake(error.message());
   };
@@ -505,6 +440,16 @@ asio::awaitable<void> NodeDriver::upkeep() {
   }
 }
 
+asio::awaitable<void> NodeDriver::pet_watchdog(Duration interval) {
+  asio::steady_timer timer(context_);
+  for (;;) {
+    timer.expires_after(interval);
+    const auto [stopped] = co_await timer.async_wait(no_throw);
+    if (stopped) co_return;
+    notify_service_manager("WATCHDOG=1");
+  }
+}
+
 asio::awaitable<void> NodeDriver::wait_signals() {
   for (;;) {
     const auto [error, signal] = co_await signals_.async_wait(no_throw);
@@ -530,6 +475,7 @@ void NodeDriver::drain() {
 
 asio::awaitable<void> NodeDriver::shut_down() {
   spdlog::info("draining");
+  notify_service_manager("STOPPING=1");
   content_->set_draining();
   distributor_->drain(now());
   pump();
@@ -550,13 +496,16 @@ std::optional<std::string> NodeDriver::reload() {
   if (!fresh.errors.empty()) return fresh.errors.front().to_string();
   try {
     upstream_->reconfigure(upstream_config(fresh));
-    tcp_->set_keys(load_keys(fresh.config.cluster.key_files, fresh.place_of("cluster.key_files")));
+    const KeyRing keys =
+        load_keys(fresh.config.cluster.key_files, fresh.place_of("cluster.key_files"));
+    distributor_->set_keys(keys);
+    tcp_->set_keys(keys);
   } catch (const StartError& error) {
     return error.what();
   }
   set_log_level(fresh.config.log.level);
   spdlog::info(
-      "reloaded: log level, upstream registries and session keys; other keys need a restart");
+      "reloaded: log level, upstream registries and cluster keys; the rest needs a restart");
   return std::nullopt;
 }
 

@@ -72,51 +72,77 @@ class NodeDriver final : public ops::ApiSource {
   void input(const std::function<void(TimePoint, transfer::Exchange&)>& apply);
   void pump();
   void execute(Command command);
-  [[nodiscard]] TimePoint now() const;
+  void run_command(item); }, command);
+}
 
-  boost::asio::awaitable<void> wait_timer();
-  boost::asio::awaitable<void> refresh_hints();
-  boost::asio::awaitable<void> upkeep();
-  boost::asio::awaitable<void> wait_signals();
-  boost::asio::awaitable<void> shut_down();
-  boost::asio::awaitable<void> serve_ops(mirror::HttpExchange& exchange);
+void NodeDriver::run_command(Dial& command);
+void run_command(RemoveBlob& command);
+void run_command(RemovePartial& command);
+void run_command(PersistIncarnation& command);
+void run_command(transfer::SendControl& command);
+void run_command(transfer::SendBlock& command);
+void run_command(transfer::CloseSession& command);
+void run_command(transfer::CreateBlob& command);
+void run_command(transfer::VerifyChunk& command);
+void run_command(transfer::DropBuffer& command);
+void run_command(transfer::StartFetch& command);
+void run_command(transfer::CancelFetch& command);
+void run_command(transfer::HashLink& command);
+void run_command(transfer::CommitBlob& command);
+void run_command(transfer::CloseBlob& command);
+void run_command(transfer::LoadMidstates& command);
+void run_command(transfer::SwarmSize& command);
+void run_command(transfer::ChunkReady& command);
+void run_command(transfer::SwarmProven& command);
+void run_command(transfer::SwarmCommitted& command);
+void run_command(transfer::SwarmFailed& command);
+[[nodiscard]] TimePoint now() const;
 
-  [[nodiscard]] transfer::TcpCallbacks tcp_callbacks();
-  void receive_payload(SessionId session, const transfer::PayloadHeader& header, ByteView data);
-  void served(const mirror::ServedRequest& request);
-  [[nodiscard]] std::string member_name(const NodeId& id) const;
-  [[nodiscard]] ops::BlobInfo blob_info(const Digest& digest);
+boost::asio::awaitable<void> wait_timer();
+boost::asio::awaitable<void> refresh_hints();
+boost::asio::awaitable<void> upkeep();
+boost::asio::awaitable<void> pet_watchdog(Duration interval);
+boost::asio::awaitable<void> wait_signals();
+boost::asio::awaitable<void> shut_down();
+boost::asio::awaitable<void> serve_ops(mirror::HttpExchange& exchange);
 
-  ConfigResult config_;
-  ConfigLoader loader_;
-  SystemRandomSource random_;
-  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
-  boost::asio::io_context context_{1};
-  std::unique_ptr<cache::StoreDriver> store_;
-  std::optional<Identity> identity_;
-  ops::Metrics metrics_;
-  std::unique_ptr<Distributor> distributor_;
-  std::unique_ptr<PayloadDriver> payload_;
-  std::unique_ptr<mirror::UpstreamDriver> upstream_;
-  std::unique_ptr<FetchDriver> fetches_;
-  std::unique_ptr<ContentDriver> content_;
-  std::unique_ptr<gossip::UdpDriver> udp_;
-  std::unique_ptr<transfer::TcpDriver> tcp_;
-  std::unique_ptr<mirror::OciHandler> oci_;
-  std::unique_ptr<mirror::HttpServer> mirror_server_;
-  std::unique_ptr<mirror::HttpServer> ops_server_;
-  std::vector<Hint> hints_;
-  std::vector<Endpoint> bound_;
-  std::vector<transfer::SwarmKey>
-      unfinished_;  ///< full downloads that a crash kept from being committed
-  std::uint64_t cache_quota_bytes_ = 0;
-  std::uint64_t disk_free_bytes_ = 0;
-  boost::asio::steady_timer timer_{context_};
-  boost::asio::steady_timer hint_timer_{context_};
-  boost::asio::steady_timer upkeep_timer_{context_};
-  boost::asio::signal_set signals_{context_};
-  bool pumping_ = false;
-  bool draining_ = false;
-};
+[[nodiscard]] transfer::TcpCallbacks tcp_callbacks();
+void receive_payload(SessionId session, const transfer::PayloadHeader& header, ByteView data);
+void served(const mirror::ServedRequest& request);
+[[nodiscard]] std::string member_name(const NodeId& id) const;
+[[nodiscard]] ops::BlobInfo blob_info(const Digest& digest);
+
+ConfigResult config_;
+ConfigLoader loader_;
+SystemRandomSource random_;
+std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+boost::asio::io_context context_{1};
+std::unique_ptr<cache::StoreDriver> store_;
+std::optional<Identity> identity_;
+ops::Metrics metrics_;
+std::unique_ptr<Distributor> distributor_;
+std::unique_ptr<PayloadDriver> payload_;
+std::unique_ptr<mirror::UpstreamDriver> upstream_;
+std::unique_ptr<FetchDriver> fetches_;
+std::unique_ptr<ContentDriver> content_;
+std::unique_ptr<gossip::UdpDriver> udp_;
+std::unique_ptr<transfer::TcpDriver> tcp_;
+std::unique_ptr<mirror::OciHandler> oci_;
+std::unique_ptr<mirror::HttpServer> mirror_server_;
+std::unique_ptr<mirror::HttpServer> ops_server_;
+std::vector<Hint> hints_;
+std::vector<Endpoint> bound_;
+std::vector<transfer::SwarmKey>
+    unfinished_;  ///< full downloads that a crash kept from being committed
+std::uint64_t cache_quota_bytes_ = 0;
+std::uint64_t disk_free_bytes_ = 0;
+boost::asio::steady_timer timer_{context_};
+boost::asio::steady_timer hint_timer_{context_};
+boost::asio::steady_timer upkeep_timer_{context_};
+boost::asio::signal_set signals_{context_};
+bool pumping_ = false;
+bool draining_ = false;
+}
+;
 
 }  // namespace waggle::node

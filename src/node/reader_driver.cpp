@@ -48,6 +48,8 @@ void LocalReader::async_read(std::uint64_t offset, MutableByteView buffer,
         if (!*alive) return;
         if (!read) return done(read.error());
         std::copy(scratch->begin(), scratch->end(), buffer.begin());
+        content_.deps_.metrics.add_bytes(ops::Protocol::oci, ops::ByteSource::local,
+                                         scratch->size());
         done(scratch->size());
       });
 }

@@ -118,6 +118,7 @@ void Metrics::set_levels(const CoreLevels& levels) {
   follow(m.claims.Add({{"outcome", "granted"}}), levels.claims_granted);
   follow(m.claims.Add({{"outcome", "waited"}}), levels.claims_waited);
   follow(m.claims.Add({{"outcome", "takeover"}}), levels.claims_takeover);
+  follow(m.claims.Add({{"outcome", "bypass"}}), levels.claims_bypass);
   follow(m.verify_failures.Add({{"source", "peer"}}), levels.verify_failures_peer);
   follow(m.bans, levels.peer_bans);
   m.cache_bytes.Add({{"store", "waggle"}}).Set(static_cast<double>(levels.cache_bytes));

@@ -20,7 +20,8 @@ struct CoreLevels {
   std::uint64_t dropped_unauthenticated = 0, dropped_replay = 0, dropped_malformed = 0,
                 dropped_other = 0;
   std::size_t swarms = 0;
-  std::uint64_t upload_bytes = 0, claims_granted = 0, claims_waited = 0, claims_takeover = 0;
+  std::uint64_t upload_bytes = 0, claims_granted = 0, claims_waited = 0, claims_takeover = 0,
+                claims_bypass = 0;
   std::uint64_t verify_failures_peer = 0, peer_bans = 0;
   std::uint64_t cache_bytes = 0, evictions_quota = 0;
 };

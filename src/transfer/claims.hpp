@@ -1,6 +1,6 @@
 // Collective fetch, both sides: the registrar's claim tables (this node as one of a blob's trio)
 // and the wanter's side (this node wants extents). Messages travel as opaque sealed datagrams.
-// Format: docs/wire-transfer.md.
+// Format: docs/wire-claims.md.
 #pragma once
 
 #include "base/bitfield.hpp"

@@ -69,7 +69,7 @@ struct RejectMessage {
   std::optional<ChunkIndex> chunk;  ///< nullopt: about the whole swarm
   RejectReason reason{};
 };
-/// Requests were refused for now; all of the swarm's requests to the sender are void.
+/// Requests were refused because too many wait; all of the swarm's requests to the sender are void.
 struct BusyMessage {
   SwarmTag tag;
   std::uint32_t retry_ms = 0;

@@ -14,6 +14,7 @@ using namespace std::chrono_literals;
 
 constexpr Duration tick_period = 100ms;
 constexpr Duration have_batch = 10ms;
+constexpr Duration holders_period = 1s;  // the index may have learned of more holders
 constexpr Duration veil_max = 200ms;
 constexpr std::size_t first_told = 2;   // peers that hear of a fresh chunk at once
 constexpr Duration linger = 30s;        // a swarm without readers stays this long
@@ -328,6 +329,10 @@ void Swarm::handle_timeout(TimePoint now) {
 
 void Swarm::tick(TimePoint now) {
   reveal_due(now);
+  if (holders_at_ <= now) {
+    holders_at_ = now + holders_period;
+    refresh_holders(now);
+  }
   expire_downloads(now);
   pump_all_ = context_.claims_dirty = true;
   if (readers_.empty() || proven_) return;

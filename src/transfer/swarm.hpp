@@ -237,6 +237,7 @@ class Swarm {
   const SwarmTag tag_;
   bool ended_ = false;
   TimePoint tick_at_{};
+  TimePoint holders_at_{};
   std::optional<TimePoint> haves_at_;
   std::optional<TimePoint> close_at_;
 

@@ -120,12 +120,13 @@ class Node:
 
 
 class Cluster:
-    """Nodes n1.. on NET.11, NET.12, ... that share one key and join through the first two."""
+    """Nodes n1.. on NET.11, NET.12, ... that share one key and join through the first two (the only one)."""
 
     def __init__(self, scratch, registry, count, net=None, config=None):
         self._scratch, self._registry = scratch, registry
         self.net = net or process.private_net()
         self._changes = config or {}
+        self._count = count  # a node alone names only itself, and so is ready at once
         self.key_file = os.path.join(scratch.dir("keys"), "cluster.key")
         make_key(self.key_file)
         self.nodes = []
@@ -146,7 +147,7 @@ class Cluster:
         return {
             "node": {"name": name, "data_dir": self._scratch.dir(name, "data")},
             "cluster": {"name": "e2e", "key_files": [self.key_file], "bind": [f"{address}:{GOSSIP_PORT}"],
-                        "join": [f"{self.net}.{last}:{GOSSIP_PORT}" for last in (11, 12)]},
+                        "join": [f"{self.net}.{last}:{GOSSIP_PORT}" for last in (11, 12)][:self._count]},
             "upstream": {"registries": {"registry.test": {"endpoint": self._registry.endpoint}}},
             "mirror": {"bind": [f"{address}:{MIRROR_PORT}"], "default_registry": "registry.test"},
             "huggingface": {"bind": [f"{address}:30002"]},

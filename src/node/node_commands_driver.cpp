@@ -1,0 +1,118 @@
+// The core's commands carried out: one small function each; results come back as inputs.
+#include "node/node_driver.hpp"
+#include "node/state_files_driver.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+namespace waggle::node {
+
+void NodeDriver::execute(Command command) {
+  std::visit([this](auto& item) { run_command(item); }, command);
+}
+
+void NodeDriver::run_command(Dial& dial) { tcp_->dial(dial.node, std::move(dial.endpoints)); }
+
+void NodeDriver::run_command(RemoveBlob& remove) { payload_->remove_blob(remove.digest); }
+
+void NodeDriver::run_command(RemovePartial& remove) {
+  payload_->remove_partial(remove.digest, remove.origin);
+}
+
+void NodeDriver::run_command(PersistIncarnation& persist) {
+  if (!save_incarnation(config_.config.node.data_dir, persist.incarnation)) {
+    spdlog::warn("cannot persist incarnation {}", persist.incarnation);
+  }
+}
+
+void NodeDriver::run_command(transfer::SendControl& send) {
+  tcp_->send_control(send.session, std::move(send.message));
+}
+
+void NodeDriver::run_command(transfer::SendBlock& send) {
+  tcp_->send_payload(send.session, {send.tag, send.chunk, send.offset, send.length},
+                     payload_->block_source(send));
+}
+
+void NodeDriver::run_command(transfer::CloseSession& close) {
+  spdlog::debug("closing session {}: {}", to_value(close.session), close.reason);
+  tcp_->close(close.session);
+}
+
+void NodeDriver::run_command(transfer::CreateBlob& create) {
+  payload_->create_blob(create, [this, swarm = create.swarm](auto held) {
+    input([&](TimePoint at, transfer::Exchange& exchange) {
+      exchange.blob_opened(at, swarm, std::move(held));
+    });
+    fetches_->blob_opened(swarm);
+  });
+}
+
+void NodeDriver::run_command(transfer::VerifyChunk& verify) {
+  payload_->verify_chunk(verify, [this, swarm = verify.swarm, chunk = verify.chunk,
+                                  source = verify.source](transfer::ChunkVerdict verdict) {
+    input([&](TimePoint at, transfer::Exchange& exchange) {
+      exchange.chunk_verified(at, swarm, chunk, source, verdict);
+    });
+  });
+}
+
+void NodeDriver::run_command(transfer::DropBuffer& drop) { payload_->drop_buffer(drop); }
+
+void NodeDriver::run_command(transfer::StartFetch& start) { fetches_->start(start); }
+
+void NodeDriver::run_command(transfer::CancelFetch& cancel) { fetches_->cancel(cancel.fetch); }
+
+void NodeDriver::run_command(transfer::HashLink& hash) {
+  payload_->hash_link(hash, [this, swarm = hash.swarm, chunk = hash.chunk](auto end, auto digest) {
+    input([&](TimePoint at, transfer::Exchange& exchange) {
+      exchange.link_hashed(at, swarm, chunk, end, digest);
+    });
+  });
+}
+
+void NodeDriver::run_command(transfer::CommitBlob& commit) {
+  payload_->commit_blob(commit, [this, swarm = commit.swarm](bool ok) {
+    input([&](TimePoint at, transfer::Exchange& exchange) {
+      exchange.blob_committed(at, swarm, ok);
+    });
+  });
+}
+
+void NodeDriver::run_command(transfer::CloseBlob& close) {
+  payload_->close_blob(close);
+  content_->swarm_closed(close.swarm, close.discard);
+  // After a discard the same swarm starts over and fetches from the same place.
+  if (!close.discard) fetches_->swarm_closed(close.swarm);
+}
+
+void NodeDriver::run_command(transfer::LoadMidstates& load) {
+  payload_->load_midstates(load.digest, [this, digest = load.digest](auto list) {
+    input([&](TimePoint at, transfer::Exchange& exchange) {
+      exchange.midstates_loaded(at, digest, std::move(list));
+    });
+  });
+}
+
+void NodeDriver::run_command(transfer::SwarmSize& size) {
+  content_->swarm_size(size.swarm, size.size);
+}
+
+void NodeDriver::run_command(transfer::ChunkReady& ready) {
+  content_->chunk_ready(ready.swarm, ready.chunk, ready.source);
+}
+
+void NodeDriver::run_command(transfer::SwarmProven& proven) {
+  content_->swarm_proven(proven.swarm);
+}
+
+void NodeDriver::run_command(transfer::SwarmCommitted& committed) {
+  spdlog::debug("{} is complete", committed.digest.to_string());
+}
+
+void NodeDriver::run_command(transfer::SwarmFailed& failed) {
+  content_->swarm_failed(failed.swarm, failed.error);
+}
+
+}  // namespace waggle::node
