@@ -104,11 +104,8 @@ void Swarm::update_want(TimePoint now) {
   const bool failed = holders_failed(now);
   const bool served_by_holders = holders_known() && !failed;
   const bool is_small = !size_ || layout_.chunk_count() == 1;
-  if (readers_.empty() && owned_.empty()) {
-    if (want_sent_) context_.claims.unwant(now, tag_, false);
-    want_sent_ = false;
-    return;
-  }
+  // Once said it stands until the swarm ends: what is here counts as done for the others.
+  if (readers_.empty() && owned_.empty() && !want_sent_) return;
   if (!want_sent_ && served_by_holders && is_small)
     return;  // one request to a holder is all it takes
   WantState state{.size = size_, .extents_done = extents_done_, .demand = demand_};
