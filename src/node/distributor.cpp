@@ -85,15 +85,17 @@ void Distributor::leave(TimePoint now) {
 void Distributor::session_opened(TimePoint now, SessionId session, const NodeId& peer) {
   now_ = now;
   dialling_.erase(peer);
-  const auto old = nodes_.find(peer);
-  if (old != nodes_.end()) {
-    exchange_.session_closed(now, old->second);
-    sessions_.erase(old->second);
-  }
+  std::optional<SessionId> replaced;
+  if (const auto old = nodes_.find(peer); old != nodes_.end()) replaced = old->second;
   sessions_[session] = peer;
   nodes_[peer] = session;
   gossip_.note_contact(now, peer);
   exchange_.session_opened(now, session, peer);
+  // The new one first: swarms that were on the old one go on there at once.
+  if (replaced) {
+    sessions_.erase(*replaced);
+    exchange_.session_closed(now, *replaced);
+  }
   const auto waiting = waiting_bulk_.find(peer);
   if (waiting != waiting_bulk_.end()) {
     for (auto& bulk : waiting->second) {

@@ -22,6 +22,11 @@ constexpr Duration give_up_after = 8s;  // without any sign of life from any sou
 constexpr std::uint32_t upstream_failures_max = 3;
 constexpr std::size_t windows_max = 16;
 
+// Nodes that began together need not do everything at the same moment.
+Duration random_phase(Prng& prng) {
+  return Duration(static_cast<Duration::rep>(prng.below(tick_period.count()) + 1));
+}
+
 }  // namespace
 
 Swarm::Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now)
@@ -29,7 +34,7 @@ Swarm::Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now)
       id_(id),
       key_(std::move(key)),
       tag_(key_.tag()),
-      tick_at_(now + tick_period) {
+      tick_at_(now + random_phase(context.prng)) {
   peer_progress_ = progress_ = now;
   replace_at_ = now + 5s;
   close_at_ = now + linger;
@@ -50,7 +55,7 @@ void Swarm::add_reader(TimePoint now, ReaderId reader, std::uint64_t offset) {
   close_at_.reset();
   if (first) {
     progress_ = peer_progress_ = now;
-    tick_at_ = std::min(tick_at_, now + tick_period);
+    tick_at_ = std::min(tick_at_, now + random_phase(context_.prng));
   }
   update_windows();
   pump_all_ = context_.claims_dirty = true;

@@ -214,6 +214,7 @@ class Swarm {
   [[nodiscard]] bool fetch_covers(std::uint32_t chunk) const;
   [[nodiscard]] bool is_fetching(ExtentIndex extent) const;
   [[nodiscard]] std::optional<ExtentIndex> lowest_missing_extent() const;
+  [[nodiscard]] std::optional<ExtentIndex> random_missing_extent();
   [[nodiscard]] bool upstream_usable(TimePoint now) const;
 
   // swarm_proofs.cpp

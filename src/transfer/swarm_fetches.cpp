@@ -20,6 +20,7 @@ constexpr Duration holder_patience =
 constexpr Duration list_patience_max = 8s;  // a holder may have to hash the blob first
 constexpr std::uint64_t list_bytes_per_ms = 500'000;
 constexpr std::uint32_t appetite_max = 8;
+constexpr std::size_t unclaimed_choice_max = 8;
 constexpr std::uint32_t bypass_chunks_max = 16;
 
 }  // namespace
@@ -48,6 +49,18 @@ std::optional<ExtentIndex> Swarm::lowest_missing_extent() const {
     if (!owned_.contains(extent) && !is_fetching(extent)) return extent;
   }
   return std::nullopt;
+}
+
+// Others that reach no registrar either are at it, too: not all with the same extent.
+std::optional<ExtentIndex> Swarm::random_missing_extent() {
+  std::vector<ExtentIndex> missing;
+  for (auto i = extents_done_.find(false); i && missing.size() < unclaimed_choice_max;
+       i = extents_done_.find(false, *i + 1)) {
+    const ExtentIndex extent{static_cast<std::uint32_t>(*i)};
+    if (!owned_.contains(extent) && !is_fetching(extent)) missing.push_back(extent);
+  }
+  if (missing.empty()) return std::nullopt;
+  return missing[context_.prng.below(missing.size())];
 }
 
 std::uint32_t Swarm::claim_appetite(TimePoint now) const {
@@ -165,7 +178,7 @@ void Swarm::trio_unreachable(TimePoint now) {
   if (claim_appetite(now) == 0 || busy_extents() > 0) return;
   if (!size_) {
     start_unsized(now, FetchKind::unclaimed);
-  } else if (const auto extent = lowest_missing_extent()) {
+  } else if (const auto extent = random_missing_extent()) {
     start_extent(now, *extent, FetchKind::unclaimed);
   }
 }

@@ -123,25 +123,19 @@ void Simulator::open_session(NodeIndex dialler, NodeIndex acceptor) {
   const SessionId own{next_session_++};
   const SessionId theirs{next_session_++};
   const auto life = lives_[acceptor];
-  at_node(dialler, 2 * round_trip,
-          [this, dialler, acceptor, own, theirs, life, target](Node& node) {
-            if (lives_[acceptor] != life || nodes_[acceptor] == nullptr ||
-                !network_.connected(dialler, acceptor)) {
-              return node.dial_failed(target);
-            }
-            // Of two simultaneous dials the one by the smaller id survives: this one is dropped
-            // when the other is up.
-            for (const auto& [session, end] : node.sessions()) {
-              if (end.peer != acceptor) continue;
-              if (!end.outgoing && id_of(acceptor) < id_of(dialler)) return;
-              close_session(dialler, session);
-              break;
-            }
-            at_node(acceptor, network_.delay(), [this, dialler, own, theirs](Node& peer) {
-              peer.session_opened(theirs, id_of(dialler), {dialler, own, false});
-            });
-            node.session_opened(own, target, {acceptor, theirs, true});
-          });
+  at_node(dialler, 2 * round_trip, [=, this](Node& node) {
+    const bool answers = lives_[acceptor] == life && nodes_[acceptor] != nullptr &&
+                         network_.connected(dialler, acceptor);
+    if (!answers) return node.dial_failed(target);
+    if (paused_until_[acceptor] > now()) return give_up();
+    // Of two simultaneous dials the one by the smaller id survives: the other one came first, or
+    // is replaced at both ends.
+    for (const auto& [session, end] : node.sessions()) {
+      if (end.peer == acceptor && !end.outgoing && id_of(acceptor) < id_of(dialler)) return;
+    }
+    nodes_[acceptor]->session_opened(theirs, id_of(dialler), {dialler, own, false});
+    node.session_opened(own, target, {acceptor, theirs, true});
+  });
 }
 
 void Simulator::close_session(NodeIndex index, SessionId session) {
@@ -164,7 +158,11 @@ void Simulator::pull(NodeIndex index, const Blob& blob, std::optional<TimePoint>
 
 void Simulator::step() {
   events_.step();
-  if (events_.executed() % config_.check_every == 0) check();
+  if (events_.executed() % config_.check_every != 0) return;
+  check();
+  // One node's structures at a time, each in its turn.
+  const auto& node = nodes_[events_.executed() / config_.check_every % nodes_.size()];
+  if (node) node->core().check_invariants();
 }
 
 void Simulator::check() {
@@ -172,6 +170,10 @@ void Simulator::check() {
   check_index(*this);
   check_membership(*this);
   check_limits(*this);
+}
+
+void Simulator::check_all() {
+  check();
   for (auto& node : nodes_) {
     if (node) node->core().check_invariants();
   }
@@ -181,7 +183,7 @@ void Simulator::run_for(Duration duration) {
   const TimePoint end = now() + duration;
   while (!events_.empty() && events_.next_time() <= end) step();
   events_.advance_to(end);
-  check();
+  check_all();
 }
 
 bool Simulator::run_until(const std::function<bool(Simulator&)>& condition, Duration budget) {
@@ -191,17 +193,27 @@ bool Simulator::run_until(const std::function<bool(Simulator&)>& condition, Dura
     while (!events_.empty() && events_.next_time() <= look) step();
     events_.advance_to(look);
     if (condition(*this)) {
-      check();
+      check_all();
       return true;
     }
     if (look >= end) return false;
   }
 }
 
-void Faults::crash(NodeIndex node) { sim_.stop_node(node, true); }
-void Faults::power_off(NodeIndex node) { sim_.stop_node(node, false); }
-void Faults::restart(NodeIndex node) { sim_.start_node(node); }
+void Faults::crash(NodeIndex node) {
+  sim_.last_fault_ = sim_.now();
+  sim_.stop_node(node, true);
+}
+void Faults::power_off(NodeIndex node) {
+  sim_.last_fault_ = sim_.now();
+  sim_.stop_node(node, false);
+}
+void Faults::restart(NodeIndex node) {
+  sim_.last_fault_ = sim_.now();
+  sim_.start_node(node);
+}
 void Faults::heal() {
+  sim_.last_fault_ = sim_.now();
   sim_.trace().add(sim_.now(), 0, "heal");
   sim_.network().heal();
 }
@@ -215,10 +227,12 @@ void Faults::leave(NodeIndex node) {
 void Faults::pause(NodeIndex node, Duration duration) {
   sim_.trace().add(sim_.now(), node, "pause", static_cast<std::uint64_t>(duration.count()));
   sim_.paused_until_[node] = sim_.now() + duration;
+  sim_.last_fault_ = sim_.paused_until_[node];
 }
 
 void Faults::partition(const std::set<NodeIndex>& side) {
   sim_.trace().add(sim_.now(), 0, "partition", side.size());
+  sim_.last_fault_ = sim_.now();
   sim_.network().partition(side);
   for (NodeIndex i = 0; i < sim_.size(); ++i) {
     if (sim_.node(i) == nullptr) continue;

@@ -29,7 +29,8 @@ struct SimConfig {
   bool keep_trace = false;
   bool start_all = true;
   std::uint64_t cache_quota_bytes = std::uint64_t{1} << 40U;
-  /// Structures are recounted from scratch after every so many events.
+  /// After every so many events the checkers look, and one node's structures are recounted from
+  /// scratch.
   std::uint64_t check_every = 64;
 };
 
@@ -74,6 +75,8 @@ class Simulator {
   [[nodiscard]] EventQueue& events() { return events_; }
   [[nodiscard]] Trace& trace() { return trace_; }
   [[nodiscard]] CheckMemory& memory() { return memory_; }
+  /// When the last crash, restart, pause or change of partition happened (a pause: ends).
+  [[nodiscard]] TimePoint last_fault() const { return last_fault_; }
   [[nodiscard]] const SimConfig& config() const { return config_; }
   [[nodiscard]] const NodeId& id_of(NodeIndex index) const { return identities_[index].node_id(); }
   [[nodiscard]] Endpoint endpoint_of(NodeIndex index) const;
@@ -103,6 +106,7 @@ class Simulator {
   friend class Faults;
   void step();
   void check();
+  void check_all();
   void run_at(NodeIndex index, std::uint64_t life, const std::function<void(Node&)>& action);
 
   SimConfig config_;
@@ -118,6 +122,7 @@ class Simulator {
   std::vector<std::uint64_t> lives_;
   std::vector<TimePoint> paused_until_;
   CheckMemory memory_;
+  TimePoint last_fault_ = TimePoint{} - std::chrono::hours(1);
   std::uint64_t next_session_ = 1;
 };
 
