@@ -54,6 +54,26 @@ bool upstream_is_down(const boost::system::error_code& error) {
 
 }  // namespace
 
+const char* to_text(transfer::SwarmError error) {
+  switch (error) {
+    case transfer::SwarmError::not_found:
+      return "upstream does not have it";
+    case transfer::SwarmError::unauthorized:
+      return "upstream wants a credential that nobody here has";
+    case transfer::SwarmError::unreachable:
+      return "nobody holds it and upstream cannot be reached";
+    case transfer::SwarmError::bad_upstream:
+      return "upstream's bytes do not match the digest";
+    case transfer::SwarmError::too_large:
+      return "larger than any blob may be";
+    case transfer::SwarmError::unsupported:
+      return "no length, or a digest algorithm without proofs";
+    case transfer::SwarmError::store_failed:
+      return "the store refused it (disk full or failing?)";
+  }
+  return "unknown";
+}
+
 ContentDriver::ContentDriver(asio::any_io_executor strand, const Config::Mirror& config,
                              const std::string& cluster_name, ContentDeps deps)
     : strand_(std::move(strand)),

@@ -24,6 +24,9 @@
 
 namespace waggle::node {
 
+/// For logs.
+[[nodiscard]] const char* to_text(transfer::SwarmError error);
+
 class LocalReader;
 class SwarmReader;
 

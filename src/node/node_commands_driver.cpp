@@ -112,6 +112,7 @@ void NodeDriver::run_command(transfer::SwarmCommitted& committed) {
 }
 
 void NodeDriver::run_command(transfer::SwarmFailed& failed) {
+  spdlog::warn("download {} failed: {}", to_value(failed.swarm), to_text(failed.error));
   content_->swarm_failed(failed.swarm, failed.error);
 }
 

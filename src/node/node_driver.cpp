@@ -369,18 +369,20 @@ void NodeDriver::receive_payload(SessionId session, const transfer::PayloadHeade
   if (!swarm) return;
   // The bytes must lie in the buffer before the core learns of them: it may ask for their proof at
   // once.
-  payload_->receive_block(*swarm, header.chunk, session, header.offset, data);
-  bool wanted = false;
+  const bool made = payload_->receive_block(*swarm, header.chunk, session, header.offset, data);
   input([&](TimePoint at, transfer::Exchange& exchange) {
-    wanted = exchange.block_received(at, session, header.tag, header.chunk, header.offset,
-                                     static_cast<std::uint32_t>(data.size()));
-    if (!wanted) payload_->drop_buffer({*swarm, header.chunk, session});
+    const bool wanted =
+        exchange.block_received(at, session, header.tag, header.chunk, header.offset,
+                                static_cast<std::uint32_t>(data.size()));
+    // A repeated block of a chunk under way is not wanted either: what came before it stays.
+    if (!wanted && made) payload_->drop_buffer({*swarm, header.chunk, session});
   });
 }
 
 void NodeDriver::served(const mirror::ServedRequest& request) {
   metrics_.count_request(ops::Protocol::oci, request.status,
                          request.first_byte.value_or(request.duration), request.duration);
+  if (request.cut) spdlog::warn("cut {} after {} bytes", request.target, request.body_bytes);
   spdlog::debug("{} {} -> {} {} bytes{} in {:.3f} s", request.method, request.target,
                 request.status, request.body_bytes, request.cut ? " (cut)" : "",
                 to_seconds(request.duration));

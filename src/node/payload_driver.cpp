@@ -89,20 +89,22 @@ void PayloadDriver::create_blob(
       });
 }
 
-void PayloadDriver::receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source,
+bool PayloadDriver::receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source,
                                   std::uint32_t offset, ByteView data) {
   const auto partial = partials_.find(swarm);
-  if (partial == partials_.end()) return;
+  if (partial == partials_.end()) return false;
   const BlobLayout& layout = partial->second->layout();
-  if (to_value(chunk) >= layout.chunk_count()) return;
+  if (to_value(chunk) >= layout.chunk_count()) return false;
   const std::uint64_t chunk_size = layout.chunk_size(chunk);
-  if (offset > chunk_size || data.size() > chunk_size - offset) return;
+  if (offset > chunk_size || data.size() > chunk_size - offset) return false;
   auto& buffer = buffers_[{swarm, chunk, source}];
-  if (buffer.empty()) {
+  const bool made = buffer.empty();
+  if (made) {
     buffer.resize(chunk_size);
     buffered_bytes_ += chunk_size;
   }
   std::copy(data.begin(), data.end(), buffer.begin() + offset);
+  return made;
 }
 
 void PayloadDriver::drop_buffer(const transfer::DropBuffer& command) {

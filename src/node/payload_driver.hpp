@@ -38,7 +38,8 @@ class PayloadDriver {
   void create_blob(const transfer::CreateBlob& command,
                    std::function<void(std::optional<std::vector<transfer::StoredChunk>>)> done);
   /// Copies a block into the buffer of (swarm, chunk, source). Blocks beyond the chunk are ignored.
-  void receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source, std::uint32_t offset,
+  /// @return true when this block made the buffer
+  bool receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source, std::uint32_t offset,
                      ByteView data);
   void verify_chunk(const transfer::VerifyChunk& command,
                     std::function<void(transfer::ChunkVerdict)> done);

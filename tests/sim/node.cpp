@@ -113,11 +113,14 @@ void Node::block_arrived(SessionId session, const transfer::SendBlock& block, Va
   sim_.trace().add(sim_.now(), index_, "block", to_value(block.chunk), block.offset);
   const auto swarm = core_->exchange().find(block.tag);
   if (!swarm) return;
-  Buffer& buffer = buffers_[{*swarm, block.chunk, session}];
+  const BufferKey key{*swarm, block.chunk, session};
+  const bool made = !buffers_.contains(key);
+  Buffer& buffer = buffers_[key];
   if (variant != true_bytes) buffer.variant = variant;
   const bool wanted = core_->exchange().block_received(sim_.now(), session, block.tag, block.chunk,
                                                        block.offset, block.length);
-  if (!wanted) buffers_.erase({*swarm, block.chunk, session});
+  // A repeated block of a chunk under way is not wanted either: what came before it stays.
+  if (!wanted && made) buffers_.erase(key);
   core_->settle(sim_.now());
   pump();
 }
