@@ -463,7 +463,7 @@ void Swarm::check_invariants() const {
     const bool is_open =
         !have_.test(i) && downloads_.live_sources_of(chunk) == 0 && !fetch_covers(i);
     WAGGLE_ASSERT(open_.test(i) == is_open);
-    WAGGLE_ASSERT(downloads_.live_sources_of(chunk) <= 2);
+    WAGGLE_ASSERT(downloads_.active_sources_of(chunk) <= 2);
     if (have_.test(i)) WAGGLE_ASSERT(downloads_.sources_of(chunk).empty());
   }
   for (const auto& [chunk, nodes] : suspects_) WAGGLE_ASSERT(!nodes.empty());

@@ -28,8 +28,10 @@ class RandomStory {
   void play() {
     draw_pulls();
     draw_faults();
+    CHECK(simulator_.run_until(sim::converged, 30s));
+    const TimePoint begin = simulator_.now();
     for (auto& [at, act] : plan_) {
-      const TimePoint time = TimePoint{} + at;
+      const TimePoint time = begin + at;
       if (time > simulator_.now()) simulator_.run_for(time - simulator_.now());
       act();
     }

@@ -59,6 +59,20 @@ TEST_SUITE("scenario/registrar") {
     }
   }
 
+  TEST_CASE("blocks that come after their time are used, and asked from nobody else again") {
+    for (const std::uint64_t seed : sim::seeds(6)) {
+      CAPTURE(seed);
+      sim::Simulator simulator({.node_count = 6, .seed = seed, .check_every = 4});
+      REQUIRE(simulator.run_until(sim::converged, 30s));
+      const sim::Blob blob = sim::make_blob("layer", 96 * MiB);
+      for (sim::NodeIndex i = 0; i < 6; ++i) simulator.pull(i, blob);
+      simulator.run_for(400ms);
+      for (const sim::NodeIndex i : {1U, 4U}) simulator.faults().pause(i, 1500ms);
+      REQUIRE(simulator.run_until(sim::pulls_done, 60s));
+      all_finished(simulator);
+    }
+  }
+
   TEST_CASE("a node paused for seconds keeps nobody waiting, and finishes when it is back") {
     for (const std::uint64_t seed : sim::seeds(4)) {
       CAPTURE(seed);
