@@ -133,6 +133,14 @@ std::size_t Downloads::live_sources_of(ChunkIndex chunk) const {
       }));
 }
 
+std::size_t Downloads::active_sources_of(ChunkIndex chunk) const {
+  const auto sources = sources_of(chunk);
+  return static_cast<std::size_t>(
+      std::count_if(sources.begin(), sources.end(), [&](SessionId session) {
+        return downloads_.at({session, chunk}).state == Download::State::active;
+      }));
+}
+
 std::vector<Downloads::Key> Downloads::overdue(TimePoint now) const {
   std::vector<Key> keys;
   for (const auto& [key, download] : downloads_) {

@@ -71,6 +71,8 @@ class Downloads {
   [[nodiscard]] std::vector<SessionId> sources_of(ChunkIndex chunk) const;
   /// Sources that are active or verifying.
   [[nodiscard]] std::size_t live_sources_of(ChunkIndex chunk) const;
+  /// Those of them whose blocks are still awaited.
+  [[nodiscard]] std::size_t active_sources_of(ChunkIndex chunk) const;
   /// Downloads not handed to the driver whose deadline has passed.
   [[nodiscard]] std::vector<Key> overdue(TimePoint now) const;
   /// Bytes of all chunks begun.

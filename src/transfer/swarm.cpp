@@ -21,6 +21,8 @@ constexpr Duration linger = 30s;        // a swarm without readers stays this lo
 constexpr Duration give_up_after = 8s;  // without any sign of life from any source
 constexpr std::uint32_t upstream_failures_max = 3;
 constexpr std::size_t windows_max = 16;
+constexpr Duration bypass_after = 3s;     // a reader without head-of-line progress
+constexpr Duration bypass_spread = 750ms;  // not all nodes at once: what one fetches serves all
 
 // Nodes that began together need not do everything at the same moment.
 Duration random_phase(Prng& prng) {
@@ -37,6 +39,8 @@ Swarm::Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now)
       tick_at_(now + random_phase(context.prng)) {
   peer_progress_ = progress_ = now;
   replace_at_ = now + 5s;
+  patience_ = bypass_after + Duration(static_cast<Duration::rep>(
+                                 context_.prng.below(static_cast<std::uint64_t>(bypass_spread.count()))));
   close_at_ = now + linger;
   not_found_ = !context_.config.upstream_allowed;
   if (key_.digest.algorithm() != DigestAlgorithm::sha256) {
@@ -80,7 +84,7 @@ void Swarm::remove_reader(TimePoint now, ReaderId reader) {
   });
   const std::set<ExtentIndex> owned = owned_;
   for (const ExtentIndex extent : owned) {
-    if (!is_fetching(extent)) release_extent(now, extent);
+    if (!is_fetching(extent) && !proven_) release_extent(now, extent);
   }
   const bool under_way = !fetches_.empty() || !downloads_.empty() || (proven_ && !committed_);
   if (!under_way && !committed_) {
@@ -196,7 +200,8 @@ void Swarm::mark_have(TimePoint now, ChunkIndex chunk, ChunkSource source) {
   const std::uint32_t first = to_value(layout_.extent_first_chunk(extent));
   if (have_.run_length(first) >= layout_.extent_chunk_count(extent) &&
       extents_done_.set(to_value(extent))) {
-    if (owned_.erase(extent) > 0) context_.claims.extent_done(now, tag_, extent);
+    // Who streams the whole blob keeps its one claim to the end: nobody else is to begin.
+    if (!no_range_ && owned_.erase(extent) > 0) context_.claims.extent_done(now, tag_, extent);
     context_.claims_dirty = true;
   }
   note_progress(now, chunk);
@@ -463,12 +468,12 @@ void Swarm::check_invariants() const {
     const bool is_open =
         !have_.test(i) && downloads_.live_sources_of(chunk) == 0 && !fetch_covers(i);
     WAGGLE_ASSERT(open_.test(i) == is_open);
-    WAGGLE_ASSERT(downloads_.live_sources_of(chunk) <= 2);
+    WAGGLE_ASSERT(downloads_.active_sources_of(chunk) <= 2);
     if (have_.test(i)) WAGGLE_ASSERT(downloads_.sources_of(chunk).empty());
   }
   for (const auto& [chunk, nodes] : suspects_) WAGGLE_ASSERT(!nodes.empty());
   for (const ExtentIndex extent : owned_) {
-    WAGGLE_ASSERT(!size_ || !extents_done_.test(to_value(extent)));
+    WAGGLE_ASSERT(!size_ || no_range_ || !extents_done_.test(to_value(extent)));
   }
   WAGGLE_ASSERT(!committed_ || proven_);
   WAGGLE_ASSERT(!list_ || list_->size() + 1 == layout_.chunk_count());

@@ -290,6 +290,7 @@ class Swarm {
   std::uint32_t upstream_failures_ = 0;
   std::uint32_t backoffs_ = 0;
   TimePoint claims_paused_until_{};
+  Duration patience_{};  ///< of a reader without head-of-line progress, then it is rescued
 
   // Proofs.
   std::map<ChunkIndex, OwnCrec> crecs_;

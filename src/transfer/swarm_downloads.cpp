@@ -154,6 +154,7 @@ bool Swarm::block_received(TimePoint now, SessionId session, ChunkIndex chunk, s
     peer->last_chunk = now;
   }
   downloads_.find(session, chunk)->deadline = now + context_.config.request_timeout_min;
+  refresh_open(chunk);  // it may have been given up on, and free for others
   submit(session, chunk);
   return true;
 }

@@ -14,7 +14,6 @@ using namespace std::chrono_literals;
 constexpr Duration backoff_first = 200ms;
 constexpr Duration backoff_max = 5s;
 constexpr Duration retry_after_max = 60s;
-constexpr Duration bypass_after = 3s;  // a reader without head-of-line progress
 constexpr Duration holder_patience =
     1s;  // no progress from any peer: holders no longer block claims
 constexpr Duration list_patience_max = 8s;  // a holder may have to hash the blob first
@@ -68,7 +67,7 @@ std::uint32_t Swarm::claim_appetite(TimePoint now) const {
   if (holders_known() && !holders_failed(now)) return 0;
   if (!size_) return fetches_.empty() ? 1 : 0;
   // Somebody streams the whole blob: only when that has dried up is another stream worth it.
-  if (no_range_) return fetches_.empty() && now - progress_ >= bypass_after ? 1 : 0;
+  if (no_range_) return fetches_.empty() && now - progress_ >= patience_ ? 1 : 0;
   if (!opened_) return 0;
   std::uint32_t missing = 0;
   for (auto i = extents_done_.find(false); i && missing < appetite_max;
@@ -406,7 +405,7 @@ void Swarm::bypass(TimePoint now) {
   if (solo_ || !upstream_usable(now)) return;
   if (!size_) {
     const bool waits = std::any_of(readers_.begin(), readers_.end(), [&](const auto& entry) {
-      return now - entry.second.waiting_since >= bypass_after;
+      return now - entry.second.waiting_since >= patience_;
     });
     if (waits && fetches_.empty()) {
       ++context_.stats.bypasses;
@@ -429,15 +428,15 @@ void Swarm::bypass_reader(TimePoint now, Reader& reader) {
   const bool flowing = std::any_of(fetches_.begin(), fetches_.end(), [&](const auto& entry) {
     const Fetch& fetch = entry.second;
     return !fetch.canceled && first >= fetch.next && first < fetch.end &&
-           now - fetch.last_progress < bypass_after;
+           now - fetch.last_progress < patience_;
   });
   if (has_chunk(head) || flowing) {
     reader.waiting_since = now;
     return;
   }
   const bool was_rescued =
-      reader.bypass_chunks > 0 && !someone_has(head) && now - peer_progress_ >= bypass_after;
-  if (!was_rescued && now - reader.waiting_since < bypass_after) return;
+      reader.bypass_chunks > 0 && !someone_has(head) && now - peer_progress_ >= patience_;
+  if (!was_rescued && now - reader.waiting_since < patience_) return;
   reader.waiting_since = now;
   reader.bypass_chunks = was_rescued ? std::min(2 * reader.bypass_chunks, bypass_chunks_max) : 1;
   const ExtentIndex extent = layout_.extent_of(head);

@@ -417,11 +417,13 @@ void Node::run(const transfer::HashLink& hash) {
     DiskPartial* stored = partial(hash.swarm);
     const auto chunk = stored == nullptr ? std::map<ChunkIndex, DiskChunk>::iterator{}
                                          : stored->chunks.find(hash.chunk);
-    if (stored == nullptr || chunk == stored->chunks.end()) {
+    const bool is_empty = stored != nullptr && stored->size == 0;
+    if (stored == nullptr || (chunk == stored->chunks.end() && !is_empty)) {
       return core_->exchange().link_hashed(now, hash.swarm, hash.chunk, std::nullopt, std::nullopt);
     }
-    const LinkEnd end = hash_link(swarms_.at(hash.swarm).digest, BlobLayout(stored->size),
-                                  hash.chunk, chunk->second.variant, hash.begin);
+    const LinkEnd end =
+        hash_link(swarms_.at(hash.swarm).digest, BlobLayout(stored->size), hash.chunk,
+                  is_empty ? true_bytes : chunk->second.variant, hash.begin);
     core_->exchange().link_hashed(now, hash.swarm, hash.chunk, end.end, end.digest);
   });
 }
@@ -434,7 +436,7 @@ void Node::run(const transfer::CommitBlob& commit) {
       return core_->exchange().blob_committed(now, commit.swarm, false);
     // Committed bytes always hash to the digest: the one promise that nothing may break.
     const BlobLayout layout(stored->size);
-    WAGGLE_ASSERT(stored->chunks.size() == layout.chunk_count());
+    WAGGLE_ASSERT(stored->size == 0 || stored->chunks.size() == layout.chunk_count());
     for (const auto& [chunk, content] : stored->chunks)
       WAGGLE_ASSERT(content.variant == true_bytes);
     disk_.blobs[key.digest] = stored->size;

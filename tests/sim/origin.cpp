@@ -45,6 +45,12 @@ std::set<NodeIndex> Origin::most_fetched_extent() const {
   return most;
 }
 
+std::set<NodeIndex> Origin::fetching() const {
+  std::set<NodeIndex> nodes;
+  for (const auto& [id, fetch] : fetches_) nodes.insert(fetch.from);
+  return nodes;
+}
+
 std::vector<Digest> Origin::digests() const {
   std::vector<Digest> list;
   for (const auto& [digest, blob] : blobs_) list.push_back(digest);
@@ -96,8 +102,10 @@ void Origin::next_chunk(std::uint64_t id) {
     again->second.at += bytes;
     const bool last = again->second.at >= again->second.stop;
     const FetchSink sink = again->second.sink;
+    const auto own = variants_.find(again->second.from);
+    const Variant variant = own == variants_.end() ? variant_ : own->second;
     if (last) fetches_.erase(again);
-    sink.chunk(chunk, variant_);
+    sink.chunk(chunk, variant);
     if (last) return sink.end(Kind::complete);
     next_chunk(id);
   });

@@ -49,13 +49,17 @@ class Origin {
   void unstall() { stalled_.clear(); }
   /// From now on answers with wrong bytes.
   void set_variant(Variant variant) { variant_ = variant; }
+  /// Somebody on this node's way to the registry changes the bytes.
+  void set_variant_for(NodeIndex node, Variant variant) { variants_[node] = variant; }
 
   /// Body bytes that left, whole chunks.
   [[nodiscard]] std::uint64_t egress_bytes() const { return egress_; }
   [[nodiscard]] std::uint64_t egress_bytes(const Digest& digest) const;
   /// The most nodes that are reading one extent now, and which they are.
   [[nodiscard]] std::set<NodeIndex> most_fetched_extent() const;
-  [[nodiscard]] std::size_t fetch_count() const { return fetches_.size(); }
+  /// Nodes with a fetch under way.
+  [[nodiscard]] std::set<NodeIndex> fetching() const;
+  [[nodiscard]] bool is_honest() const { return variant_ == true_bytes && variants_.empty(); }
   [[nodiscard]] std::vector<Digest> digests() const;
   [[nodiscard]] std::uint64_t request_count() const { return requests_; }
 
@@ -84,6 +88,7 @@ class Origin {
   bool ranges_ = true;
   unsigned status_ = 200;
   Variant variant_ = true_bytes;
+  std::map<NodeIndex, Variant> variants_;
 };
 
 }  // namespace waggle::sim

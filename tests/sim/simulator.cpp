@@ -2,8 +2,12 @@
 #include "sim/simulator.hpp"
 
 #include "base/assert.hpp"
+#include "base/siphash.hpp"
 
 #include <algorithm>
+#include <array>
+#include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <utility>
 
@@ -15,6 +19,14 @@ using namespace std::chrono_literals;
 constexpr Duration dial_timeout = 3s;
 constexpr Duration dead_session_timeout = 12s;  ///< keepalive of a peer that vanished
 constexpr std::uint16_t gossip_port = 7947;
+
+const Simulator* current = nullptr;  ///< whose story is told when an invariant breaks
+
+extern "C" void tell_story(int signal) {
+  if (current != nullptr) std::fputs(current->story().c_str(), stderr);
+  std::signal(signal, SIG_DFL);
+  std::raise(signal);
+}
 
 }  // namespace
 
@@ -31,11 +43,34 @@ Simulator::Simulator(const SimConfig& config)
   SeededRandomSource random(mix_seed(config.seed ^ 0x6964U));
   for (std::size_t i = 0; i < config.node_count; ++i)
     identities_.push_back(Identity::generate(random));
+  current = this;
+  std::signal(SIGABRT, tell_story);
+  story_ = std::to_string(config.node_count) + " nodes, ./dev sim --seed=" +
+           std::to_string(config.seed) + "\n";
   if (!config.start_all) return;
   for (NodeIndex i = 0; i < config.node_count; ++i) start_node(i);
 }
 
-Simulator::~Simulator() = default;
+Simulator::~Simulator() {
+  if (current == this) current = nullptr;
+}
+
+void Simulator::tell(const std::string& line) {
+  std::array<char, 32> time{};
+  std::snprintf(time.data(), time.size(), "  %8.3f s  ", to_seconds(now().time_since_epoch()));
+  story_ += time.data() + line + "\n";
+}
+
+std::vector<NodeIndex> Simulator::registrars(const Digest& digest) const {
+  std::vector<NodeId> ids;
+  for (const Identity& identity : identities_) ids.push_back(identity.node_id());
+  std::vector<NodeIndex> ranked;
+  for (const NodeId& id :
+       hrw_top(IdKey::for_cluster("waggle"), ids, "blob:", digest.to_wire(), 3)) {
+    ranked.push_back(*index_of(id));
+  }
+  return ranked;
+}
 
 Endpoint Simulator::endpoint_of(NodeIndex index) const {
   return Endpoint::v4(10, static_cast<std::uint8_t>(index >> 16U),
@@ -77,6 +112,7 @@ void Simulator::stop_node(NodeIndex index, bool reset_sessions) {
   const auto sessions = nodes_[index]->sessions();
   nodes_[index].reset();
   ++lives_[index];
+  paused_until_[index] = {};
   for (const auto& [session, end] : sessions) {
     at_node(end.peer, reset_sessions ? network_.delay() : dead_session_timeout,
             [peer_session = end.peer_session](Node& peer) { peer.session_closed(peer_session); });
@@ -152,6 +188,9 @@ void Simulator::close_session(NodeIndex index, SessionId session) {
 
 void Simulator::pull(NodeIndex index, const Blob& blob, std::optional<TimePoint> at) {
   origin_.add(blob);
+  tell("pull " + std::to_string(index) + " " + blob.digest.hex().substr(0, 8) + " size " +
+       std::to_string(blob.size) +
+       (at ? " at " + std::to_string(to_seconds(at->time_since_epoch())) : ""));
   at_node_time(index, at.value_or(now()),
                [this, blob](Node& node) { node.pull(blob, origin_name_); });
 }
@@ -200,39 +239,72 @@ bool Simulator::run_until(const std::function<bool(Simulator&)>& condition, Dura
   }
 }
 
+void Faults::note(const char* what, std::uint64_t a, std::uint64_t b) {
+  sim_.trace().add(sim_.now(), 0, what, a, b);
+  sim_.tell(std::string(what) + " " + std::to_string(a) + " " + std::to_string(b));
+  sim_.last_fault_ = std::max(sim_.last_fault_, sim_.now());
+}
+
 void Faults::crash(NodeIndex node) {
-  sim_.last_fault_ = sim_.now();
+  note("crash", node);
   sim_.stop_node(node, true);
 }
+
 void Faults::power_off(NodeIndex node) {
-  sim_.last_fault_ = sim_.now();
+  note("power_off", node);
   sim_.stop_node(node, false);
 }
+
 void Faults::restart(NodeIndex node) {
-  sim_.last_fault_ = sim_.now();
+  note("restart", node);
   sim_.start_node(node);
 }
-void Faults::heal() {
-  sim_.last_fault_ = sim_.now();
-  sim_.trace().add(sim_.now(), 0, "heal");
-  sim_.network().heal();
-}
-void Faults::set_loss(double loss) { sim_.network().set_loss(loss); }
 
 void Faults::leave(NodeIndex node) {
-  sim_.trace().add(sim_.now(), node, "leave");
+  note("leave", node);
   sim_.at_node(node, Duration{0}, [](Node& leaving) { leaving.leave(); });
 }
 
 void Faults::pause(NodeIndex node, Duration duration) {
-  sim_.trace().add(sim_.now(), node, "pause", static_cast<std::uint64_t>(duration.count()));
+  note("pause (ms)", node, static_cast<std::uint64_t>(duration / 1ms));
   sim_.paused_until_[node] = sim_.now() + duration;
   sim_.last_fault_ = sim_.paused_until_[node];
 }
 
+void Faults::heal() {
+  note("heal");
+  sim_.network().heal();
+}
+
+void Faults::set_loss(double loss) {
+  note("loss (1/1000)", static_cast<std::uint64_t>(loss * 1000));
+  sim_.network().set_loss(loss);
+}
+
+void Faults::origin_down(bool down) {
+  note(down ? "origin down" : "origin up");
+  sim_.origin().set_down(down);
+}
+
+void Faults::origin_status(unsigned status) {
+  note("origin answers", status);
+  sim_.origin().set_status(status);
+}
+
+void Faults::stall(NodeIndex node) {
+  note("origin stalls", node);
+  sim_.origin().stall(node);
+}
+
+void Faults::unstall() {
+  note("origin stalls nobody");
+  sim_.origin().unstall();
+}
+
 void Faults::partition(const std::set<NodeIndex>& side) {
-  sim_.trace().add(sim_.now(), 0, "partition", side.size());
-  sim_.last_fault_ = sim_.now();
+  std::uint64_t mask = 0;
+  for (const NodeIndex node : side) mask |= std::uint64_t{1} << (node % 64U);
+  note("partition (mask)", mask);
   sim_.network().partition(side);
   for (NodeIndex i = 0; i < sim_.size(); ++i) {
     if (sim_.node(i) == nullptr) continue;
@@ -240,14 +312,14 @@ void Faults::partition(const std::set<NodeIndex>& side) {
       if (sim_.network().connected(i, end.peer)) continue;
       // Keepalives go unanswered, unless it heals before.
       const auto life = sim_.life_of(end.peer);
-      sim_.at_node(i, dead_session_timeout,
-                   [session = session, peer = end.peer, life,
-                    number = sim_.network().partition_count()](Node& node) {
-                     Simulator& sim = node.simulator();
-                     const bool same = sim.network().partition_count() == number &&
-                                       !sim.network().connected(node.index(), peer);
-                     if (same || sim.life_of(peer) != life) node.session_closed(session);
-                   });
+      const auto number = sim_.network().partition_count();
+      sim_.at_node(i, dead_session_timeout, [session = session, peer = end.peer, life,
+                                             number](Node& node) {
+        Simulator& sim = node.simulator();
+        const bool same = sim.network().partition_count() == number &&
+                          !sim.network().connected(node.index(), peer);
+        if (same || sim.life_of(peer) != life) node.session_closed(session);
+      });
     }
   }
 }

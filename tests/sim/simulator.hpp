@@ -50,8 +50,14 @@ class Faults {
   void partition(const std::set<NodeIndex>& side);
   void heal();
   void set_loss(double loss);
+  // Of the origin.
+  void origin_down(bool down);
+  void origin_status(unsigned status);
+  void stall(NodeIndex node);
+  void unstall();
 
  private:
+  void note(const char* what, std::uint64_t a = 0, std::uint64_t b = 0);
   Simulator& sim_;
 };
 
@@ -65,6 +71,9 @@ class Simulator {
   bool run_until(const std::function<bool(Simulator&)>& condition, Duration budget);
 
   [[nodiscard]] TimePoint now() const { return events_.now(); }
+  /// What was done to this cluster so far and how to see it again; printed when an invariant breaks.
+  [[nodiscard]] const std::string& story() const { return story_; }
+  void tell(const std::string& line);
   [[nodiscard]] std::size_t size() const { return nodes_.size(); }
   /// nullptr while the node is down.
   [[nodiscard]] Node* node(NodeIndex index) { return nodes_[index].get(); }
@@ -82,6 +91,9 @@ class Simulator {
   [[nodiscard]] Endpoint endpoint_of(NodeIndex index) const;
   [[nodiscard]] std::optional<NodeIndex> index_of(const Endpoint& endpoint) const;
   [[nodiscard]] std::optional<NodeIndex> index_of(const NodeId& id) const;
+
+  /// The nodes that keep the blob's claims, in rank order, when all of them are up.
+  [[nodiscard]] std::vector<NodeIndex> registrars(const Digest& digest) const;
 
   /// A client of `node` reads the whole blob, at once or at `at`.
   void pull(NodeIndex node, const Blob& blob, std::optional<TimePoint> at = std::nullopt);
@@ -124,6 +136,7 @@ class Simulator {
   CheckMemory memory_;
   TimePoint last_fault_ = TimePoint{} - std::chrono::hours(1);
   std::uint64_t next_session_ = 1;
+  std::string story_;
 };
 
 /// Every live node sees exactly the live nodes as members and all index roots are equal.

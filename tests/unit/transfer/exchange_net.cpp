@@ -471,7 +471,7 @@ void Net::carry(Node& node, CommitBlob command) {
   if (partial.layout.size() > 0) CHECK(partial.chunks.size() == partial.layout.chunk_count());
   for (const auto& [chunk, variant] : partial.chunks) CHECK(variant == 0);
   CHECK(command.midstates == list_of(partial.key.digest, false));
-  at(now_ + disk_time,
+  at(now_ + config_.commit_time,
      [this, &node, swarm = command.swarm, key = partial.key, size = partial.layout.size()] {
        if (node.dead) return;
        node.complete[key.digest] = size;
@@ -533,7 +533,17 @@ void Net::read_on(Node& node, SwarmId swarm) {
   pump(node);
 }
 
-void Net::carry(Node&, SwarmProven) {}
+// Every byte may be given out: the reader takes them and leaves, often before the commit.
+void Net::carry(Node& node, SwarmProven event) {
+  at(now_ + 10us, [this, &node, swarm = event.swarm] {
+    const auto it = node.reading.find(swarm);
+    if (node.dead || it == node.reading.end()) return;
+    const ReaderId reader = node.readers.at(it->second.first.digest);
+    node.reading.erase(it);
+    node.exchange->remove_reader(now_, swarm, reader);
+    pump(node);
+  });
+}
 
 void Net::carry(Node& node, SwarmCommitted event) {
   at(now_ + config_.announce_delay, [this, n = node.number, digest = event.digest] {

@@ -231,6 +231,19 @@ TEST_SUITE("transfer/exchange") {
     for (std::size_t n = 0; n < 5; ++n) net.pull(n, blob);
     CHECK(net.run_until([&] { return net.all_complete(blob); }, 30s));
     CHECK(net.origin().bytes_out == blob.size);
+    CHECK(net.origin().requests == 1);
+  }
+
+  TEST_CASE("readers that leave between proof and commit free nothing for a second fetch") {
+    Net net({.nodes = 16, .link_rate = 5e6, .commit_time = 200ms});
+    const Blob blob = net.make_blob(900 * KiB);
+    for (std::size_t n = 0; n < 16; ++n) {
+      net.pull(n, blob);
+      net.run_for(3ms);
+    }
+    CHECK(net.run_until([&] { return net.all_complete(blob); }, 30s));
+    CHECK(net.origin().bytes_out == blob.size);
+    CHECK(net.origin().requests == 1);
   }
 
   TEST_CASE("without a length the blob is unsupported") {
