@@ -8,6 +8,7 @@
 #include <boost/asio/post.hpp>
 
 #include <algorithm>
+#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -18,6 +19,8 @@ namespace asio = boost::asio;
 using transfer::ChunkVerdict;
 
 constexpr std::size_t served_max = 64;
+constexpr auto write_wait = std::chrono::milliseconds(1);
+constexpr int write_waits_max = 5000;
 
 /// True when `bytes` prove themselves as chunk `chunk` of the blob.
 bool proves(const transfer::ChunkProof& proof, ByteView bytes, const BlobLayout& layout,
@@ -30,6 +33,19 @@ bool proves(const transfer::ChunkProof& proof, ByteView bytes, const BlobLayout&
   Sha256 hash(link.begin, layout.chunk_offset(chunk));
   hash.update(bytes);
   return link.is_last ? hash.finish() == digest : hash.midstate() == link.end;
+}
+
+/// Stores a verified chunk. Two verified copies of one chunk may meet here (endgame): the second
+/// waits until the first is on disk, and then finds the chunk held.
+ChunkVerdict store(cache::Partial& partial, ChunkIndex chunk, ByteView bytes, cache::ProofKind kind,
+                   ByteView record) {
+  for (int i = 0; i < write_waits_max; ++i) {
+    const auto stored = partial.write_chunk(chunk, bytes, kind, record);
+    if (stored) return ChunkVerdict::ok;
+    if (stored.error() != cache::CacheError::busy) break;
+    std::this_thread::sleep_for(write_wait);
+  }
+  return ChunkVerdict::store_failed;
 }
 
 /// The midstate list of a complete blob, by one pass over it.
@@ -138,8 +154,7 @@ void PayloadDriver::verify_chunk(const transfer::VerifyChunk& command,
         }
         const bool linked = std::holds_alternative<transfer::LinkProof>(command.proof);
         const auto kind = linked ? cache::ProofKind::linked : cache::ProofKind::crec;
-        const auto stored = partial->write_chunk(command.chunk, bytes, kind, command.record);
-        return stored ? ChunkVerdict::ok : ChunkVerdict::store_failed;
+        return store(*partial, command.chunk, bytes, kind, command.record);
       },
       std::move(done));
 }
@@ -162,8 +177,7 @@ void PayloadDriver::store_chunk(SwarmId swarm, ChunkIndex chunk, std::shared_ptr
       [partial = this->partial(swarm), chunk, bytes = std::move(bytes),
        record = std::move(record)] {
         if (!partial) return ChunkVerdict::store_failed;
-        const auto stored = partial->write_chunk(chunk, *bytes, cache::ProofKind::own, record);
-        return stored ? ChunkVerdict::ok : ChunkVerdict::store_failed;
+        return store(*partial, chunk, *bytes, cache::ProofKind::own, record);
       },
       std::move(done));
 }
