@@ -141,6 +141,16 @@ void ClaimTable::node_gone(TimePoint now, const NodeId& node) {
   holders_.erase(node);
 }
 
+void ClaimTable::excuse(TimePoint now) {
+  for (auto& [extent, claim] : claims_) {
+    claim.expires = std::max(claim.expires, now + pause_allowance);
+    claim.grew_at = std::max(claim.grew_at, now + pause_allowance - stall_limit);
+  }
+  for (auto& [node, wanter] : wanters_) {
+    wanter.last_seen = std::max(wanter.last_seen, now + pause_allowance - wanter_ttl);
+  }
+}
+
 void ClaimTable::drop_claims_of(const NodeId& node) {
   std::erase_if(claims_, [&](const auto& entry) { return entry.second.node == node; });
 }
@@ -225,10 +235,10 @@ std::optional<TimePoint> ClaimTable::next_deadline() const {
     return entry.second.waiting.has_value();
   });
   if (anyone_waits && !opened_) deadline = first_assignment_;
+  for (const auto& [extent, claim] : claims_) {
+    deadline = earliest(deadline, std::min(claim.expires, claim.grew_at + stall_limit));
+  }
   if (anyone_waits) {
-    for (const auto& [extent, claim] : claims_) {
-      deadline = earliest(deadline, std::min(claim.expires, claim.grew_at + stall_limit));
-    }
     for (const auto& [extent, until] : elsewhere_) deadline = earliest(deadline, until);
     for (const auto& [node, wanter] : wanters_)
       deadline = earliest(deadline, wanter.last_seen + wanter_ttl);
@@ -246,7 +256,6 @@ void ClaimTable::check_invariants() const {
   WAGGLE_ASSERT(wanters_.size() <= limits::registrar_wanters_max);
   for (const auto& [extent, claim] : claims_) {
     WAGGLE_ASSERT(attempts_.at(extent) >= claim.attempt);
-    WAGGLE_ASSERT(claim.grew_at <= last_use_);
   }
 }
 

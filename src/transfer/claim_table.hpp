@@ -20,7 +20,8 @@ inline constexpr Duration claim_grace =
 inline constexpr Duration progress_interval = std::chrono::milliseconds(250);
 inline constexpr Duration progress_missed = std::chrono::milliseconds(750);  ///< three in a row
 inline constexpr Duration stall_limit = std::chrono::seconds(5);  ///< PROGRESS without a new byte
-inline constexpr Duration wanter_ttl = std::chrono::seconds(5);   ///< without a WANT: gone
+inline constexpr Duration pause_allowance = std::chrono::milliseconds(500);
+inline constexpr Duration wanter_ttl = std::chrono::seconds(5);  ///< without a WANT: gone
 inline constexpr Duration elsewhere_time =
     std::chrono::seconds(1);  ///< an extent that other registrars refused
 inline constexpr Duration first_assignment_delay =
@@ -54,6 +55,9 @@ class ClaimTable {
   void release(TimePoint now, const NodeId& from, const ReleaseMessage& message);
   void unwant(TimePoint now, const NodeId& from, const UnwantMessage& message);
   void node_gone(TimePoint now, const NodeId& node);
+  /// This process was late itself: PROGRESS may be waiting unread, so no claim ends before
+  /// pause_allowance passed.
+  void excuse(TimePoint now);
 
   /// Frees what expired and serves those who wait. Call when next_deadline() is due and after any
   /// change.

@@ -21,6 +21,8 @@ namespace {
 constexpr std::string_view blob_domain = "blob:";
 constexpr std::size_t registrar_count = 3;
 constexpr Duration table_ttl = std::chrono::minutes(10);
+constexpr Duration own_pause =
+    std::chrono::milliseconds(100);  ///< a deadline missed by more: this process was late
 
 }  // namespace
 
@@ -56,7 +58,9 @@ struct Claims::Impl {
   void serve_waiting(TimePoint now, const SwarmTag& tag, ClaimTable& table);
   ClaimTable& table_of(TimePoint now, const SwarmTag& tag);
   void collect();
+  void enter(TimePoint now);
   void settle(TimePoint now);
+  [[nodiscard]] std::optional<TimePoint> next_deadline() const;
   [[nodiscard]] std::vector<NodeId> trio(const Digest& digest) const;
 
   ClaimsConfig config;
@@ -67,6 +71,7 @@ struct Claims::Impl {
   std::deque<std::pair<bool, Local>>
       local;  ///< own messages to the own registrar (true) or seeker (false)
   std::deque<ClaimsEvent> events;
+  std::optional<TimePoint> deadline;  ///< what the last input promised
   std::uint64_t granted = 0, waited = 0, takeovers = 0, sent = 0;
 };
 
@@ -186,15 +191,31 @@ void Claims::Impl::collect() {
   }
 }
 
+/// First of every input. A process that was stopped has PROGRESS waiting unread: it must not judge
+/// others by its own pause (as Lifeguard's local health does for suspicions).
+void Claims::Impl::enter(TimePoint now) {
+  if (!deadline || now - *deadline <= own_pause) return;
+  for (auto& [tag, table] : tables) table.excuse(now);
+}
+
 void Claims::Impl::settle(TimePoint now) {
   collect();
   deliver_local(now);
+  deadline = next_deadline();
+}
+
+std::optional<TimePoint> Claims::Impl::next_deadline() const {
+  std::optional<TimePoint> next;
+  for (const auto& [tag, table] : tables) next = earliest(next, table.next_deadline());
+  for (const auto& [tag, seeker] : seekers) next = earliest(next, seeker.core.poll_timeout());
+  return next;
 }
 
 Claims::Claims(const ClaimsConfig& config) : impl_(std::make_unique<Impl>(config)) {}
 Claims::~Claims() = default;
 
 void Claims::set_members(TimePoint now, std::span<const NodeId> registrar_candidates) {
+  impl_->enter(now);
   impl_->candidates.assign(registrar_candidates.begin(), registrar_candidates.end());
   for (auto& [tag, seeker] : impl_->seekers)
     seeker.core.set_registrars(now, impl_->trio(seeker.key.digest));
@@ -202,6 +223,7 @@ void Claims::set_members(TimePoint now, std::span<const NodeId> registrar_candid
 }
 
 void Claims::member_gone(TimePoint now, const NodeId& node) {
+  impl_->enter(now);
   for (auto& [tag, table] : impl_->tables) {
     table.node_gone(now, node);
     impl_->serve_waiting(now, tag, table);
@@ -210,6 +232,7 @@ void Claims::member_gone(TimePoint now, const NodeId& node) {
 }
 
 void Claims::handle_message(TimePoint now, const NodeId& from, ByteView payload) {
+  impl_->enter(now);
   const auto packet = decode_claim(payload);
   if (!packet) return;  // authentic to the cluster only: nobody is blamed for it
   if (packet->body.index() < 6) {
@@ -221,6 +244,7 @@ void Claims::handle_message(TimePoint now, const NodeId& from, ByteView payload)
 }
 
 void Claims::handle_timeout(TimePoint now) {
+  impl_->enter(now);
   for (auto& [tag, table] : impl_->tables) {
     const auto deadline = table.next_deadline();
     if (deadline && *deadline <= now) impl_->serve_waiting(now, tag, table);
@@ -230,6 +254,7 @@ void Claims::handle_timeout(TimePoint now) {
 }
 
 void Claims::want(TimePoint now, const SwarmKey& key, const WantState& state) {
+  impl_->enter(now);
   const SwarmTag tag = key.tag();
   auto found = impl_->seekers.find(tag);
   if (found == impl_->seekers.end()) {
@@ -242,6 +267,7 @@ void Claims::want(TimePoint now, const SwarmKey& key, const WantState& state) {
 }
 
 void Claims::unwant(TimePoint now, const SwarmTag& tag, bool completed) {
+  impl_->enter(now);
   const auto found = impl_->seekers.find(tag);
   if (found == impl_->seekers.end()) return;
   found->second.core.unwant(completed);
@@ -253,6 +279,7 @@ void Claims::unwant(TimePoint now, const SwarmTag& tag, bool completed) {
 }
 
 void Claims::size_known(TimePoint now, const SwarmTag& tag, std::uint64_t size, bool whole_stream) {
+  impl_->enter(now);
   const auto found = impl_->seekers.find(tag);
   if (found == impl_->seekers.end()) return;
   found->second.core.size_known(now, size, whole_stream);
@@ -260,6 +287,7 @@ void Claims::size_known(TimePoint now, const SwarmTag& tag, std::uint64_t size, 
 }
 
 void Claims::progress(TimePoint now, const SwarmTag& tag, ExtentIndex extent, std::uint64_t bytes) {
+  impl_->enter(now);
   const auto found = impl_->seekers.find(tag);
   if (found == impl_->seekers.end()) return;
   found->second.core.progress(now, extent, bytes);
@@ -267,6 +295,7 @@ void Claims::progress(TimePoint now, const SwarmTag& tag, ExtentIndex extent, st
 }
 
 void Claims::extent_done(TimePoint now, const SwarmTag& tag, ExtentIndex extent) {
+  impl_->enter(now);
   const auto found = impl_->seekers.find(tag);
   if (found == impl_->seekers.end()) return;
   found->second.core.end_claim(extent, true);
@@ -274,6 +303,7 @@ void Claims::extent_done(TimePoint now, const SwarmTag& tag, ExtentIndex extent)
 }
 
 void Claims::release(TimePoint now, const SwarmTag& tag, ExtentIndex extent) {
+  impl_->enter(now);
   const auto found = impl_->seekers.find(tag);
   if (found == impl_->seekers.end()) return;
   found->second.core.end_claim(extent, false);
@@ -287,13 +317,7 @@ std::optional<ClaimsEvent> Claims::poll_event() {
   return event;
 }
 
-std::optional<TimePoint> Claims::poll_timeout() const {
-  std::optional<TimePoint> next;
-  for (const auto& [tag, table] : impl_->tables) next = earliest(next, table.next_deadline());
-  for (const auto& [tag, seeker] : impl_->seekers)
-    next = earliest(next, seeker.core.poll_timeout());
-  return next;
-}
+std::optional<TimePoint> Claims::poll_timeout() const { return impl_->deadline; }
 
 std::vector<NodeId> Claims::registrars(const Digest& digest) const { return impl_->trio(digest); }
 

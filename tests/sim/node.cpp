@@ -113,6 +113,7 @@ void Node::block_arrived(SessionId session, const transfer::SendBlock& block, Va
   sim_.trace().add(sim_.now(), index_, "block", to_value(block.chunk), block.offset);
   const auto swarm = core_->exchange().find(block.tag);
   if (!swarm) return;
+<<<<<<< HEAD
   const BufferKey key{*swarm, block.chunk, session};
   const bool made = !buffers_.contains(key);
   Buffer& buffer = buffers_[key];
@@ -121,6 +122,15 @@ void Node::block_arrived(SessionId session, const transfer::SendBlock& block, Va
                                                        block.offset, block.length);
   // A repeated block of a chunk under way is not wanted either: what came before it stays.
   if (!wanted && made) buffers_.erase(key);
+=======
+  // The bytes are in the buffer before the core may ask to verify them.
+  const auto [buffer, is_new] = buffers_.try_emplace({*swarm, block.chunk, session}, variant);
+  const Variant before = std::exchange(buffer->second, std::max(buffer->second, variant));
+  const bool wanted = core_->exchange().block_received(sim_.now(), session, block.tag, block.chunk,
+                                                       block.offset, block.length);
+  if (!wanted && is_new) buffers_.erase(buffer);
+  if (!wanted && !is_new) buffer->second = before;
+>>>>>>> simfix
   core_->settle(sim_.now());
   pump();
 }
@@ -321,12 +331,14 @@ void Node::run(const transfer::CreateBlob& create) {
 void Node::run(const transfer::VerifyChunk& verify) {
   const auto buffer = buffers_.find({verify.swarm, verify.chunk, verify.source});
   const bool found = buffer != buffers_.end();
-  const Variant variant = found ? buffer->second.variant : true_bytes;
+  const Variant variant = found ? buffer->second : true_bytes;
   if (found) buffers_.erase(buffer);
   later(hash_time, [this, verify, variant, found](TimePoint now) {
     ChunkVerdict verdict = ChunkVerdict::store_failed;
     DiskPartial* stored = partial(verify.swarm);
-    if (stored != nullptr && found && !disk_.full) {
+    if (!found) {
+      verdict = ChunkVerdict::mismatch;  // it went with its session
+    } else if (stored != nullptr && !disk_.full) {
       const Digest& digest = swarms_.at(verify.swarm).digest;
       const bool ok = proves(verify.proof, digest, BlobLayout(stored->size), verify.chunk, variant);
       verdict = ok ? ChunkVerdict::ok : ChunkVerdict::mismatch;

@@ -63,15 +63,14 @@ class Node {
   [[nodiscard]] std::uint64_t peer_bytes() const { return peer_bytes_; }
   [[nodiscard]] std::uint64_t upstream_bytes() const { return upstream_bytes_; }
   [[nodiscard]] std::uint64_t gossip_bytes() const { return gossip_bytes_; }
+  [[nodiscard]] std::size_t buffer_count() const { return buffers_.size(); }
+  [[nodiscard]] std::size_t fetch_count() const { return fetches_.size(); }
   [[nodiscard]] std::uint64_t control_bytes() const { return control_bytes_; }
   [[nodiscard]] const std::set<Digest>& committed() const { return committed_; }
   [[nodiscard]] bool pulls_done() const;
 
  private:
   using BufferKey = std::tuple<SwarmId, ChunkIndex, SessionId>;
-  struct Buffer {
-    Variant variant = true_bytes;
-  };
   struct Fetch {
     std::uint64_t handle = 0;  ///< at the origin
     SwarmId swarm{};
@@ -113,7 +112,7 @@ class Node {
   std::map<SessionId, SessionEnd> sessions_;
   std::map<SwarmId, transfer::SwarmKey> swarms_;
   std::map<SwarmId, std::set<ChunkIndex>> ready_;
-  std::map<BufferKey, Buffer> buffers_;
+  std::map<BufferKey, Variant> buffers_;
   std::map<FetchId, Fetch> fetches_;
   std::vector<Pull> pulls_;
   std::set<Digest> committed_;

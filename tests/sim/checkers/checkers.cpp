@@ -2,6 +2,7 @@
 #include "sim/checkers/checkers.hpp"
 
 #include "base/assert.hpp"
+#include "base/limits.hpp"
 #include "sim/simulator.hpp"
 
 #include <algorithm>
@@ -12,6 +13,7 @@ namespace {
 constexpr Duration second = std::chrono::seconds(1);
 constexpr std::uint64_t gossip_bytes_per_second_max = 256 * 1024;
 constexpr std::size_t fetchers_per_extent_max = 2;
+constexpr std::size_t buffers_max = limits::download_buffer_bytes_max / limits::chunk_bytes_min;
 /// After a fault nodes may find no registrar (they fetch anyway) or hold a claim that another took
 /// over, until everybody agrees on who is there.
 constexpr Duration calm_after = std::chrono::seconds(30);
@@ -28,19 +30,21 @@ void check_swarms(Simulator& simulator) {
 
 void check_index(Simulator& simulator) {
   CheckMemory& memory = simulator.memory();
+  std::set<Digest> somewhere;
   for (NodeIndex i = 0; i < simulator.size(); ++i) {
     if (simulator.node(i) == nullptr) continue;
     for (const auto& digest : simulator.node(i)->committed())
       memory.ever_committed.insert({simulator.id_of(i), digest});
   }
-  if (simulator.now() < memory.index_next) return;
-  memory.index_next = simulator.now() + second;
-  for (NodeIndex i = 0; i < simulator.size(); ++i) {
-    if (simulator.node(i) == nullptr) continue;
-    for (const auto& digest : simulator.origin().digests()) {
-      for (const NodeId& holder : simulator.node(i)->core().holders_of(digest)) {
-        WAGGLE_ASSERT(memory.ever_committed.contains({holder, digest}));
-      }
+  for (const auto& [holder, digest] : memory.ever_committed) somewhere.insert(digest);
+  // One node's index at a time.
+  memory.index_turn = (memory.index_turn + 1) % static_cast<NodeIndex>(simulator.size());
+  Node* node = simulator.node(memory.index_turn);
+  if (node == nullptr) return;
+  for (const auto& digest : simulator.origin().digests()) {
+    if (node->core().gossip().content_size(digest)) WAGGLE_ASSERT(somewhere.contains(digest));
+    for (const NodeId& holder : node->core().holders_of(digest)) {
+      WAGGLE_ASSERT(memory.ever_committed.contains({holder, digest}));
     }
   }
 }
@@ -70,6 +74,14 @@ void check_membership(Simulator& simulator) {
 
 void check_limits(Simulator& simulator) {
   CheckMemory& memory = simulator.memory();
+  for (NodeIndex i = 0; i < simulator.size(); ++i) {
+    const Node* node = simulator.node(i);
+    if (node == nullptr) continue;
+    WAGGLE_ASSERT(node->buffer_count() <= buffers_max);
+    // Without a swarm there is nothing to receive and nothing to fetch.
+    const bool is_idle = node->core().exchange().stats().swarms == 0;
+    WAGGLE_ASSERT(!is_idle || (node->buffer_count() == 0 && node->fetch_count() == 0));
+  }
   if (simulator.now() < memory.limits_next) return;
   const Duration since = simulator.now() - memory.limits_last;
   memory.gossip_bytes.resize(simulator.size());

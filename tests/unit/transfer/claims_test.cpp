@@ -100,6 +100,48 @@ TEST_SUITE("transfer/claims") {
     CHECK(network.takeovers() >= 1);
   }
 
+  TEST_CASE(
+      "a registrar that was stopped itself does not condemn the claims it could not hear of") {
+    const NodeId self{.bytes = {std::byte{1}}};
+    const NodeId claimant{.bytes = {std::byte{2}}};
+    const NodeId rival{.bytes = {std::byte{3}}};
+    const SwarmTag tag;
+    const auto grants_after = [&](Duration silence, bool on_time) {
+      Claims claims(
+          {.self = self, .incarnation = 1, .id_key = IdKey::for_cluster("waggle"), .seed = 1});
+      claims.set_members(TimePoint{}, std::vector<NodeId>{self, claimant, rival});
+      std::size_t grants = 0;
+      const auto send = [&](TimePoint now, const NodeId& from, const ClaimBody& body) {
+        claims.handle_message(now, from, encode_claim({tag, body}));
+      };
+      TimePoint now{};
+      send(now, claimant, ClaimMessage{1, 1, 0, 1, false});
+      claims.handle_timeout(now += 5ms);
+      send(now, claimant, ProgressMessage{1, std::nullopt, false, {{{ExtentIndex{0}, 1}, 1}}});
+      send(now, rival, ClaimMessage{2, 1, 0, 1, false});
+      while (claims.poll_event()) {
+      }
+      const TimePoint end = now + silence;
+      while (on_time && claims.poll_timeout() && *claims.poll_timeout() <= end) {
+        claims.handle_timeout(now = *claims.poll_timeout());
+      }
+      claims.handle_timeout(now = end);
+      while (auto event = claims.poll_event()) {
+        const auto* out = std::get_if<ClaimsSend>(&*event);
+        if (out == nullptr || out->to != rival) continue;
+        const auto packet = decode_claim(out->payload);
+        const auto* grant = std::get_if<GrantMessage>(&packet->body);
+        if (grant != nullptr) grants += grant->grants.size();
+      }
+      return grants;
+    };
+    CHECK(grants_after(700ms, true) == 0);
+    // Three PROGRESS missed by a registrar that was awake all the time: free. (2 s of grace came
+    // with the grant.)
+    CHECK(grants_after(3s, true) == 1);
+    CHECK(grants_after(3s, false) == 0);
+  }
+
   TEST_CASE("same seed, same messages; another seed, others") {
     const auto run = [](std::uint64_t seed) {
       ClaimsNetwork network({.nodes = 8, .seed = seed, .loss = 0.05});
