@@ -113,16 +113,6 @@ void Node::block_arrived(SessionId session, const transfer::SendBlock& block, Va
   sim_.trace().add(sim_.now(), index_, "block", to_value(block.chunk), block.offset);
   const auto swarm = core_->exchange().find(block.tag);
   if (!swarm) return;
-<<<<<<< HEAD
-  const BufferKey key{*swarm, block.chunk, session};
-  const bool made = !buffers_.contains(key);
-  Buffer& buffer = buffers_[key];
-  if (variant != true_bytes) buffer.variant = variant;
-  const bool wanted = core_->exchange().block_received(sim_.now(), session, block.tag, block.chunk,
-                                                       block.offset, block.length);
-  // A repeated block of a chunk under way is not wanted either: what came before it stays.
-  if (!wanted && made) buffers_.erase(key);
-=======
   // The bytes are in the buffer before the core may ask to verify them.
   const auto [buffer, is_new] = buffers_.try_emplace({*swarm, block.chunk, session}, variant);
   const Variant before = std::exchange(buffer->second, std::max(buffer->second, variant));
@@ -130,7 +120,6 @@ void Node::block_arrived(SessionId session, const transfer::SendBlock& block, Va
                                                        block.offset, block.length);
   if (!wanted && is_new) buffers_.erase(buffer);
   if (!wanted && !is_new) buffer->second = before;
->>>>>>> simfix
   core_->settle(sim_.now());
   pump();
 }
