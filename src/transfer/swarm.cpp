@@ -20,7 +20,7 @@ constexpr Duration linger = 30s;        // a swarm without readers stays this lo
 constexpr Duration give_up_after = 8s;  // without any sign of life from any source
 constexpr std::uint32_t upstream_failures_max = 3;
 constexpr std::size_t windows_max = 16;
-constexpr Duration bypass_after = 3s;     // a reader without head-of-line progress
+constexpr Duration bypass_after = 3s;      // a reader without head-of-line progress
 constexpr Duration bypass_spread = 750ms;  // not all nodes at once: what one fetches serves all
 
 // Nodes that began together need not do everything at the same moment.
@@ -38,8 +38,8 @@ Swarm::Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now)
       tick_at_(now + random_phase(context.prng)) {
   peer_progress_ = progress_ = now;
   replace_at_ = now + 5s;
-  patience_ = bypass_after + Duration(static_cast<Duration::rep>(
-                                 context_.prng.below(static_cast<std::uint64_t>(bypass_spread.count()))));
+  patience_ = bypass_after + Duration(static_cast<Duration::rep>(context_.prng.below(
+                                 static_cast<std::uint64_t>(bypass_spread.count()))));
   close_at_ = now + linger;
   not_found_ = !context_.config.upstream_allowed;
   if (key_.digest.algorithm() != DigestAlgorithm::sha256) {

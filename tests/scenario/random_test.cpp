@@ -1,10 +1,10 @@
-// Workload and faults drawn from the seed: nothing wrong ever happens, and once everything is healed
-// everybody gets everything.
+// Workload and faults drawn from the seed: nothing wrong ever happens, and once everything is
+// healed everybody gets everything.
 #include "base/prng.hpp"
 #include "sim/simulator.hpp"
 
-#include <algorithm>
 #include <doctest/doctest.h>
+#include <algorithm>
 #include <functional>
 #include <map>
 
@@ -68,9 +68,7 @@ class RandomStory {
     return from + Duration(static_cast<Duration::rep>(
                       prng_.below(static_cast<std::uint64_t>((to - from).count()))));
   }
-  sim::NodeIndex draw_node() {
-    return static_cast<sim::NodeIndex>(prng_.below(simulator_.size()));
-  }
+  sim::NodeIndex draw_node() { return static_cast<sim::NodeIndex>(prng_.below(simulator_.size())); }
   void at(Duration time, std::function<void()> act) { plan_.emplace(time, std::move(act)); }
 
   void draw_pulls() {

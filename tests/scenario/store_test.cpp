@@ -17,8 +17,7 @@ TEST_SUITE("scenario/store") {
       sim::Simulator simulator({.node_count = 6, .seed = seed});
       REQUIRE(simulator.run_until(sim::converged, 30s));
       std::uint64_t total = 0;
-      for (const std::uint64_t size :
-           {std::uint64_t{0}, std::uint64_t{1}, MiB - 1, MiB, MiB + 1}) {
+      for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{1}, MiB - 1, MiB, MiB + 1}) {
         const sim::Blob blob = sim::make_blob("small", size);
         total += size;
         for (sim::NodeIndex i = 0; i < 6; ++i) simulator.pull(i, blob);

@@ -350,8 +350,7 @@ void Node::run(const transfer::StartFetch& start) {
   FetchSink sink;
   sink.head = [here, id = start.fetch](const transfer::FetchHead& head) {
     here([id, head](Node& node) {
-      if (node.fetches_.contains(id))
-        node.core_->exchange().fetch_head(node.sim_.now(), id, head);
+      if (node.fetches_.contains(id)) node.core_->exchange().fetch_head(node.sim_.now(), id, head);
     });
   };
   sink.chunk = [here, id = start.fetch](ChunkIndex chunk, Variant variant) {
@@ -362,8 +361,8 @@ void Node::run(const transfer::StartFetch& start) {
   };
   Fetch& fetch = fetches_[start.fetch];
   fetch.swarm = start.swarm;
-  fetch.handle = sim_.origin().fetch(index_, start.key.digest, start.offset, start.length,
-                                     std::move(sink));
+  fetch.handle =
+      sim_.origin().fetch(index_, start.key.digest, start.offset, start.length, std::move(sink));
 }
 
 void Node::fetched(FetchId id, ChunkIndex chunk, Variant variant) {
@@ -400,9 +399,8 @@ void Node::fetch_over(FetchId id, transfer::FetchEnd::Kind kind) {
   }
   fetches_.erase(found);
   // After the last chunk's hashing and writing.
-  later(hash_time + disk_time, [this, id, kind](TimePoint now) {
-    core_->exchange().fetch_ended(now, id, {kind, {}});
-  });
+  later(hash_time + disk_time,
+        [this, id, kind](TimePoint now) { core_->exchange().fetch_ended(now, id, {kind, {}}); });
 }
 
 void Node::cancel(FetchId id) {
@@ -478,8 +476,8 @@ void Node::read_on(SwarmId swarm) {
   const auto chunks = ready_.find(swarm);
   if (chunks == ready_.end()) return;
   std::uint32_t prefix = 0;
-  for (auto it = chunks->second.begin();
-       it != chunks->second.end() && *it == ChunkIndex{prefix}; ++it) {
+  for (auto it = chunks->second.begin(); it != chunks->second.end() && *it == ChunkIndex{prefix};
+       ++it) {
     ++prefix;
   }
   if (prefix == 0) return;

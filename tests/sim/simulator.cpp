@@ -45,8 +45,8 @@ Simulator::Simulator(const SimConfig& config)
     identities_.push_back(Identity::generate(random));
   current = this;
   std::signal(SIGABRT, tell_story);
-  story_ = std::to_string(config.node_count) + " nodes, ./dev sim --seed=" +
-           std::to_string(config.seed) + "\n";
+  story_ = std::to_string(config.node_count) +
+           " nodes, ./dev sim --seed=" + std::to_string(config.seed) + "\n";
   if (!config.start_all) return;
   for (NodeIndex i = 0; i < config.node_count; ++i) start_node(i);
 }
@@ -125,9 +125,8 @@ void Simulator::at_node(NodeIndex index, Duration delay, std::function<void(Node
 
 void Simulator::at_life(NodeIndex index, std::uint64_t life, Duration delay,
                         std::function<void(Node&)> action) {
-  events_.after(delay, [this, index, life, action = std::move(action)] {
-    run_at(index, life, action);
-  });
+  events_.after(delay,
+                [this, index, life, action = std::move(action)] { run_at(index, life, action); });
 }
 
 void Simulator::at_node_time(NodeIndex index, TimePoint at, std::function<void(Node&)> action) {
@@ -314,13 +313,13 @@ void Faults::partition(const std::set<NodeIndex>& side) {
       // Keepalives go unanswered, unless it heals before.
       const auto life = sim_.life_of(end.peer);
       const auto number = sim_.network().partition_count();
-      sim_.at_node(i, dead_session_timeout, [session = session, peer = end.peer, life,
-                                             number](Node& node) {
-        Simulator& sim = node.simulator();
-        const bool same = sim.network().partition_count() == number &&
-                          !sim.network().connected(node.index(), peer);
-        if (same || sim.life_of(peer) != life) node.session_closed(session);
-      });
+      sim_.at_node(i, dead_session_timeout,
+                   [session = session, peer = end.peer, life, number](Node& node) {
+                     Simulator& sim = node.simulator();
+                     const bool same = sim.network().partition_count() == number &&
+                                       !sim.network().connected(node.index(), peer);
+                     if (same || sim.life_of(peer) != life) node.session_closed(session);
+                   });
     }
   }
 }

@@ -71,7 +71,8 @@ class Simulator {
   bool run_until(const std::function<bool(Simulator&)>& condition, Duration budget);
 
   [[nodiscard]] TimePoint now() const { return events_.now(); }
-  /// What was done to this cluster so far and how to see it again; printed when an invariant breaks.
+  /// What was done to this cluster so far and how to see it again; printed when an invariant
+  /// breaks.
   [[nodiscard]] const std::string& story() const { return story_; }
   void tell(const std::string& line);
   [[nodiscard]] std::size_t size() const { return nodes_.size(); }
