@@ -95,6 +95,38 @@ TEST_SUITE("scenario/store") {
     }
   }
 
+  TEST_CASE("the only holder hangs or lies: the blob comes from upstream in bounded time") {
+    for (const bool lies : {false, true}) {
+      for (const std::uint64_t seed : sim::seeds(4)) {
+        CAPTURE(lies);
+        CAPTURE(seed);
+        sim::Simulator simulator({.node_count = 6, .seed = seed});
+        REQUIRE(simulator.run_until(sim::converged, 30s));
+        const sim::Blob blob = sim::make_blob("layer", 40 * MiB);
+        simulator.pull(0, blob);
+        REQUIRE(simulator.run_until(sim::pulls_done, 30s));
+        simulator.run_for(2s);
+        if (lies) {
+          simulator.node(0)->lie(3);
+        } else {
+          simulator.faults().pause(0, 20s);
+        }
+        const TimePoint begin = simulator.now();
+        for (sim::NodeIndex i = 1; i < 6; ++i) simulator.pull(i, blob);
+        REQUIRE(simulator.run_until(sim::pulls_done, 60s));
+        for (sim::NodeIndex i = 1; i < 6; ++i) {
+          CAPTURE(i);
+          const sim::Pull& pull = simulator.node(i)->pulls().back();
+          REQUIRE(pull.finished.has_value());
+          // A hanging holder is given up on in seconds; past one that lies each reader's rescues
+          // have to bring the blob.
+          CHECK(*pull.finished - begin <= (lies ? 40s : 10s));
+        }
+        CHECK(simulator.origin().egress_bytes() <= 2 * blob.size + 2 * limits::extent_bytes);
+      }
+    }
+  }
+
   TEST_CASE("after a restart of all nodes their blobs are there and upstream is not asked") {
     for (const std::uint64_t seed : sim::seeds(3)) {
       CAPTURE(seed);
