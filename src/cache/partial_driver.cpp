@@ -121,6 +121,14 @@ void Partial::set_phase(Phase phase) {
   phase_ = phase;
 }
 
+bool Partial::retire() {
+  std::unique_lock lock(mutex_);
+  if (phase_ != Phase::open) return false;
+  phase_ = Phase::retired;
+  written_.wait(lock, [this] { return writers_ == 0; });
+  return true;
+}
+
 Result<void> Partial::append(const Bytes& record, std::uint64_t chain_before) {
   Result<void> written = CacheError::limit_exceeded;
   if (journal_bytes_ + record.size() <= limits::journal_bytes_max) {
@@ -156,10 +164,12 @@ Result<void> Partial::write_chunk(ChunkIndex chunk, ByteView bytes, ProofKind ki
     if (states_[index] == ChunkState::writing) return CacheError::busy;
     if (states_[index] == ChunkState::unchecked) --held_count_;
     states_[index] = ChunkState::writing;
+    ++writers_;
   }
   JournalChunk record{.checksum = checksum(bytes), .kind = kind, .proof = to_bytes(proof)};
   auto written = data_.pwrite(bytes, layout_.chunk_offset(chunk));
   const std::lock_guard lock(mutex_);
+  if (--writers_ == 0) written_.notify_all();
   if (written && phase_ != Phase::open) written = CacheError::closed;
   if (written) {
     const std::uint64_t before = writer_.chain();
@@ -174,6 +184,7 @@ void Partial::drop(ChunkIndex chunk) {
   states_[to_value(chunk)] = ChunkState::absent;
   --held_count_;
   dropped_.push_back(chunk);
+  if (phase_ == Phase::retired) return;  // the journal may be another handle's
   // Without this record a restart would find the same mismatch again: its failure costs nothing
   // else.
   const std::uint64_t before = writer_.chain();
@@ -238,8 +249,8 @@ Result<void> Partial::add_link(ChunkIndex chunk, const Midstate& end) {
 Result<void> Partial::seal() {
   {
     const std::lock_guard lock(mutex_);
-    if (phase_ == Phase::closed || phase_ == Phase::committed) return CacheError::closed;
-    if (phase_ != Phase::open) return {};
+    if (phase_ == Phase::sealed || phase_ == Phase::renamed) return {};
+    if (phase_ != Phase::open) return CacheError::closed;
     if (held_count_ != states_.size()) return CacheError::incomplete;
   }
   // All of them, so that the caller learns of every chunk to fetch again.

@@ -9,6 +9,7 @@
 #include "cache/file_ops_driver.hpp"
 #include "cache/journal.hpp"
 
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -68,9 +69,9 @@ class Partial {
  private:
   friend class StoreDriver;
   enum class ChunkState : std::uint8_t { absent, writing, unchecked, held };
-  /// sealed: data synced, nothing more is written; renamed: the data file lies in blobs/; closed:
-  /// the files are gone.
-  enum class Phase : std::uint8_t { open, sealed, renamed, committed, closed };
+  /// retired: nothing more is written here, another handle may; sealed: data synced, nothing more
+  /// is written; renamed: the data file lies in blobs/; closed: the files are gone.
+  enum class Phase : std::uint8_t { open, retired, sealed, renamed, committed, closed };
 
   Partial(FileOps& ops, std::string directory, JournalHeader header);
   /// Resumes what lies in `directory_`, or starts anew when that is nothing or not this blob.
@@ -84,6 +85,8 @@ class Partial {
   void settle(ChunkIndex chunk, bool stored);
   /// Checks every chunk, then syncs the data; `commit_mutex_` is held.
   Result<void> seal();
+  /// open -> retired, once no write is under way. False when the partial was not open.
+  bool retire();
   [[nodiscard]] Phase phase() const;
   void set_phase(Phase phase);
 
@@ -97,6 +100,8 @@ class Partial {
 
   mutable std::mutex mutex_;  // guards everything below
   Phase phase_ = Phase::open;
+  std::size_t writers_ = 0;
+  std::condition_variable written_;  // writers_ became 0
   JournalWriter writer_;
   std::uint64_t journal_bytes_ = 0;
   std::vector<ChunkState> states_;

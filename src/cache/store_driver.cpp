@@ -152,21 +152,28 @@ Result<void> StoreDriver::publish(Partial& partial) {
   return {};
 }
 
+Result<void> StoreDriver::close(const PartialHandle& partial) {
+  const std::lock_guard commit_lock(partial->commit_mutex_);
+  if (!partial->retire()) return {};
+  const std::lock_guard lock(mutex_);
+  open_.erase({partial->digest(), partial->origin()});
+  return {};
+}
+
 Result<void> StoreDriver::abandon(const PartialHandle& partial) {
   const std::lock_guard commit_lock(partial->commit_mutex_);
-  if (partial->phase() == Partial::Phase::committed) return CacheError::closed;
+  const Partial::Phase phase = partial->phase();
+  if (phase == Partial::Phase::committed || phase == Partial::Phase::retired) {
+    return CacheError::closed;
+  }
   partial->set_phase(Partial::Phase::closed);
   return discard(*partial);
 }
 
 Result<void> StoreDriver::discard(Partial& partial) {
-  {
-    // A handle that was closed before may outlive a newer partial of the same name: its files are
-    // not ours.
-    const std::lock_guard lock(mutex_);
-    const auto open = open_.find({partial.digest(), partial.origin()});
-    if (open == open_.end() || open->second.lock().get() != &partial) return {};
-  }
+  // A handle that was closed before may outlive a newer partial of the same name: its files are
+  // not ours.
+  if (!is_current(partial)) return {};
   const auto deleted = delete_partial_files(partial.directory_);
   if (deleted) forget(partial);
   return deleted;
@@ -196,6 +203,12 @@ Result<void> StoreDriver::delete_partial_files(const std::string& directory) {
   note(ops_.unlink(directory + partial_data_name));
   note(ops_.remove_directory(directory));
   return result;
+}
+
+bool StoreDriver::is_current(const Partial& partial) {
+  const std::lock_guard lock(mutex_);
+  const auto open = open_.find({partial.digest(), partial.origin()});
+  return open != open_.end() && open->second.lock().get() == &partial;
 }
 
 void StoreDriver::forget(const Partial& partial) {

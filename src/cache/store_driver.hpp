@@ -78,8 +78,8 @@ class StoreDriver {
   [[nodiscard]] Result<Recovered> recover();
 
   /// Creates or resumes the partial of (digest, origin). A partial of another size is replaced.
-  /// Errors: already_stored, busy (a handle of it is alive), invalid (origin or size over limits),
-  /// limit_exceeded (limits::partials_max), disk_full, io.
+  /// Errors: already_stored, busy (it is open: neither closed nor its handles dropped), invalid
+  /// (origin or size over limits), limit_exceeded (limits::partials_max), disk_full, io.
   [[nodiscard]] Result<PartialHandle> begin(const Digest& digest, const std::string& origin,
                                             std::uint64_t size);
   // The calls on a partial, for callers that hold only the store.
@@ -105,6 +105,10 @@ class StoreDriver {
   /// again), disk_full, io (when the data could not be synced the partial is damaged and removed:
   /// later calls say closed), invalid.
   Result<void> commit(const PartialHandle& partial, std::span<const Midstate> midstates);
+  /// Ends the writing: waits for a write under way, then begin() may resume the partial. The handle
+  /// goes on reading what it held; its writes, commit and abandon say closed. No-op when the
+  /// partial is committed or abandoned.
+  Result<void> close(const PartialHandle& partial);
   /// Closes the partial for everyone and deletes its files. Later calls on the handle say closed.
   Result<void> abandon(const PartialHandle& partial);
   /// Deletes a partial that nobody has open. Errors: busy, not_found, io.
@@ -152,7 +156,9 @@ class StoreDriver {
   /// Deletes the files of a closed partial, unless a newer one has its name; `commit_mutex_` is
   /// held.
   Result<void> discard(Partial& partial);
-  /// @pre the partial is the one registered under its name
+  /// True when the partial is the one registered under its name.
+  [[nodiscard]] bool is_current(const Partial& partial);
+  /// @pre is_current
   void forget(const Partial& partial);
   Result<void> write_sidecar(const std::string& temporary, const Bytes& bytes);
   Result<void> prune_sidecars(std::size_t keep);

@@ -69,7 +69,10 @@ std::optional<std::vector<Midstate>> compute_midstates(const cache::BlobFile& bl
 
 PayloadDriver::PayloadDriver(asio::any_io_executor strand, cache::StoreDriver& store,
                              std::size_t threads)
-    : strand_(std::move(strand)), store_(store), pool_(std::max<std::size_t>(1, threads)) {}
+    : strand_(std::move(strand)),
+      store_(store),
+      pool_(std::max<std::size_t>(1, threads)),
+      lifecycle_(asio::make_strand(pool_)) {}
 
 PayloadDriver::~PayloadDriver() {
   *alive_ = false;
@@ -78,8 +81,13 @@ PayloadDriver::~PayloadDriver() {
 
 template <typename Job, typename Done>
 void PayloadDriver::run(Job job, Done done) {
-  asio::post(pool_, [strand = strand_, alive = alive_, job = std::move(job),
-                     done = std::move(done)]() mutable {
+  run_on(pool_.get_executor(), std::move(job), std::move(done));
+}
+
+template <typename Executor, typename Job, typename Done>
+void PayloadDriver::run_on(const Executor& executor, Job job, Done done) {
+  asio::post(executor, [strand = strand_, alive = alive_, job = std::move(job),
+                        done = std::move(done)]() mutable {
     auto result = job();
     asio::post(strand, [alive, done = std::move(done), result = std::move(result)]() mutable {
       if (*alive) done(std::move(result));
@@ -90,9 +98,17 @@ void PayloadDriver::run(Job job, Done done) {
 void PayloadDriver::create_blob(
     const transfer::CreateBlob& command,
     std::function<void(std::optional<std::vector<transfer::StoredChunk>>)> done) {
-  run([&store = store_, key = command.key,
-       size = command.size] { return store.begin(key.digest, key.origin, size); },
-      [this, swarm = command.swarm, done = std::move(done)](Result<cache::PartialHandle> partial) {
+  const auto open = std::make_shared<Open>();
+  open_[command.swarm] = open;
+  run_on(
+      lifecycle_,
+      [&store = store_, open, key = command.key, size = command.size] {
+        auto begun = store.begin(key.digest, key.origin, size);
+        if (begun) open->made = *begun;
+        return begun;
+      },
+      [this, open, swarm = command.swarm,
+       done = std::move(done)](Result<cache::PartialHandle> partial) {
         if (!partial) return done(std::nullopt);
         std::vector<transfer::StoredChunk> held;
         for (auto& chunk : (*partial)->take_resumed()) {
@@ -100,42 +116,36 @@ void PayloadDriver::create_blob(
                                            ? Bytes{}
                                            : std::move(chunk.proof)});
         }
-        partials_[swarm] = *std::move(partial);
+        // Closed in the meantime: then nobody reads what is set here.
+        open->partial = *std::move(partial);
         done(std::move(held));
       });
 }
 
 bool PayloadDriver::receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source,
                                   std::uint32_t offset, ByteView data) {
-  const auto partial = partials_.find(swarm);
-  if (partial == partials_.end()) return false;
-  const BlobLayout& layout = partial->second->layout();
+  const auto partial = this->partial(swarm);
+  if (!partial) return false;
+  const BlobLayout& layout = partial->layout();
   if (to_value(chunk) >= layout.chunk_count()) return false;
   const std::uint64_t chunk_size = layout.chunk_size(chunk);
   if (offset > chunk_size || data.size() > chunk_size - offset) return false;
   auto& buffer = buffers_[{swarm, chunk, source}];
   const bool made = buffer.empty();
-  if (made) {
-    buffer.resize(chunk_size);
-    buffered_bytes_ += chunk_size;
-  }
+  if (made) buffer.resize(chunk_size);
   std::copy(data.begin(), data.end(), buffer.begin() + offset);
   return made;
 }
 
 void PayloadDriver::drop_buffer(const transfer::DropBuffer& command) {
-  const auto found = buffers_.find({command.swarm, command.chunk, command.source});
-  if (found == buffers_.end()) return;
-  buffered_bytes_ -= found->second.size();
-  buffers_.erase(found);
+  buffers_.erase({command.swarm, command.chunk, command.source});
 }
 
 void PayloadDriver::verify_chunk(const transfer::VerifyChunk& command,
                                  std::function<void(ChunkVerdict)> done) {
-  const auto partial = partials_.find(command.swarm);
+  const auto partial = this->partial(command.swarm);
   const auto buffer = buffers_.find({command.swarm, command.chunk, command.source});
-  if (partial == partials_.end() ||
-      (buffer == buffers_.end() && partial->second->layout().size() != 0)) {
+  if (!partial || (buffer == buffers_.end() && partial->layout().size() != 0)) {
     asio::post(strand_, [alive = alive_, done = std::move(done)] {
       if (*alive) done(ChunkVerdict::store_failed);
     });
@@ -144,11 +154,10 @@ void PayloadDriver::verify_chunk(const transfer::VerifyChunk& command,
   Bytes bytes;
   if (buffer != buffers_.end()) {
     bytes = std::move(buffer->second);
-    buffered_bytes_ -= bytes.size();
     buffers_.erase(buffer);
   }
   run(
-      [partial = partial->second, command, bytes = std::move(bytes)] {
+      [partial, command, bytes = std::move(bytes)] {
         if (!proves(command.proof, bytes, partial->layout(), command.chunk, partial->digest())) {
           return ChunkVerdict::mismatch;
         }
@@ -211,21 +220,19 @@ void PayloadDriver::commit_blob(const transfer::CommitBlob& command,
 }
 
 void PayloadDriver::close_blob(const transfer::CloseBlob& command) {
-  for (auto it = buffers_.begin(); it != buffers_.end();) {
-    if (std::get<0>(it->first) == command.swarm) {
-      buffered_bytes_ -= it->second.size();
-      it = buffers_.erase(it);
-    } else {
-      ++it;
-    }
-  }
-  const auto found = partials_.find(command.swarm);
-  if (found == partials_.end()) return;
-  auto partial = std::move(found->second);
-  partials_.erase(found);
-  if (command.discard) {
-    run([&store = store_, partial] { return store.abandon(partial).has_value(); }, [](bool) {});
-  }
+  std::erase_if(buffers_, [&command](const auto& buffer) {
+    return std::get<0>(buffer.first) == command.swarm;
+  });
+  const auto found = open_.find(command.swarm);
+  if (found == open_.end()) return;
+  run_on(
+      lifecycle_,
+      [&store = store_, open = found->second, discard = command.discard] {
+        if (!open->made) return false;
+        return (discard ? store.abandon(open->made) : store.close(open->made)).has_value();
+      },
+      [](bool) {});
+  open_.erase(found);
 }
 
 void PayloadDriver::load_midstates(const Digest& digest,
@@ -252,8 +259,11 @@ void PayloadDriver::remove_blob(const Digest& digest) {
 }
 
 void PayloadDriver::remove_partial(const Digest& digest, const std::string& origin) {
-  run([&store = store_, digest,
-       origin] { return store.remove_partial(digest, origin).has_value(); },
+  run_on(
+      lifecycle_,
+      [&store = store_, digest, origin] {
+        return store.remove_partial(digest, origin).has_value();
+      },
       [](bool) {});
 }
 
@@ -275,8 +285,8 @@ transfer::PayloadSource PayloadDriver::block_source(const transfer::SendBlock& c
 }
 
 cache::PartialHandle PayloadDriver::partial(SwarmId swarm) const {
-  const auto found = partials_.find(swarm);
-  return found == partials_.end() ? nullptr : found->second;
+  const auto found = open_.find(swarm);
+  return found == open_.end() ? nullptr : found->second->partial;
 }
 
 void PayloadDriver::read(cache::PartialHandle partial, std::uint64_t offset, MutableByteView buffer,

@@ -9,6 +9,7 @@
 #include "transfer/tcp_driver.hpp"
 
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
 
 #include <array>
@@ -52,6 +53,7 @@ class PayloadDriver {
   void hash_link(const transfer::HashLink& command,
                  std::function<void(std::optional<Midstate>, std::optional<Digest>)> done);
   void commit_blob(const transfer::CommitBlob& command, std::function<void(bool)> done);
+  /// Also while create_blob is under way: the next create_blob of the same key finds it closed.
   void close_blob(const transfer::CloseBlob& command);
   void load_midstates(const Digest& digest,
                       std::function<void(std::optional<std::vector<Midstate>>)> done);
@@ -69,23 +71,32 @@ class PayloadDriver {
   void read(cache::BlobHandle blob, std::uint64_t offset, MutableByteView buffer,
             std::function<void(Result<void>)> done);
   [[nodiscard]] Result<cache::BlobHandle> open_blob(const Digest& digest);
-  [[nodiscard]] std::size_t buffered_bytes() const { return buffered_bytes_; }
 
  private:
   using BufferKey = std::tuple<SwarmId, ChunkIndex, SessionId>;
+  /// A partial from create_blob to close_blob.
+  struct Open {
+    cache::PartialHandle made;     ///< touched only by jobs on lifecycle_
+    cache::PartialHandle partial;  ///< touched only on strand_; empty until create_blob answered
+  };
 
+  /// `job` on any worker, then `done` with its result on the strand.
   template <typename Job, typename Done>
   void run(Job job, Done done);
+  template <typename Executor, typename Job, typename Done>
+  void run_on(const Executor& executor, Job job, Done done);
 
   boost::asio::any_io_executor strand_;
   cache::StoreDriver& store_;
-  std::map<SwarmId, cache::PartialHandle> partials_;
+  std::map<SwarmId, std::shared_ptr<Open>> open_;
   std::map<BufferKey, Bytes> buffers_;
-  std::size_t buffered_bytes_ = 0;
   std::map<Digest, cache::BlobHandle>
       served_;  ///< complete blobs being uploaded, at most served_max, oldest use out
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   boost::asio::thread_pool pool_;
+  /// Begins and ends of partials in the order they were asked for: a key that is closed and opened
+  /// again must not meet itself.
+  boost::asio::strand<boost::asio::thread_pool::executor_type> lifecycle_;
 };
 
 }  // namespace waggle::node
