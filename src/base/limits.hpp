@@ -40,6 +40,7 @@ inline constexpr std::size_t parked_payloads_per_member =
     16;  ///< waiting for a session: further ones drop
 inline constexpr std::size_t parked_members_max = 1024;  ///< likewise
 inline constexpr Duration parked_for = 1s;
+inline constexpr std::size_t introductions_per_second = 1024;
 
 // Content index. Beyond these announcements are refused (counted); own content always stays.
 inline constexpr std::size_t ids_per_origin_max = 65'536;
@@ -67,6 +68,8 @@ inline constexpr std::uint64_t hlc_ms_max = (1ULL << 48U) - 1;
 inline constexpr std::size_t announcement_queue_messages_max = 16'384;
 inline constexpr std::size_t announcement_queue_bulk_bytes_max = 64 * MiB;
 inline constexpr std::size_t set_pulls_max = 16;  ///< outstanding at a time, others wait a round
+inline constexpr std::size_t set_pulls_served_per_second = 64;
+inline constexpr std::size_t repair_reply_bytes_per_second = 8 * MiB;
 inline constexpr std::size_t own_set_serves_max = 4;  ///< per second; others ask another node
 inline constexpr std::size_t names_max = 262'144;     ///< of all authors; oldest goes first
 inline constexpr std::size_t unresolved_ids_max =
@@ -94,6 +97,9 @@ inline constexpr std::size_t sessions_max = 256;
 inline constexpr std::size_t half_open_handshakes_max = 64;
 inline constexpr std::size_t half_open_per_address_max = 8;
 inline constexpr Duration handshake_timeout = 3s;
+inline constexpr std::size_t seen_handshakes_max = 4096;
+inline constexpr std::size_t session_control_queue_bytes_max = 32 * MiB;
+inline constexpr std::size_t control_queues_bytes_max = 256 * MiB;
 inline constexpr std::size_t requests_per_peer_max = 32;  ///< beyond: BUSY
 inline constexpr std::size_t session_send_queue_bytes_max =
     64 * MiB;                                               ///< beyond: the session is closed
@@ -107,11 +113,14 @@ inline constexpr std::size_t origin_bytes_max = 256;   ///< "scheme://host:port"
 
 // Swarms and claims. Beyond these the request is served by a plain upstream fetch or refused.
 inline constexpr std::size_t swarms_max = 1024;
+inline constexpr std::size_t list_waiters_max = 256;
+inline constexpr std::size_t list_waiters_per_session_max = 2;
 inline constexpr std::size_t swarm_peers_out = 8;  ///< degree d
 inline constexpr std::size_t swarm_peers_in_max = 24;
 inline constexpr std::size_t registrar_blobs_max = 4096;  ///< least recently used goes first
 inline constexpr std::size_t registrar_wanters_max =
     8192;  ///< further wanters are answered, not listed
+inline constexpr std::size_t registrar_entries_max = 262'144;
 inline constexpr std::size_t claim_bitmap_bits = 1024;  ///< window from the first unfinished extent
 inline constexpr std::uint64_t reassembly_bytes_per_peer_max =
     2 * chunk_bytes_max;  ///< per swarm: no further chunk is begun
@@ -150,5 +159,12 @@ inline constexpr Duration upstream_idle_kept = 60s;
 inline constexpr std::size_t upstream_tokens_max = 1024;  ///< earliest expiry goes first
 inline constexpr std::uint64_t token_body_bytes_max = 1 * MiB;
 inline constexpr std::uint64_t docker_config_bytes_max = 4 * MiB;
+
+
+// Log. Lines that others can cause, per kind: beyond these they are counted, and the next line says
+// how many were left out.
+inline constexpr double log_lines_burst = 10;
+inline constexpr Duration log_line_interval = 10s;
+inline constexpr std::size_t log_text_bytes_max = 256;  ///< of a foreign text; the rest is cut
 
 }  // namespace waggle::limits
