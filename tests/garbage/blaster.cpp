@@ -2,7 +2,8 @@
 //   garbage_blaster capture FILE PORT     records what passes on any interface until SIGTERM
 //   garbage_blaster udp FILE KIND COUNT RATE SEED TARGET...      RATE in datagrams/s, 0 = all
 //   garbage_blaster tcp FILE KIND COUNT PARALLEL SEED TARGET...  one connection each
-// TARGET is a.b.c.d:port. Prints one JSON line. Used by tests/e2e/cases/garbage.py.
+// TARGET is a.b.c.d:port; GARBAGE_FROM=a.b.c.d,count dials from that many addresses. Prints one
+// JSON line. Used by tests/e2e/cases/garbage.py.
 #include "seeds.hpp"
 
 #include <algorithm>
@@ -57,6 +58,20 @@ std::vector<sockaddr_in> parse_targets(std::span<char*> arguments) {
   for (const char* argument : arguments) targets.push_back(parse_target(argument));
   if (targets.empty()) throw std::runtime_error("no target");
   return targets;
+}
+
+/// The addresses of GARBAGE_FROM, any port.
+std::vector<sockaddr_in> sources() {
+  const char* const from = std::getenv("GARBAGE_FROM");
+  if (from == nullptr) return {};
+  const std::string text = from;
+  const auto comma = text.find(',');
+  const sockaddr_in first = parse_target(text.substr(0, comma) + ":0");
+  std::vector<sockaddr_in> all(static_cast<std::size_t>(std::stoi(text.substr(comma + 1))), first);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    all[i].sin_addr.s_addr = htonl(ntohl(first.sin_addr.s_addr) + static_cast<std::uint32_t>(i));
+  }
+  return all;
 }
 
 int checked(int result, const char* what) {
@@ -136,8 +151,10 @@ int capture(std::span<char*> arguments) {
   close(fd);
   const Seeds& seeds = captured.finish();
   seeds.save(arguments[0]);
-  std::printf("{\"datagrams\": %zu, \"streams\": %zu}\n", seeds.datagrams.size(),
-              seeds.streams.size());
+  const auto undirected = std::ranges::count_if(
+      seeds.datagrams, [](const Blob& datagram) { return datagram.size() > 3 && datagram[3] == 0; });
+  std::printf("{\"datagrams\": %zu, \"undirected\": %td, \"streams\": %zu}\n",
+              seeds.datagrams.size(), undirected, seeds.streams.size());
   return 0;
 }
 
@@ -247,7 +264,7 @@ int udp(std::span<char*> arguments) {
   UdpBlaster blaster(parse_targets(arguments.subspan(5)));
   const auto began = Clock::now();
   blaster.run(std::stoull(arguments[2]), std::stod(arguments[3]), [&](Blob& datagram) {
-    make(kind, seeds.datagrams, datagram_bytes_max + 64, random, datagram);
+    make(kind, seeds.datagrams, {datagram_bytes_max, datagram_bytes_max + 64}, random, datagram);
   });
   const double seconds = std::chrono::duration<double>(Clock::now() - began - settle_time).count();
   std::printf("{\"sent\": %zu, \"seconds\": %.3f, \"answers\": %zu, \"answer_bytes\": %zu}\n",
@@ -313,6 +330,10 @@ class TcpBlaster {
     slot.fd = checked(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), "tcp socket");
     const linger reset{1, 0};
     setsockopt(slot.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    if (!sources_.empty()) {
+      const auto& from = sources_[connections % sources_.size()];
+      checked(bind(slot.fd, reinterpret_cast<const sockaddr*>(&from), sizeof from), "bind");
+    }
     const auto& to = targets_[connections % targets_.size()];
     if (connect(slot.fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0 &&
         errno != EINPROGRESS) {
@@ -369,6 +390,7 @@ class TcpBlaster {
   }
 
   std::vector<sockaddr_in> targets_;
+  std::vector<sockaddr_in> sources_ = sources();
   std::vector<Slot> slots_;
   int epoll_;
 };
@@ -380,7 +402,9 @@ int tcp(std::span<char*> arguments) {
   TcpBlaster blaster(parse_targets(arguments.subspan(5)), std::stoull(arguments[3]));
   const auto began = Clock::now();
   blaster.run(std::stoull(arguments[2]),
-              [&](Blob& stream) { make(kind, seeds.streams, stream_bytes_max, random, stream); });
+              [&](Blob& stream) {
+                make(kind, seeds.streams, {proof_bytes, stream_bytes_max}, random, stream);
+              });
   const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
   std::printf(
       "{\"sent\": %zu, \"seconds\": %.3f, \"refused\": %zu, \"closed_by_node\": %zu, "

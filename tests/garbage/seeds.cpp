@@ -1,6 +1,7 @@
 // Reading, writing and spoiling recordings.
 #include "seeds.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <stdexcept>
@@ -20,7 +21,8 @@ void put(std::ofstream& out, char kind, const Blob& bytes) {
 Kind kind_of(const std::string& name) {
   static const std::map<std::string, Kind> kinds = {
       {"random", Kind::random},     {"truncated", Kind::truncated}, {"flipped", Kind::flipped},
-      {"replayed", Kind::replayed}, {"oversized", Kind::oversized}, {"silent", Kind::silent}};
+      {"replayed", Kind::replayed}, {"late", Kind::late},           {"oversized", Kind::oversized},
+      {"silent", Kind::silent}};
   const auto found = kinds.find(name);
   if (found == kinds.end()) throw std::runtime_error("no kind of garbage: " + name);
   return found->second;
@@ -53,13 +55,17 @@ void Seeds::save(const std::string& path) const {
   }
 }
 
-void make(Kind kind, const std::vector<Blob>& seeds, std::size_t most, std::mt19937_64& random,
+void make(Kind kind, const std::vector<Blob>& seeds, const Reach& reach, std::mt19937_64& random,
           Blob& out) {
   const auto below = [&](std::size_t count) { return static_cast<std::size_t>(random() % count); };
+  const auto flip = [&](std::size_t first, std::size_t end) {
+    if (first < end) out[first + below(end - first)] ^= static_cast<unsigned char>(1U << below(8));
+  };
   const Blob& seed = seeds[below(seeds.size())];
+  const std::size_t spoilt = std::min(seed.size(), reach.spoilt);
   switch (kind) {
     case Kind::random:
-      out.resize(1 + below(most));
+      out.resize(1 + below(reach.most));
       for (std::size_t i = 0; i < out.size(); i += 8) {
         const std::uint64_t word = random();
         for (std::size_t j = i; j < out.size() && j < i + 8; ++j) {
@@ -68,13 +74,16 @@ void make(Kind kind, const std::vector<Blob>& seeds, std::size_t most, std::mt19
       }
       break;
     case Kind::truncated:
-      out.assign(seed.begin(), seed.begin() + static_cast<std::ptrdiff_t>(below(seed.size())));
+      out.assign(seed.begin(), seed.begin() + static_cast<std::ptrdiff_t>(below(spoilt)));
       break;
     case Kind::flipped:
       out = seed;
-      // Early bytes are looked at first, so they are spoilt as often as all others together.
-      out[below(below(2) == 0 ? seed.size() : std::min<std::size_t>(64, seed.size()))] ^=
-          static_cast<unsigned char>(1U << below(8));
+      // The header is looked at first, so it is spoilt as often as all the rest.
+      flip(0, below(2) == 0 ? spoilt : std::min<std::size_t>(28, spoilt));
+      break;
+    case Kind::late:
+      out = seed;
+      flip(reach.spoilt, seed.size());
       break;
     case Kind::replayed:
       out = seed;
@@ -82,7 +91,7 @@ void make(Kind kind, const std::vector<Blob>& seeds, std::size_t most, std::mt19
     case Kind::oversized:
       out = seed;
       for (std::size_t i = 6; i < 8 && i < out.size(); ++i) out[i] = 0xff;  // a stream's first length
-      out.resize(most, 0x5a);
+      out.resize(reach.most, 0x5a);
       break;
     case Kind::silent:
       out.clear();

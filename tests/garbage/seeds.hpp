@@ -13,7 +13,10 @@ namespace waggle::garbage {
 using Blob = std::vector<unsigned char>;
 
 /// What garbage may be.
-enum class Kind { random, truncated, flipped, replayed, oversized, silent };
+enum class Kind { random, truncated, flipped, replayed, late, oversized, silent };
+
+/// Of a dialled stream: preamble, length and first handshake message, which prove the key.
+inline constexpr std::size_t proof_bytes = 6 + 2 + 48;
 
 [[nodiscard]] Kind kind_of(const std::string& name);
 
@@ -27,8 +30,13 @@ struct Seeds {
 };
 
 /// Fills `out` with garbage of a kind, made from one of `seeds`.
-/// @param most  bytes of random garbage
-void make(Kind kind, const std::vector<Blob>& seeds, std::size_t most, std::mt19937_64& random,
+/// @param spoilt  how far from the start truncation and flipped bits reach: no proof survives
+/// @param most    bytes of random garbage
+struct Reach {
+  std::size_t spoilt;
+  std::size_t most;
+};
+void make(Kind kind, const std::vector<Blob>& seeds, const Reach& reach, std::mt19937_64& random,
           Blob& out);
 
 }  // namespace waggle::garbage

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 
 from .cluster import program
 
@@ -16,7 +17,9 @@ def run(*args, **options):
 
 
 class Outside:
-    """The nodes keep NET.11 and up on this side of the cable, strangers NET.200 on the other side."""
+    """The nodes keep NET.11 and up on this side of the cable, strangers NET.200 to NET.239 on the other side."""
+
+    STRANGERS = 40
 
     # An acknowledgement without data is at most 20 + 60 bytes long, and the last data segment of a write has PSH.
     RULES = """
@@ -53,11 +56,12 @@ table inet garbage {{
         run("ip", "netns", "add", self.name)
         scratch.defer(self._remove)
         run("ip", "link", "add", cable, "type", "veth", "peer", "name", "far", "netns", self.name)
-        scratch.defer(subprocess.run, ["ip", "link", "del", cable], )
+        scratch.defer(subprocess.run, ["ip", "link", "del", cable])
         for last in range(11, 11 + nodes):
             run("ip", "address", "add", f"{self.net}.{last}/24", "dev", cable)
         run("ip", "link", "set", cable, "up")
-        run("ip", "-n", self.name, "address", "add", f"{self.net}.200/24", "dev", "far")
+        run("ip", "-n", self.name, "-batch", "-", input="\n".join(
+            f"address add {self.net}.{200 + i}/24 dev far" for i in range(self.STRANGERS)) + "\n")
         for device in ("lo", "far"):
             run("ip", "-n", self.name, "link", "set", device, "up")
         run("ip", "netns", "exec", self.name, "nft", "-f", "-", input=self.RULES.format(port=port))
@@ -71,12 +75,21 @@ table inet garbage {{
     def start(self, name, *args):
         return self._scratch.start(name, self.command(*args))
 
-    def run(self, *args, deadline=600):
-        """The JSON line that a program prints out there."""
-        done = subprocess.run(self.command(*args), capture_output=True, text=True, timeout=deadline)
-        if done.returncode != 0:
-            raise AssertionError(f"{args[0]} {args[1]}: {done.stderr.strip()}")
-        return json.loads(done.stdout)
+    def run(self, *args, deadline=600, every=0.02, meanwhile=lambda: None, env=None):
+        """The JSON line that a program prints out there; `meanwhile` is called again and again."""
+        with subprocess.Popen(self.command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              env={**os.environ, **(env or {})}) as child:
+            end = time.monotonic() + deadline
+            while child.poll() is None:
+                if time.monotonic() > end:
+                    child.kill()
+                    raise AssertionError(f"{args[0]} {args[1]} still runs after {deadline} s")
+                meanwhile()
+                time.sleep(every)
+            out, error = child.communicate()
+        if child.returncode != 0:
+            raise AssertionError(f"{args[0]} {args[1]}: {error.strip()}")
+        return json.loads(out)
 
     def counters(self):
         """{name: packets} since the last call."""
