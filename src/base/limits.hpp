@@ -15,14 +15,14 @@ inline constexpr std::uint64_t KiB = 1024;
 inline constexpr std::uint64_t MiB = 1024 * KiB;
 inline constexpr std::uint64_t GiB = 1024 * MiB;
 
-// Datagrams. Larger ones are dropped on receipt (gossip_dropped_total malformed) and never sent. The
-// receive queue is the kernel's, 4 MiB: what does not fit is lost, and gossip lives with loss.
+// Datagrams. Larger ones are dropped on receipt (gossip_dropped_total malformed) and never sent.
+// The receive queue is the kernel's, 4 MiB: what does not fit is lost, and gossip lives with loss.
 inline constexpr std::size_t datagram_bytes_max = 1400;  ///< IP and UDP headers included
 inline constexpr std::size_t ip_udp_header_bytes = 48;   ///< IPv6 + UDP
 
 // Membership. Beyond these new members are refused, tombstones drop oldest first. Dropped payloads
-// count as gossip_dropped_total other, first PINGs beyond their rate as over_rate: the stranger sees
-// silence.
+// count as gossip_dropped_total other, first PINGs beyond their rate as over_rate: the stranger
+// sees silence.
 inline constexpr std::size_t members_max = 8192;
 inline constexpr std::size_t member_addresses_max = 4;
 inline constexpr std::size_t node_name_bytes_max = 64;
@@ -130,7 +130,7 @@ inline constexpr std::size_t origin_bytes_max = 256;   ///< "scheme://host:port"
 inline constexpr std::size_t swarms_max = 1024;
 inline constexpr std::size_t list_waiters_max = 256;  ///< for one list being loaded: REJECT
 inline constexpr std::size_t list_waiters_per_session_max = 2;  ///< likewise
-inline constexpr std::size_t swarm_peers_out = 8;  ///< degree d
+inline constexpr std::size_t swarm_peers_out = 8;               ///< degree d
 inline constexpr std::size_t swarm_peers_in_max = 24;
 inline constexpr std::size_t registrar_blobs_max = 4096;  ///< least recently used goes first
 inline constexpr std::size_t registrar_wanters_max =
@@ -175,7 +175,6 @@ inline constexpr Duration upstream_idle_kept = 60s;
 inline constexpr std::size_t upstream_tokens_max = 1024;  ///< earliest expiry goes first
 inline constexpr std::uint64_t token_body_bytes_max = 1 * MiB;
 inline constexpr std::uint64_t docker_config_bytes_max = 4 * MiB;
-
 
 // Log. Lines that others can cause, per kind: beyond these they are counted, and the next line says
 // how many were left out.

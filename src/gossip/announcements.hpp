@@ -55,13 +55,13 @@ struct AnnouncementStats {
   std::uint64_t unknown_sender = 0;  ///< from nodes that membership did not name
   std::uint64_t refused_records =
       0;  ///< RECORDS of unknown origins, other incarnations, or about this node
-  std::uint64_t refused_facts = 0;     ///< beyond the limits of the index or of an origin
-  std::uint64_t refused_names = 0;     ///< signature wrong or a field beyond its limit
-  std::uint64_t refused_sets = 0;      ///< sets that nobody asked for, or whose hash is not theirs
-  std::uint64_t refused_members = 0;   ///< key that is not the id's, too many, incarnation jump
-  std::uint64_t dropped_messages = 0;  ///< the queue was full; anti-entropy repairs it
+  std::uint64_t refused_facts = 0;      ///< beyond the limits of the index or of an origin
+  std::uint64_t refused_names = 0;      ///< signature wrong or a field beyond its limit
+  std::uint64_t refused_sets = 0;       ///< sets that nobody asked for, or whose hash is not theirs
+  std::uint64_t refused_members = 0;    ///< key that is not the id's, too many, incarnation jump
+  std::uint64_t dropped_messages = 0;   ///< the queue was full; anti-entropy repairs it
   std::uint64_t refused_questions = 0;  ///< beyond the repair rates; the asker tries another node
-  std::uint64_t gaps = 0;              ///< RECORDS beyond the window of their log
+  std::uint64_t gaps = 0;               ///< RECORDS beyond the window of their log
   std::uint64_t sets_pulled = 0;
   std::uint64_t sets_served = 0;
 };

@@ -393,8 +393,7 @@ void Announcements::handle_bulk_message(TimePoint now, const NodeId& from, const
   for (const auto& id : message.origins) {
     const auto found = origins_.find(id);
     if (!admitted || found == origins_.end() || found->second.log.seq() == 0 ||
-        !found->second.whole ||
-        (id == config_.self && !anti_entropy_.admit_own_serve(now))) {
+        !found->second.whole || (id == config_.self && !anti_entropy_.admit_own_serve(now))) {
       send_bulk(from, encode_bulk(SetNone{id}));
       continue;
     }

@@ -27,9 +27,10 @@ struct Received {
 };
 
 /// A PING without a session costs its receiver one ACK with a cookie and no state, and at most
-/// limits::introductions_per_second of them are answered, recordings included; a PING that echoes the cookie, or an ACK to a PING of ours, starts the session. Anything but PING and ACK
-/// waits (bounded) until both sides have one. Contract: as Membership; poll_transmit serves probes
-/// before everything else.
+/// limits::introductions_per_second of them are answered, recordings included; a PING that echoes
+/// the cookie, or an ACK to a PING of ours, starts the session. Anything but PING and ACK waits
+/// (bounded) until both sides have one. Contract: as Membership; poll_transmit serves probes before
+/// everything else.
 class Courier {
  public:
   /// @param membership  must outlive the object

@@ -152,8 +152,8 @@ class Gossip {
   /// BLAKE2b-64 over (origin, incarnation, seq, set hash) of all known logs: equal on converged
   /// nodes.
   [[nodiscard]] std::uint64_t index_root() const;
-  /// 8 bytes of BLAKE2b over every member record (all states) and index_root(): what this node believes,
-  /// unchanged by anything that a stranger sends. O(members), for operators and tests.
+  /// 8 bytes of BLAKE2b over every member record (all states) and index_root(): what this node
+  /// believes, unchanged by anything that a stranger sends. O(members), for operators and tests.
   [[nodiscard]] std::uint64_t state_hash() const;
   [[nodiscard]] GossipStats stats() const;
   /// Recounts every structure from scratch; asserts on a mismatch. For tests and the simulator.

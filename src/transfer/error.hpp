@@ -31,7 +31,8 @@ enum class TransferError {
   record_forged,     ///< a record does not open: damage on the way or an attack
   control_too_long,  ///< a control message passes limits::control_frame_bytes_max
   bad_payload,       ///< a payload header disagrees with its record
-  queue_full,  ///< limits::session_send_queue_bytes_max or a control queue's: the peer does not read
+  queue_full,  ///< limits::session_send_queue_bytes_max or a control queue's: the peer does not
+               ///< read
   duplicate_session,  ///< another session with this peer is kept (see TcpDriver)
   key_retired,        ///< the cluster key it was opened with left the ring
   closed_by_peer,     ///< end of stream

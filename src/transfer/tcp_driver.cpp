@@ -196,7 +196,7 @@ class TcpDriver::Core : public std::enable_shared_from_this<TcpDriver::Core> {
   HandshakeConfig handshake_;
   std::shared_ptr<TcpShared> shared_;
   std::vector<tcp::acceptor> acceptors_;
-  std::set<ConnectionPtr> connections_;  // handshakes under way, both directions
+  std::set<ConnectionPtr> connections_;          // handshakes under way, both directions
   std::map<std::uint64_t, HalfOpen> half_open_;  // by number: oldest first
   std::uint64_t last_half_open_ = 0;
   SeenHandshakes seen_;
@@ -304,9 +304,8 @@ void TcpDriver::Core::admit(tcp::socket socket) {
 // out.
 bool TcpDriver::Core::make_room(const std::array<std::byte, 16>& address) {
   const auto close_stranger = [&](const auto& among) {
-    const auto oldest = std::ranges::find_if(half_open_, [&](const auto& entry) {
-      return !entry.second.proven && among(entry.second);
-    });
+    const auto oldest = std::ranges::find_if(
+        half_open_, [&](const auto& entry) { return !entry.second.proven && among(entry.second); });
     if (oldest == half_open_.end()) return false;
     oldest->second.connection->closed_for = TransferError::too_many_handshakes;
     oldest->second.connection->close();

@@ -29,7 +29,7 @@ struct TcpShared {
   std::uint64_t sent_bytes = 0;
   std::uint64_t received_bytes = 0;
   std::size_t control_bytes = 0;  ///< control messages queued, all sessions
-  bool stopped = false;  ///< after it no callback is made
+  bool stopped = false;           ///< after it no callback is made
 };
 
 /// Moves frames between the socket and the callbacks until it is closed. Everything on the driver's

@@ -141,8 +141,8 @@ int capture(std::span<char*> arguments) {
     if (poll(&ready, 1, 20) <= 0) continue;
     sockaddr_ll from{};
     socklen_t length = sizeof from;
-    const ssize_t size = recvfrom(fd, buffer.data(), buffer.size(), 0,
-                                  reinterpret_cast<sockaddr*>(&from), &length);
+    const ssize_t size =
+        recvfrom(fd, buffer.data(), buffer.size(), 0, reinterpret_cast<sockaddr*>(&from), &length);
     // What this machine sends itself passes twice: take it when it arrives.
     if (size > 0 && from.sll_pkttype != PACKET_OUTGOING) {
       captured.take({buffer.data(), static_cast<std::size_t>(size)});
@@ -151,8 +151,9 @@ int capture(std::span<char*> arguments) {
   close(fd);
   const Seeds& seeds = captured.finish();
   seeds.save(arguments[0]);
-  const auto undirected = std::ranges::count_if(
-      seeds.datagrams, [](const Blob& datagram) { return datagram.size() > 3 && datagram[3] == 0; });
+  const auto undirected = std::ranges::count_if(seeds.datagrams, [](const Blob& datagram) {
+    return datagram.size() > 3 && datagram[3] == 0;
+  });
   std::printf("{\"datagrams\": %zu, \"undirected\": %td, \"streams\": %zu}\n",
               seeds.datagrams.size(), undirected, seeds.streams.size());
   return 0;
@@ -279,7 +280,9 @@ int udp(std::span<char*> arguments) {
 class TcpBlaster {
  public:
   TcpBlaster(std::vector<sockaddr_in> targets, std::size_t parallel)
-      : targets_(std::move(targets)), slots_(parallel), epoll_(checked(epoll_create1(0), "epoll")) {}
+      : targets_(std::move(targets)),
+        slots_(parallel),
+        epoll_(checked(epoll_create1(0), "epoll")) {}
   TcpBlaster(const TcpBlaster&) = delete;
   TcpBlaster& operator=(const TcpBlaster&) = delete;
   ~TcpBlaster() { close(epoll_); }
@@ -401,10 +404,9 @@ int tcp(std::span<char*> arguments) {
   std::mt19937_64 random(std::stoull(arguments[4]));
   TcpBlaster blaster(parse_targets(arguments.subspan(5)), std::stoull(arguments[3]));
   const auto began = Clock::now();
-  blaster.run(std::stoull(arguments[2]),
-              [&](Blob& stream) {
-                make(kind, seeds.streams, {proof_bytes, stream_bytes_max}, random, stream);
-              });
+  blaster.run(std::stoull(arguments[2]), [&](Blob& stream) {
+    make(kind, seeds.streams, {proof_bytes, stream_bytes_max}, random, stream);
+  });
   const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
   std::printf(
       "{\"sent\": %zu, \"seconds\": %.3f, \"refused\": %zu, \"closed_by_node\": %zu, "

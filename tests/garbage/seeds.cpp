@@ -90,7 +90,8 @@ void make(Kind kind, const std::vector<Blob>& seeds, const Reach& reach, std::mt
       break;
     case Kind::oversized:
       out = seed;
-      for (std::size_t i = 6; i < 8 && i < out.size(); ++i) out[i] = 0xff;  // a stream's first length
+      for (std::size_t i = 6; i < 8 && i < out.size(); ++i)
+        out[i] = 0xff;  // a stream's first length
       out.resize(reach.most, 0x5a);
       break;
     case Kind::silent:

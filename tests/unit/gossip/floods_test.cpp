@@ -150,7 +150,8 @@ Bytes mutate(Bytes bytes, Prng& prng) {
         break;
       }
       case 4:
-        for (std::size_t i = at; i < std::min(at + 8, bytes.size()); ++i) bytes[i] = std::byte{0xff};
+        for (std::size_t i = at; i < std::min(at + 8, bytes.size()); ++i)
+          bytes[i] = std::byte{0xff};
         break;
       default:
         bytes.insert(place, static_cast<std::byte>(0xc0 + prng.below(64)));
@@ -163,7 +164,8 @@ Bytes mutate(Bytes bytes, Prng& prng) {
 }  // namespace
 
 TEST_SUITE("gossip/floods") {
-  TEST_CASE("mutations of every message by a member trip nothing and grow nothing past its bounds") {
+  TEST_CASE(
+      "mutations of every message by a member trip nothing and grow nothing past its bounds") {
     Insider insider;
     Gossip& target = insider.target();
     const auto messages = samples(insider);
@@ -248,7 +250,8 @@ TEST_SUITE("gossip/floods") {
     CHECK(drain(target).packets > 0);
   }
 
-  TEST_CASE("set_pulls_served_per_second sets are walked, the next question is told to ask elsewhere") {
+  TEST_CASE(
+      "set_pulls_served_per_second sets are walked, the next question is told to ask elsewhere") {
     Insider insider;
     Gossip& target = insider.target();
     Bytes frame{std::byte{0}};

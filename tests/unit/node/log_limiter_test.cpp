@@ -34,7 +34,8 @@ TEST_SUITE("node/log_limiter") {
   TEST_CASE("foreign text is cut and cannot forge a line") {
     CHECK(loggable("/v2/") == "/v2/");
     CHECK(loggable("a\nb\x1b[2J") == "a?b?[2J");
-    CHECK(loggable(std::string(limits::log_text_bytes_max, 'x')).size() == limits::log_text_bytes_max);
+    CHECK(loggable(std::string(limits::log_text_bytes_max, 'x')).size() ==
+          limits::log_text_bytes_max);
     CHECK(loggable(std::string(limits::log_text_bytes_max + 1, 'x')) ==
           std::string(limits::log_text_bytes_max, 'x') + "...");
   }

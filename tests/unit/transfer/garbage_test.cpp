@@ -59,7 +59,8 @@ Bytes mutate(Bytes bytes, Prng& prng) {
         bytes.resize(at);
         break;
       case 3:
-        for (std::size_t i = at; i < std::min(at + 8, bytes.size()); ++i) bytes[i] = std::byte{0xff};
+        for (std::size_t i = at; i < std::min(at + 8, bytes.size()); ++i)
+          bytes[i] = std::byte{0xff};
         break;
       default:
         bytes.insert(place, static_cast<std::byte>(0xc0 + prng.below(64)));
@@ -198,7 +199,8 @@ TEST_SUITE("transfer/garbage") {
     CHECK(attack.drain() > 0);
   }
 
-  TEST_CASE("mutations of every claim message trip nothing and keep the books within their bounds") {
+  TEST_CASE(
+      "mutations of every claim message trip nothing and keep the books within their bounds") {
     ClaimsConfig config;
     config.self = identity_of(1).node_id();
     config.id_key = IdKey::for_cluster("waggle");
@@ -253,7 +255,8 @@ TEST_SUITE("transfer/garbage") {
     claims.check_invariants();
   }
 
-  TEST_CASE("a registrar keeps registrar_blobs_max books and registrar_wanters_max wanters of one") {
+  TEST_CASE(
+      "a registrar keeps registrar_blobs_max books and registrar_wanters_max wanters of one") {
     ClaimsConfig config;
     config.self = identity_of(1).node_id();
     config.id_key = IdKey::for_cluster("waggle");
@@ -295,7 +298,7 @@ TEST_SUITE("transfer/garbage") {
     for (int i = 0; i < mutation_count / 10; ++i) {
       const Bytes spoilt = mutate(stream, prng);
       if (spoilt == Bytes(stream.begin(), stream.begin() + static_cast<std::ptrdiff_t>(std::min(
-                                              spoilt.size(), stream.size())))) {
+                                                               spoilt.size(), stream.size())))) {
         continue;  // untouched, or only cut
       }
       FrameReader reader(record_bytes_max);

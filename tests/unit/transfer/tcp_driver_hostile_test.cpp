@@ -158,14 +158,14 @@ TEST_SUITE("transfer/tcp_driver_hostile") {
     config.handshake_timeout = 100ms;
     Node node(context, config);
     SystemRandomSource random;
-    const auto mine =
-        HandshakeConfig::make("waggle", shared_keys(), Identity::generate(random), 0);
+    const auto mine = HandshakeConfig::make("waggle", shared_keys(), Identity::generate(random), 0);
     const Bytes first = Handshake::initiator(mine, random).start().value();
     RawPeer peer(context, node.endpoint);
     std::size_t sent = 0;
     const auto trickle = [&] {
       error_code gone;
-      if (sent + 1 < first.size() && peer.socket.send(asio::buffer(&first[sent], 1), 0, gone) == 1) {
+      if (sent + 1 < first.size() &&
+          peer.socket.send(asio::buffer(&first[sent], 1), 0, gone) == 1) {
         ++sent;
       }
       return peer.poll(), peer.ended;
@@ -202,7 +202,8 @@ TEST_SUITE("transfer/tcp_driver_hostile") {
           Bytes record(record_header_bytes + most);
           SessionSealer(secrets).seal_payload(header_of(0, limits::payload_bytes_max), record);
           peer.send(record);
-          CHECK(run_until(context, [&] { return node.payload_bytes == limits::payload_bytes_max; }));
+          CHECK(
+              run_until(context, [&] { return node.payload_bytes == limits::payload_bytes_max; }));
         } else {
           const auto length = static_cast<std::uint32_t>(most + 1);
           peer.send(RecordHeader{kind, length}.to_wire());
