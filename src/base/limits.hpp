@@ -1,5 +1,5 @@
-// Every maximum, named, with the answer when it is reached. Numbers: protocol research, sections 1
-// and 8.
+// Every maximum, named, with the answer when it is reached; docs/adversity-limits.md lists what the
+// other side sees, which metric counts it and which test proves it.
 #pragma once
 
 #include "base/time.hpp"
@@ -15,11 +15,14 @@ inline constexpr std::uint64_t KiB = 1024;
 inline constexpr std::uint64_t MiB = 1024 * KiB;
 inline constexpr std::uint64_t GiB = 1024 * MiB;
 
-// Datagrams. Larger ones are dropped on receipt and never sent.
+// Datagrams. Larger ones are dropped on receipt (gossip_dropped_total malformed) and never sent.
+// The receive queue is the kernel's, 4 MiB: what does not fit is lost, and gossip lives with loss.
 inline constexpr std::size_t datagram_bytes_max = 1400;  ///< IP and UDP headers included
 inline constexpr std::size_t ip_udp_header_bytes = 48;   ///< IPv6 + UDP
 
-// Membership. Beyond these new members are refused (counted), tombstones drop oldest first.
+// Membership. Beyond these new members are refused, tombstones drop oldest first. Dropped payloads
+// count as gossip_dropped_total other, first PINGs beyond their rate as over_rate: the stranger
+// sees silence.
 inline constexpr std::size_t members_max = 8192;
 inline constexpr std::size_t member_addresses_max = 4;
 inline constexpr std::size_t node_name_bytes_max = 64;
@@ -40,6 +43,8 @@ inline constexpr std::size_t parked_payloads_per_member =
     16;  ///< waiting for a session: further ones drop
 inline constexpr std::size_t parked_members_max = 1024;  ///< likewise
 inline constexpr Duration parked_for = 1s;
+inline constexpr std::size_t introductions_per_second =
+    1024;  ///< ACKs to PINGs without a session, recordings included: further PINGs get no answer
 
 // Content index. Beyond these announcements are refused (counted); own content always stays.
 inline constexpr std::size_t ids_per_origin_max = 65'536;
@@ -67,6 +72,10 @@ inline constexpr std::uint64_t hlc_ms_max = (1ULL << 48U) - 1;
 inline constexpr std::size_t announcement_queue_messages_max = 16'384;
 inline constexpr std::size_t announcement_queue_bulk_bytes_max = 64 * MiB;
 inline constexpr std::size_t set_pulls_max = 16;  ///< outstanding at a time, others wait a round
+inline constexpr std::size_t set_pulls_served_per_second =
+    64;  ///< each walks the index: further ones are told to ask another node
+inline constexpr std::size_t repair_reply_bytes_per_second =
+    8 * MiB;  ///< answers to questions by datagram: further questions get none
 inline constexpr std::size_t own_set_serves_max = 4;  ///< per second; others ask another node
 inline constexpr std::size_t names_max = 262'144;     ///< of all authors; oldest goes first
 inline constexpr std::size_t unresolved_ids_max =
@@ -86,14 +95,26 @@ inline constexpr std::uint64_t held_tail_bytes = 64 * KiB;  ///< withheld until 
 inline constexpr std::uint64_t manifest_bytes_max =
     4 * MiB;  ///< larger manifests are refused (OCI 4 MiB)
 
-// Sessions. Beyond these new ones are refused; over-long frames close the session.
+// Sessions. Beyond these new ones are refused (handshakes_total); over-long frames and full queues
+// close the session (sessions_closed_total): the peer sees the connection end.
 inline constexpr std::size_t frame_bytes_max = 65'535;  ///< one Noise record
 inline constexpr std::size_t control_frame_bytes_max =
     1 * MiB;  ///< a control message may span records
 inline constexpr std::size_t sessions_max = 256;
-inline constexpr std::size_t half_open_handshakes_max = 64;
-inline constexpr std::size_t half_open_per_address_max = 8;
-inline constexpr Duration handshake_timeout = 3s;
+inline constexpr std::size_t half_open_handshakes_max =
+    64;  ///< the oldest without proof of a key is closed; when all have it, the newcomer is
+inline constexpr std::size_t half_open_per_address_max = 8;  ///< likewise, among its own
+inline constexpr Duration handshake_timeout = 3s;            ///< the whole handshake: closed
+inline constexpr std::size_t seen_handshakes_max =
+    4096;  ///< first messages remembered against replay: the oldest is forgotten
+inline constexpr std::size_t session_control_queue_bytes_max =
+    32 * MiB;  ///< control messages lie in memory: beyond, the session is closed
+inline constexpr std::size_t control_queues_bytes_max =
+    256 * MiB;  ///< of all sessions: beyond, whoever queues more than 1/sessions_max is closed
+inline constexpr std::size_t waiting_bulk_frames_max =
+    64;  ///< per member without a session, for 3 s: the oldest goes
+inline constexpr std::size_t waiting_bulk_bytes_max =
+    64 * MiB;  ///< of all members: further frames drop, anti-entropy asks again
 inline constexpr std::size_t requests_per_peer_max = 32;  ///< beyond: BUSY
 inline constexpr std::size_t session_send_queue_bytes_max =
     64 * MiB;                                               ///< beyond: the session is closed
@@ -107,11 +128,15 @@ inline constexpr std::size_t origin_bytes_max = 256;   ///< "scheme://host:port"
 
 // Swarms and claims. Beyond these the request is served by a plain upstream fetch or refused.
 inline constexpr std::size_t swarms_max = 1024;
-inline constexpr std::size_t swarm_peers_out = 8;  ///< degree d
+inline constexpr std::size_t list_waiters_max = 256;  ///< for one list being loaded: REJECT
+inline constexpr std::size_t list_waiters_per_session_max = 2;  ///< likewise
+inline constexpr std::size_t swarm_peers_out = 8;               ///< degree d
 inline constexpr std::size_t swarm_peers_in_max = 24;
 inline constexpr std::size_t registrar_blobs_max = 4096;  ///< least recently used goes first
 inline constexpr std::size_t registrar_wanters_max =
     8192;  ///< further wanters are answered, not listed
+inline constexpr std::size_t registrar_entries_max =
+    65'536;  ///< wanters and claims of all blobs: the least recently used blob goes
 inline constexpr std::size_t claim_bitmap_bits = 1024;  ///< window from the first unfinished extent
 inline constexpr std::uint64_t reassembly_bytes_per_peer_max =
     2 * chunk_bytes_max;  ///< per swarm: no further chunk is begun
@@ -150,5 +175,11 @@ inline constexpr Duration upstream_idle_kept = 60s;
 inline constexpr std::size_t upstream_tokens_max = 1024;  ///< earliest expiry goes first
 inline constexpr std::uint64_t token_body_bytes_max = 1 * MiB;
 inline constexpr std::uint64_t docker_config_bytes_max = 4 * MiB;
+
+// Log. Lines that others can cause, per kind: beyond these they are counted, and the next line says
+// how many were left out.
+inline constexpr double log_lines_burst = 10;
+inline constexpr Duration log_line_interval = 10s;
+inline constexpr std::size_t log_text_bytes_max = 256;  ///< of a foreign text; the rest is cut
 
 }  // namespace waggle::limits

@@ -33,6 +33,7 @@ int run_status(const Options& options) {
           {"index",
            fmt::format("{} digests, {} facts, root {}", number((*status)["index"]["digests"]),
                        number((*status)["index"]["facts"]), (*status)["index"].value("root", ""))},
+          {"state hash", status->value("state_hash", "")},
           {"cache", fmt::format("{} of {}, {} free on disk", format_bytes(number(cache["bytes"])),
                                 format_bytes(number(cache["max_bytes"])),
                                 format_bytes(number(cache["disk_free_bytes"])))},

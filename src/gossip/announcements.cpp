@@ -17,7 +17,10 @@ Announcements::Announcements(const AnnouncementsConfig& config, const Identity& 
       prng_(config.seed),
       started_(now),
       index_(mix_seed(config.seed ^ 0x1d64), limits::distinct_ids_max),
-      last_flush_(now - flush_interval) {
+      last_flush_(now - flush_interval),
+      repair_bytes_(limits::repair_reply_bytes_per_second, limits::repair_reply_bytes_per_second,
+                    now),
+      set_pulls_(limits::set_pulls_served_per_second, limits::set_pulls_served_per_second, now) {
   WAGGLE_ASSERT(config.self == identity.node_id());
   WAGGLE_ASSERT(config.message_bytes_max >= 512);
   const auto slot = slots_.allocate(now, config.self);
@@ -260,6 +263,12 @@ void Announcements::arm_sweep() {
 std::optional<TimePoint> Announcements::poll_timeout() const { return timers_.next(); }
 
 // ---- queues ----
+
+bool Announcements::may_answer(TimePoint now, std::size_t bytes) {
+  const bool allowed = repair_bytes_.take(now, static_cast<double>(bytes));
+  if (!allowed) ++stats_.refused_questions;
+  return allowed;
+}
 
 void Announcements::send(const NodeId& to, std::shared_ptr<const Bytes> body, bool reply) {
   // Half of the queue is kept for what this node has to say: no flood of questions can drown it.

@@ -11,6 +11,7 @@
 #include "base/siphash.hpp"
 #include "base/time.hpp"
 #include "base/timer_table.hpp"
+#include "base/token_bucket.hpp"
 #include "gossip/announcement_log.hpp"
 #include "gossip/announcement_wire.hpp"
 #include "gossip/anti_entropy.hpp"
@@ -54,12 +55,13 @@ struct AnnouncementStats {
   std::uint64_t unknown_sender = 0;  ///< from nodes that membership did not name
   std::uint64_t refused_records =
       0;  ///< RECORDS of unknown origins, other incarnations, or about this node
-  std::uint64_t refused_facts = 0;     ///< beyond the limits of the index or of an origin
-  std::uint64_t refused_names = 0;     ///< signature wrong or a field beyond its limit
-  std::uint64_t refused_sets = 0;      ///< sets that nobody asked for, or whose hash is not theirs
-  std::uint64_t refused_members = 0;   ///< key that is not the id's, too many, incarnation jump
-  std::uint64_t dropped_messages = 0;  ///< the queue was full; anti-entropy repairs it
-  std::uint64_t gaps = 0;              ///< RECORDS beyond the window of their log
+  std::uint64_t refused_facts = 0;      ///< beyond the limits of the index or of an origin
+  std::uint64_t refused_names = 0;      ///< signature wrong or a field beyond its limit
+  std::uint64_t refused_sets = 0;       ///< sets that nobody asked for, or whose hash is not theirs
+  std::uint64_t refused_members = 0;    ///< key that is not the id's, too many, incarnation jump
+  std::uint64_t dropped_messages = 0;   ///< the queue was full; anti-entropy repairs it
+  std::uint64_t refused_questions = 0;  ///< beyond the repair rates; the asker tries another node
+  std::uint64_t gaps = 0;               ///< RECORDS beyond the window of their log
   std::uint64_t sets_pulled = 0;
   std::uint64_t sets_served = 0;
 };
@@ -180,6 +182,8 @@ class Announcements {
   void arm_sweep();
   void drop_slot(TimePoint now, NodeSlot slot);
   void drop_old_slot(TimePoint now, Origin& origin);
+  /// False (counted) when answers of about `bytes` would pass the repair rate.
+  [[nodiscard]] bool may_answer(TimePoint now, std::size_t bytes);
   void send(const NodeId& to, std::shared_ptr<const Bytes> body, bool reply);
   void send(const NodeId& to, Bytes body, bool reply = true);
   void send_to_live(const std::vector<Bytes>& bodies);
@@ -210,7 +214,7 @@ class Announcements {
   void install_set(TimePoint now, const NodeId& from, const SetData& set);
   void serve_set(const NodeId& to, const NodeId& id, const Origin& origin, std::vector<Id64> ids);
   /// Sends what the peer's log lacks; false when it needs more than our log has.
-  bool push_records(const NodeId& to, const Origin& origin, const OriginVector& mine,
+  bool push_records(TimePoint now, const NodeId& to, const Origin& origin, const OriginVector& mine,
                     const OriginVector& theirs);
   void take_definitions(const Definitions& message);
   void request_sets(TimePoint now, const NodeId& peer, const std::vector<NodeId>& origins);
@@ -245,6 +249,8 @@ class Announcements {
   std::deque<Outgoing> messages_;
   std::deque<AnnouncementBulk> bulk_;
   std::size_t bulk_bytes_ = 0;
+  TokenBucket repair_bytes_;
+  TokenBucket set_pulls_;
   AnnouncementStats stats_;
 };
 

@@ -8,6 +8,13 @@
 #include <utility>
 
 namespace waggle::gossip {
+namespace {
+
+// What an answer costs per entry, for the repair rate.
+constexpr std::size_t vector_bytes = 48;
+constexpr std::size_t definition_bytes = 44;
+
+}  // namespace
 
 void Announcements::handle_message(TimePoint now, const NodeId& from, ByteView body) {
   if (from == config_.self || !origins_.contains(from)) {
@@ -213,6 +220,8 @@ void Announcements::repair_with_random(TimePoint now) {
 }
 
 void Announcements::handle(TimePoint now, const NodeId& from, const AeRoot& message) {
+  // A question costs a walk over all origins, and the answer may be a vector for each.
+  if (!message.answer && !may_answer(now, origins_.size() * vector_bytes)) return;
   const std::vector<OriginVector> vectors = live_vectors();
   if (message.answer) note_answer(now, from);
   if (index_root(vectors) == message.root) {
@@ -226,6 +235,7 @@ void Announcements::handle(TimePoint now, const NodeId& from, const AeRoot& mess
 }
 
 void Announcements::handle(TimePoint now, const NodeId& from, const AeVectors& message) {
+  if (!may_answer(now, config_.message_bytes_max)) return;
   std::vector<OriginVector> ahead;
   std::vector<NodeId> sets;
   AePull pull;
@@ -238,7 +248,7 @@ void Announcements::handle(TimePoint now, const NodeId& from, const AeVectors& m
         break;
       case Repair::peer_behind:
         if (!found->second.live || !message.full) break;
-        if (!push_records(from, found->second, mine, theirs)) ahead.push_back(mine);
+        if (!push_records(now, from, found->second, mine, theirs)) ahead.push_back(mine);
         break;
       case Repair::pull_records:
         pull.ranges.push_back({mine.origin, mine.incarnation, mine.seq + 1});
@@ -270,25 +280,28 @@ void Announcements::handle(TimePoint now, const NodeId& from, const AeVectors& m
   request_sets(now, from, sets);
 }
 
-bool Announcements::push_records(const NodeId& to, const Origin& origin, const OriginVector& mine,
-                                 const OriginVector& theirs) {
+bool Announcements::push_records(TimePoint now, const NodeId& to, const Origin& origin,
+                                 const OriginVector& mine, const OriginVector& theirs) {
   if (theirs.incarnation != mine.incarnation || theirs.seq + 1 < mine.log_first ||
       theirs.seq == mine.seq) {
     return false;
   }
   const auto bodies = pack_records(mine.origin, mine.incarnation, theirs.seq + 1,
                                    records_from(origin, theirs.seq + 1), config_.message_bytes_max);
-  for (const auto& body : bodies) send(to, body);
+  for (const auto& body : bodies) {
+    if (may_answer(now, body.size())) send(to, body);
+  }
   return true;
 }
 
-void Announcements::handle(TimePoint, const NodeId& from, const AePull& message) {
+void Announcements::handle(TimePoint now, const NodeId& from, const AePull& message) {
   for (const auto& range : message.ranges) {
     const auto found = origins_.find(range.origin);
     if (found == origins_.end() || found->second.log.incarnation() != range.incarnation) continue;
     for (auto& body :
          pack_records(range.origin, range.incarnation, range.from_seq,
                       records_from(found->second, range.from_seq), config_.message_bytes_max)) {
+      if (!may_answer(now, body.size())) return;
       send(from, std::move(body));
     }
   }
@@ -322,7 +335,8 @@ void Announcements::request_definitions(const NodeId& peer, const std::vector<Id
   if (!pull.ids.empty()) send(peer, encode(pull));
 }
 
-void Announcements::handle(TimePoint, const NodeId& from, const DefinitionPull& message) {
+void Announcements::handle(TimePoint now, const NodeId& from, const DefinitionPull& message) {
+  if (!may_answer(now, message.ids.size() * definition_bytes)) return;
   std::vector<Definition> known;
   for (const Id64 id : message.ids) {
     if (const auto definition = index_.definition(id)) known.push_back(*definition);
@@ -330,8 +344,9 @@ void Announcements::handle(TimePoint, const NodeId& from, const DefinitionPull& 
   for (auto& body : pack_definitions(known, config_.message_bytes_max)) send(from, std::move(body));
 }
 
-void Announcements::handle_bulk_message(TimePoint, const NodeId& from,
+void Announcements::handle_bulk_message(TimePoint now, const NodeId& from,
                                         const DefinitionPull& message) {
+  if (!may_answer(now, message.ids.size() * definition_bytes)) return;
   Definitions known;
   for (const Id64 id : message.ids) {
     if (const auto definition = index_.definition(id)) known.definitions.push_back(*definition);
@@ -373,10 +388,12 @@ void Announcements::request_sets(TimePoint now, const NodeId& peer,
 void Announcements::handle_bulk_message(TimePoint now, const NodeId& from, const SetPull& message) {
   std::vector<std::map<NodeId, Origin>::const_iterator> served;
   std::vector<NodeSlot> slots;
+  const bool admitted = set_pulls_.take(now);  // each is a pass over the whole index
+  if (!admitted) ++stats_.refused_questions;
   for (const auto& id : message.origins) {
     const auto found = origins_.find(id);
-    if (found == origins_.end() || found->second.log.seq() == 0 || !found->second.whole ||
-        (id == config_.self && !anti_entropy_.admit_own_serve(now))) {
+    if (!admitted || found == origins_.end() || found->second.log.seq() == 0 ||
+        !found->second.whole || (id == config_.self && !anti_entropy_.admit_own_serve(now))) {
       send_bulk(from, encode_bulk(SetNone{id}));
       continue;
     }

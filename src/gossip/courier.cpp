@@ -49,7 +49,8 @@ Courier::Courier(const GossipConfig& config, Membership& membership, RandomSourc
       self_(membership.table().self().id),
       body_bytes_max_(body_bytes_max(config.packet_bytes)),
       sessions_(random),
-      seal_(config.keys, config.cluster_name, self_, fresh_boot(random)) {}
+      seal_(config.keys, config.cluster_name, self_, fresh_boot(random)),
+      introductions_(limits::introductions_per_second, limits::introductions_per_second) {}
 
 // --- receiving -----------------------------------------------------------------------------------
 
@@ -104,6 +105,8 @@ Result<std::optional<Received>> Courier::admit_ping(TimePoint now, const Endpoin
   if (!ping.self) return GossipError::no_session;
   const NodeId id = ping.self->id;
   if (!header.directed || !sessions_.proves(now, header, ping.echo)) {
+    // A recording of an earlier boot gets here too, as often as it is sent.
+    if (!introductions_.take(now)) return GossipError::over_rate;
     Ack answer;
     answer.seq = ping.seq;
     answer.cookie = sessions_.cookie(now, header);

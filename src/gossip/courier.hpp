@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "base/random_source.hpp"
 #include "base/time.hpp"
+#include "base/token_bucket.hpp"
 #include "gossip/gossip.hpp"
 #include "gossip/membership.hpp"
 #include "gossip/packet_seal.hpp"
@@ -25,10 +26,11 @@ struct Received {
   GossipMessage message;
 };
 
-/// A PING without a session costs its receiver one ACK with a cookie and no state; a PING that
-/// echoes the cookie, or an ACK to a PING of ours, starts the session. Anything but PING and ACK
-/// waits (bounded) until both sides have one. Contract: as Membership; poll_transmit serves probes
-/// before everything else.
+/// A PING without a session costs its receiver one ACK with a cookie and no state, and at most
+/// limits::introductions_per_second of them are answered, recordings included; a PING that echoes
+/// the cookie, or an ACK to a PING of ours, starts the session. Anything but PING and ACK waits
+/// (bounded) until both sides have one. Contract: as Membership; poll_transmit serves probes before
+/// everything else.
 class Courier {
  public:
   /// @param membership  must outlive the object
@@ -86,6 +88,7 @@ class Courier {
   std::size_t body_bytes_max_;
   Sessions sessions_;
   PacketSeal seal_;
+  TokenBucket introductions_;
   std::map<NodeId, Parked> parked_;
   std::deque<Transmit> probes_;
   std::deque<Transmit> others_;

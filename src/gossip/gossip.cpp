@@ -10,6 +10,7 @@
 #include "gossip/membership.hpp"
 
 #include <algorithm>
+#include <array>
 #include <deque>
 #include <map>
 #include <utility>
@@ -130,6 +131,8 @@ void Gossip::Impl::count(const boost::system::error_code& error) {
     ++counters.dropped_unauthenticated;
   } else if (error == GossipError::replayed) {
     ++counters.dropped_replay;
+  } else if (error == GossipError::over_rate) {
+    ++counters.dropped_over_rate;
   } else if (error == GossipError::no_session) {
     ++counters.dropped_other;
   } else {
@@ -349,6 +352,17 @@ bool Gossip::index_ready(TimePoint now) const {
          (impl_->membership.without_hints() && !impl_->hints_expected);
 }
 std::uint64_t Gossip::index_root() const { return impl_->announcements.root(); }
+
+std::uint64_t Gossip::state_hash() const {
+  Bytes state;
+  for (const Member& member : impl_->membership.table().members()) {
+    append(state, encode(MemberRecords{false, {{member, {}}}}));
+  }
+  append_le(state, index_root());
+  std::array<std::byte, 16> hash{};
+  blake2b(hash, state);
+  return load_le<std::uint64_t>(ByteView(hash).first(8));
+}
 
 GossipStats Gossip::stats() const {
   GossipStats stats = impl_->counters;

@@ -85,7 +85,7 @@ using GossipEvent = std::variant<MemberChanged, AppMessage, BulkSend, Incarnatio
 struct GossipStats {
   std::uint64_t tx_bytes = 0, rx_bytes = 0, tx_packets = 0, rx_packets = 0;
   std::uint64_t dropped_unauthenticated = 0, dropped_replay = 0, dropped_malformed = 0,
-                dropped_other = 0;
+                dropped_over_rate = 0, dropped_other = 0;
   std::size_t alive = 0, suspect = 0, faulty = 0, left = 0;  ///< alive counts the node itself
   std::size_t index_digests = 0, index_facts = 0;
 };
@@ -152,6 +152,9 @@ class Gossip {
   /// BLAKE2b-64 over (origin, incarnation, seq, set hash) of all known logs: equal on converged
   /// nodes.
   [[nodiscard]] std::uint64_t index_root() const;
+  /// 8 bytes of BLAKE2b over every member record (all states) and index_root(): what this node
+  /// believes, unchanged by anything that a stranger sends. O(members), for operators and tests.
+  [[nodiscard]] std::uint64_t state_hash() const;
   [[nodiscard]] GossipStats stats() const;
   /// Recounts every structure from scratch; asserts on a mismatch. For tests and the simulator.
   void check_invariants() const;

@@ -18,7 +18,6 @@ enum class Channel : std::uint8_t { exchange = 1, gossip = 2 };
 /// Kinds of sealed app payloads.
 constexpr std::uint8_t app_kind_claims = 1;
 
-constexpr std::size_t bulk_frames_max = 64;
 constexpr Duration bulk_wait_max = std::chrono::seconds(3);
 
 /// No blob is kept for the cluster's sake: eviction knows this node's use only (decision D-009).
@@ -319,9 +318,13 @@ void Distributor::send_bulk(gossip::BulkSend bulk) {
         transfer::SendControl{session->second, on_channel(Channel::gossip, bulk.frame)});
     return;
   }
+  std::size_t waiting = bulk.frame.size();
+  for (const auto& [node, frames] : waiting_bulk_) {
+    for (const auto& held : frames) waiting += held.frame.size();
+  }
+  if (waiting > limits::waiting_bulk_bytes_max) return;
   auto& queue = waiting_bulk_[bulk.to];
-  // Full: the oldest goes, anti-entropy asks again.
-  if (queue.size() >= bulk_frames_max) queue.pop_front();
+  if (queue.size() >= limits::waiting_bulk_frames_max) queue.pop_front();
   queue.push_back({now_, std::move(bulk.frame)});
   ensure_session(bulk.to);
 }

@@ -13,6 +13,8 @@
 #include <csignal>
 #include <exception>
 
+#include <sys/resource.h>
+
 extern "C" char** environ;  // NOLINT: POSIX declares it nowhere
 
 namespace {
@@ -46,6 +48,15 @@ int print_errors(const ConfigResult& config) {
   return 2;
 }
 
+/// As many descriptors as the system grants: sessions, clients and files together need more than
+/// the usual 1,024, and a process without one can't even refuse a connection.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int run(const std::string& path, bool check) {
   ConfigResult config = load_config(path);
   if (!config.errors.empty()) return print_errors(config);
@@ -58,6 +69,7 @@ int run(const std::string& path, bool check) {
   }
   set_up_log(config.config.log.level, config.config.log.format);
   for (const auto& warning : config.warnings) spdlog::warn("{}", warning.to_string());
+  raise_descriptor_limit();
   NodeDriver node(std::move(config), [path] { return load_config(path); });
   return node.run();
 }

@@ -70,6 +70,7 @@ ops::StatusInfo NodeDriver::status() {
   status.index_digests = gossip.index_digests;
   status.index_facts = gossip.index_facts;
   status.index_root = distributor_->gossip().index_root();
+  status.state_hash = distributor_->gossip().state_hash();
   status.swarms = distributor_->exchange().stats().swarms;
   status.sessions = distributor_->session_count();
   status.cache_bytes = distributor_->catalog().bytes();
@@ -170,6 +171,7 @@ std::string NodeDriver::metrics() {
   levels.dropped_unauthenticated = gossip.dropped_unauthenticated;
   levels.dropped_replay = gossip.dropped_replay;
   levels.dropped_malformed = gossip.dropped_malformed;
+  levels.dropped_over_rate = gossip.dropped_over_rate;
   levels.dropped_other = gossip.dropped_other;
   levels.swarms = exchange.swarms;
   levels.upload_bytes = exchange.upload_bytes;

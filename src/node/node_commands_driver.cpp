@@ -22,7 +22,9 @@ void NodeDriver::run_command(RemovePartial& remove) {
 
 void NodeDriver::run_command(PersistIncarnation& persist) {
   if (!save_incarnation(config_.config.node.data_dir, persist.incarnation)) {
-    spdlog::warn("cannot persist incarnation {}", persist.incarnation);
+    if (const auto more = log_limiter_.admit(now(), LogSite::incarnation)) {
+      spdlog::warn("cannot persist incarnation {}{}", persist.incarnation, suppressed_note(*more));
+    }
   }
 }
 
@@ -112,7 +114,10 @@ void NodeDriver::run_command(transfer::SwarmCommitted& committed) {
 }
 
 void NodeDriver::run_command(transfer::SwarmFailed& failed) {
-  spdlog::warn("download {} failed: {}", to_value(failed.swarm), to_text(failed.error));
+  if (const auto more = log_limiter_.admit(now(), LogSite::failed_download)) {
+    spdlog::warn("download {} failed: {}{}", to_value(failed.swarm), to_text(failed.error),
+                 suppressed_note(*more));
+  }
   content_->swarm_failed(failed.swarm, failed.error);
 }
 

@@ -65,6 +65,18 @@ std::vector<Endpoint> bind_endpoints(const ConfigResult& config, const char* key
   return endpoints;
 }
 
+/// A label of bounded variety: our own reasons by name, whatever the system says as one.
+std::string reason_label(const boost::system::error_code& error) {
+  return error.category() == transfer::transfer_category() ? error.message() : "connection_lost";
+}
+
+/// Part of a session's ordinary life.
+bool is_ordinary_end(const boost::system::error_code& error) {
+  return error == transfer::TransferError::closed_by_peer ||
+         error == transfer::TransferError::closed_locally ||
+         error == transfer::TransferError::duplicate_session;
+}
+
 mirror::UpstreamConfig upstream_config(const ConfigResult& result) {
   const Config& config = result.config;
   mirror::UpstreamConfig upstream;
@@ -336,8 +348,15 @@ transfer::TcpCallbacks NodeDriver::tcp_callbacks() {
     distributor_->dial_failed(now(), peer);
     pump();
   };
-  callbacks.on_session_closed = [this](SessionId session, const NodeId&,
-                                       boost::system::error_code) {
+  callbacks.on_session_closed = [this](SessionId session, const NodeId& peer,
+                                       boost::system::error_code error) {
+    metrics_.count_session_closed(reason_label(error));
+    if (!is_ordinary_end(error)) {
+      if (const auto more = log_limiter_.admit(now(), LogSite::session)) {
+        spdlog::info("session with {} ended: {}{}", peer.short_string(), error.message(),
+                     suppressed_note(*more));
+      }
+    }
     distributor_->session_closed(now(), session);
     pump();
   };
@@ -353,12 +372,19 @@ transfer::TcpCallbacks NodeDriver::tcp_callbacks() {
   callbacks.on_payload_unavailable = [this](SessionId session,
                                             const transfer::PayloadHeader& header,
                                             boost::system::error_code error) {
-    spdlog::warn("cannot read a block of chunk {} to send it: {}", to_value(header.chunk),
-                 error.message());
+    if (const auto more = log_limiter_.admit(now(), LogSite::unreadable_block)) {
+      spdlog::warn("cannot read a block of chunk {} to send it: {}{}", to_value(header.chunk),
+                   error.message(), suppressed_note(*more));
+    }
     input([&](TimePoint at, transfer::Exchange& exchange) { exchange.block_sent(at, session); });
   };
-  callbacks.on_handshake_failed = [this](boost::system::error_code error, bool) {
-    metrics_.count_handshake(error.message());
+  callbacks.on_handshake_failed = [this](boost::system::error_code error, bool outgoing) {
+    metrics_.count_handshake(reason_label(error));
+    if (error == transfer::TransferError::duplicate_session) return;  // the other dial won
+    if (const auto more = log_limiter_.admit(now(), LogSite::handshake)) {
+      spdlog::info("{} connection refused: {}{}", outgoing ? "outgoing" : "incoming",
+                   error.message(), suppressed_note(*more));
+    }
   };
   return callbacks;
 }
@@ -382,8 +408,13 @@ void NodeDriver::receive_payload(SessionId session, const transfer::PayloadHeade
 void NodeDriver::served(const mirror::ServedRequest& request) {
   metrics_.count_request(ops::Protocol::oci, request.status,
                          request.first_byte.value_or(request.duration), request.duration);
-  if (request.cut) spdlog::warn("cut {} after {} bytes", request.target, request.body_bytes);
-  spdlog::debug("{} {} -> {} {} bytes{} in {:.3f} s", request.method, request.target,
+  if (request.cut) {
+    if (const auto more = log_limiter_.admit(now(), LogSite::cut_response)) {
+      spdlog::warn("cut {} after {} bytes{}", loggable(request.target), request.body_bytes,
+                   suppressed_note(*more));
+    }
+  }
+  spdlog::debug("{} {} -> {} {} bytes{} in {:.3f} s", request.method, loggable(request.target),
                 request.status, request.body_bytes, request.cut ? " (cut)" : "",
                 to_seconds(request.duration));
 }

@@ -13,6 +13,7 @@
 #include "node/content_driver.hpp"
 #include "node/distributor.hpp"
 #include "node/fetch_driver.hpp"
+#include "node/log_limiter.hpp"
 #include "node/payload_driver.hpp"
 #include "ops/http_api.hpp"
 #include "ops/metrics.hpp"
@@ -117,6 +118,7 @@ class NodeDriver final : public ops::ApiSource {
   std::unique_ptr<cache::StoreDriver> store_;
   std::optional<Identity> identity_;
   ops::Metrics metrics_;
+  LogLimiter log_limiter_;
   std::unique_ptr<Distributor> distributor_;
   std::unique_ptr<PayloadDriver> payload_;
   std::unique_ptr<mirror::UpstreamDriver> upstream_;

@@ -51,14 +51,14 @@ Json to_json(const SwarmInfo& swarm) {
           {"proven", swarm.proven}};
 }
 
+std::string hex(std::uint64_t value) {
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::string text;
+  for (int shift = 60; shift >= 0; shift -= 4) text += digits[(value >> shift) & 15U];
+  return text;
+}
+
 Json to_json(const StatusInfo& status) {
-  Json root_hex;
-  {
-    constexpr std::string_view digits = "0123456789abcdef";
-    std::string hex;
-    for (int shift = 60; shift >= 0; shift -= 4) hex += digits[(status.index_root >> shift) & 15U];
-    root_hex = hex;
-  }
   return {{"version", status.version},
           {"id", status.id},
           {"name", status.name},
@@ -73,7 +73,10 @@ Json to_json(const StatusInfo& status) {
             {"faulty", status.members_faulty},
             {"left", status.members_left}}},
           {"index",
-           {{"digests", status.index_digests}, {"facts", status.index_facts}, {"root", root_hex}}},
+           {{"digests", status.index_digests},
+            {"facts", status.index_facts},
+            {"root", hex(status.index_root)}}},
+          {"state_hash", hex(status.state_hash)},
           {"cache",
            {{"bytes", status.cache_bytes},
             {"max_bytes", status.cache_max_bytes},

@@ -37,6 +37,7 @@ struct StatusInfo {
   bool ready = false, draining = false;
   std::size_t members_alive = 0, members_suspect = 0, members_faulty = 0, members_left = 0;
   std::size_t index_digests = 0, index_facts = 0, swarms = 0, sessions = 0;
+  std::uint64_t state_hash = 0;  ///< of members and index, as this node has them
   std::uint64_t index_root = 0, cache_bytes = 0, cache_max_bytes = 0, disk_free_bytes = 0;
   double uptime_seconds = 0;
 };

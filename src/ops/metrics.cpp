@@ -85,6 +85,8 @@ struct Metrics::Impl {
   Family<Gauge>& cache_bytes = gauges("cache_bytes", "Bytes of content on disk by store");
   Family<Counter>& evictions = counters("cache_evictions_total", "Blobs evicted by reason");
   Family<Counter>& handshakes = counters("handshakes_total", "Session handshakes by result");
+  Family<Counter>& sessions_closed =
+      counters("sessions_closed_total", "Transfer sessions that ended, by reason");
 };
 
 Metrics::Metrics() : impl_(std::make_unique<Impl>()) {
@@ -112,6 +114,7 @@ void Metrics::set_levels(const CoreLevels& levels) {
   follow(m.gossip_dropped.Add({{"reason", "unauthenticated"}}), levels.dropped_unauthenticated);
   follow(m.gossip_dropped.Add({{"reason", "replay"}}), levels.dropped_replay);
   follow(m.gossip_dropped.Add({{"reason", "malformed"}}), levels.dropped_malformed);
+  follow(m.gossip_dropped.Add({{"reason", "over_rate"}}), levels.dropped_over_rate);
   follow(m.gossip_dropped.Add({{"reason", "other"}}), levels.dropped_other);
   m.swarms.Set(static_cast<double>(levels.swarms));
   follow(m.upload, levels.upload_bytes);
@@ -146,6 +149,10 @@ void Metrics::count_request(Protocol protocol, unsigned status, Duration first_b
 
 void Metrics::count_handshake(std::string_view result) {
   impl_->handshakes.Add({{"result", std::string(result)}}).Increment();
+}
+
+void Metrics::count_session_closed(std::string_view reason) {
+  impl_->sessions_closed.Add({{"reason", std::string(reason)}}).Increment();
 }
 
 void Metrics::count_verify_failure_upstream() {

@@ -18,7 +18,7 @@ struct CoreLevels {
   std::uint64_t gossip_tx_bytes = 0, gossip_rx_bytes = 0, gossip_tx_packets = 0,
                 gossip_rx_packets = 0;
   std::uint64_t dropped_unauthenticated = 0, dropped_replay = 0, dropped_malformed = 0,
-                dropped_other = 0;
+                dropped_over_rate = 0, dropped_other = 0;
   std::size_t swarms = 0;
   std::uint64_t upload_bytes = 0, claims_granted = 0, claims_waited = 0, claims_takeover = 0,
                 claims_bypass = 0;
@@ -39,7 +39,8 @@ class Metrics {
   void add_bytes(Protocol protocol, ByteSource source, std::uint64_t bytes);
   void count_upstream_request(unsigned status);  ///< 0: no response
   void count_request(Protocol protocol, unsigned status, Duration first_byte, Duration whole);
-  void count_handshake(std::string_view result);  ///< "ok" or a reason of the session layer
+  void count_handshake(std::string_view result);       ///< "ok" or a reason of the session layer
+  void count_session_closed(std::string_view reason);  ///< a reason of the session layer
   void count_verify_failure_upstream();
 
   /// Prometheus text exposition format 0.0.4.

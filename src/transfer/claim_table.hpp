@@ -11,6 +11,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 namespace waggle::transfer {
@@ -70,6 +71,16 @@ class ClaimTable {
   [[nodiscard]] std::vector<NodeId> holders() const { return {holders_.begin(), holders_.end()}; }
   [[nodiscard]] TimePoint last_use() const { return last_use_; }
   [[nodiscard]] std::size_t claim_count() const { return claims_.size(); }
+  /// What it keeps in memory, in entries of about 200 B.
+  [[nodiscard]] std::size_t entry_count() const {
+    return wanters_.size() + claims_.size() + attempts_.size() + elsewhere_.size();
+  }
+  /// entry_count() as of the last recount(), which returns by how much it moved.
+  [[nodiscard]] std::size_t counted_entries() const { return counted_entries_; }
+  [[nodiscard]] std::int64_t recount() {
+    const std::size_t before = std::exchange(counted_entries_, entry_count());
+    return static_cast<std::int64_t>(counted_entries_) - static_cast<std::int64_t>(before);
+  }
   [[nodiscard]] std::uint64_t takeovers() const { return takeovers_; }
   void check_invariants() const;
 
@@ -121,6 +132,7 @@ class ClaimTable {
   std::optional<std::uint64_t> size_;
   bool whole_stream_ = false;
   std::uint64_t takeovers_ = 0;
+  std::size_t counted_entries_ = 0;
 };
 
 }  // namespace waggle::transfer

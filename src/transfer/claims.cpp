@@ -24,6 +24,11 @@ constexpr Duration table_ttl = std::chrono::minutes(10);
 constexpr Duration own_pause =
     std::chrono::milliseconds(100);  ///< a deadline missed by more: this process was late
 
+bool used_earlier(const std::pair<const SwarmTag, ClaimTable>& a,
+                  const std::pair<const SwarmTag, ClaimTable>& b) {
+  return a.second.last_use() < b.second.last_use();
+}
+
 }  // namespace
 
 SwarmTag SwarmKey::tag() const {
@@ -57,6 +62,9 @@ struct Claims::Impl {
                  const ClaimTable& table);
   void serve_waiting(TimePoint now, const SwarmTag& tag, ClaimTable& table);
   ClaimTable& table_of(TimePoint now, const SwarmTag& tag);
+  void forget(std::map<SwarmTag, ClaimTable>::iterator table);
+  /// After a change of `table`; forgets least recently used other tables until all entries fit.
+  void count_entries(ClaimTable& table);
   void collect();
   void enter(TimePoint now);
   void settle(TimePoint now);
@@ -67,6 +75,7 @@ struct Claims::Impl {
   Prng prng;
   std::vector<NodeId> candidates;
   std::map<SwarmTag, ClaimTable> tables;
+  std::int64_t entries = 0;  ///< of all tables
   std::map<SwarmTag, Seeker> seekers;
   std::deque<std::pair<bool, Local>>
       local;  ///< own messages to the own registrar (true) or seeker (false)
@@ -95,14 +104,32 @@ void Claims::Impl::send(const NodeId& to, const SwarmTag& tag, ClaimBody body) {
 ClaimTable& Claims::Impl::table_of(TimePoint now, const SwarmTag& tag) {
   const auto found = tables.find(tag);
   if (found != tables.end()) return found->second;
-  std::erase_if(tables,
-                [now](const auto& entry) { return entry.second.last_use() + table_ttl <= now; });
+  for (auto it = tables.begin(); it != tables.end();) {
+    const auto table = it++;
+    if (table->second.last_use() + table_ttl <= now) forget(table);
+  }
   if (tables.size() >= limits::registrar_blobs_max) {
-    tables.erase(std::min_element(tables.begin(), tables.end(), [](const auto& a, const auto& b) {
-      return a.second.last_use() < b.second.last_use();
-    }));
+    forget(std::min_element(tables.begin(), tables.end(), used_earlier));
   }
   return tables.try_emplace(tag, now).first->second;
+}
+
+void Claims::Impl::forget(std::map<SwarmTag, ClaimTable>::iterator table) {
+  entries -= static_cast<std::int64_t>(table->second.counted_entries());
+  tables.erase(table);
+}
+
+void Claims::Impl::count_entries(ClaimTable& table) {
+  entries += table.recount();
+  while (entries > static_cast<std::int64_t>(limits::registrar_entries_max) && tables.size() > 1) {
+    auto victim = tables.end();
+    for (auto it = tables.begin(); it != tables.end(); ++it) {
+      if (&it->second != &table && (victim == tables.end() || used_earlier(*it, *victim))) {
+        victim = it;
+      }
+    }
+    forget(victim);
+  }
 }
 
 void Claims::Impl::answer_denied(const NodeId& to, const SwarmTag& tag,
@@ -164,6 +191,7 @@ void Claims::Impl::registrar_message(TimePoint now, const NodeId& from, const Sw
   }
   answer_denied(from, tag, denied);
   serve_waiting(now, tag, table);
+  count_entries(table);
 }
 
 void Claims::Impl::deliver_local(TimePoint now) {
@@ -227,6 +255,7 @@ void Claims::member_gone(TimePoint now, const NodeId& node) {
   for (auto& [tag, table] : impl_->tables) {
     table.node_gone(now, node);
     impl_->serve_waiting(now, tag, table);
+    impl_->entries += table.recount();
   }
   impl_->settle(now);
 }
@@ -247,7 +276,9 @@ void Claims::handle_timeout(TimePoint now) {
   impl_->enter(now);
   for (auto& [tag, table] : impl_->tables) {
     const auto deadline = table.next_deadline();
-    if (deadline && *deadline <= now) impl_->serve_waiting(now, tag, table);
+    if (!deadline || *deadline > now) continue;
+    impl_->serve_waiting(now, tag, table);
+    impl_->entries += table.recount();
   }
   for (auto& [tag, seeker] : impl_->seekers) seeker.core.handle_timeout(now);
   impl_->settle(now);
@@ -338,7 +369,15 @@ Claims::Stats Claims::stats() const {
 void Claims::check_invariants() const {
   WAGGLE_ASSERT(impl_->local.empty());
   WAGGLE_ASSERT(impl_->tables.size() <= limits::registrar_blobs_max);
-  for (const auto& [tag, table] : impl_->tables) table.check_invariants();
+  std::int64_t entries = 0;
+  for (const auto& [tag, table] : impl_->tables) {
+    table.check_invariants();
+    entries += static_cast<std::int64_t>(table.counted_entries());
+    WAGGLE_ASSERT(table.counted_entries() == table.entry_count());
+  }
+  WAGGLE_ASSERT(entries == impl_->entries);
+  WAGGLE_ASSERT(entries <= static_cast<std::int64_t>(limits::registrar_entries_max) ||
+                impl_->tables.size() == 1);
   for (const auto& [tag, seeker] : impl_->seekers) seeker.core.check_invariants();
 }
 

@@ -31,6 +31,8 @@ class TransferCategory final : public boost::system::error_category {
         return "handshake_timeout";
       case TransferError::too_many_handshakes:
         return "too_many_handshakes";
+      case TransferError::handshake_replayed:
+        return "handshake_replayed";
       case TransferError::too_many_sessions:
         return "too_many_sessions";
       case TransferError::bad_record:

@@ -22,14 +22,17 @@ enum class TransferError {
   self_connection,  ///< we reached ourselves: forget the address
   version_mismatch,     ///< the version ranges do not meet: the peer is more than one release away
   handshake_timeout,    ///< the handshake took longer than limits::handshake_timeout
-  too_many_handshakes,  ///< limits::half_open_handshakes_max or _per_address_max; refused at accept
+  too_many_handshakes,  ///< limits::half_open_handshakes_max or _per_address_max: the oldest
+                        ///< connection without proof of a key made room, or this one was refused
+  handshake_replayed,   ///< a first message that was opened here before: a recording
   too_many_sessions,    ///< limits::sessions_max; refused at accept, or once the peer is known
   // Open sessions. The session is closed; the core gets session_closed and asks elsewhere.
   bad_record,        ///< a record header has an unknown kind or an impossible length
   record_forged,     ///< a record does not open: damage on the way or an attack
   control_too_long,  ///< a control message passes limits::control_frame_bytes_max
   bad_payload,       ///< a payload header disagrees with its record
-  queue_full,  ///< limits::session_send_queue_bytes_max of unsent frames: the peer does not read
+  queue_full,  ///< limits::session_send_queue_bytes_max or a control queue's: the peer does not
+               ///< read
   duplicate_session,  ///< another session with this peer is kept (see TcpDriver)
   key_retired,        ///< the cluster key it was opened with left the ring
   closed_by_peer,     ///< end of stream

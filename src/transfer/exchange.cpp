@@ -19,7 +19,6 @@ using namespace std::chrono_literals;
 constexpr Duration session_idle_max = 30s;
 constexpr Duration session_check_period = 5s;
 constexpr Duration offer_period = 100ms;  // without a grant one more swarm of the origin asks
-constexpr std::size_t list_waiters_max = 256;
 
 ClaimsConfig claims_config(const ExchangeConfig& config, const Identity& identity) {
   return {.self = identity.node_id(),
@@ -261,12 +260,16 @@ void Exchange::Impl::serve(TimePoint now, SessionId id, const GetMidstatesMessag
     return;
   }
   auto& waiters = list_waiters[served->second];
-  if (waiters.size() >= list_waiters_max) {
+  const std::pair asked{id, message.tag};
+  if (std::ranges::find(waiters, asked) != waiters.end()) return;  // one question, one list
+  const auto of_session = std::ranges::count(waiters, id, &std::pair<SessionId, SwarmTag>::first);
+  if (waiters.size() >= limits::list_waiters_max ||
+      static_cast<std::size_t>(of_session) >= limits::list_waiters_per_session_max) {
     context.send(id, RejectMessage{message.tag, std::nullopt, RejectReason::no_list});
     return;
   }
   if (waiters.empty()) context.emit(LoadMidstates{served->second});
-  waiters.emplace_back(id, message.tag);
+  waiters.push_back(asked);
 }
 
 void Exchange::Impl::dispatch(TimePoint now, SessionId id, const SessionMessage& message) {

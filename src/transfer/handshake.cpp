@@ -62,8 +62,9 @@ Handshake Handshake::initiator(HandshakeConfig config, RandomSource& random,
   return {NoiseRole::initiator, std::move(config), random, expected};
 }
 
-Handshake Handshake::responder(HandshakeConfig config, RandomSource& random) {
+Handshake Handshake::responder(HandshakeConfig config, RandomSource& random, SeenHandshakes* seen) {
   Handshake handshake(NoiseRole::responder, std::move(config), random, std::nullopt);
+  handshake.seen_ = seen;
   handshake.stage_ = Stage::preamble;
   return handshake;
 }
@@ -141,6 +142,7 @@ Result<Bytes> Handshake::receive_message(ByteView message) {
   if (role_ == NoiseRole::responder && !noise_) return open_first(message);
   const auto payload = noise_->read_message(message);
   if (!payload) return payload.error();
+  proven_ = true;
   if (auto accepted = accept_payload(*payload); !accepted) return accepted.error();
   stage_ = Stage::finished;
   return role_ == NoiseRole::initiator ? write_next() : Result<Bytes>(Bytes{});
@@ -153,6 +155,12 @@ Result<Bytes> Handshake::open_first(ByteView message) {
     psk_ = key.derive("psk");
     begin_noise(psk_);
     if (!noise_->read_message(message)) continue;
+    SeenHandshakes::Ephemeral ephemeral{};
+    std::copy_n(message.begin(), ephemeral.size(), ephemeral.begin());
+    if (seen_ != nullptr && !seen_->accept(ephemeral)) {
+      return make_error_code(TransferError::handshake_replayed);
+    }
+    proven_ = true;
     stage_ = Stage::length;
     return write_next();
   }

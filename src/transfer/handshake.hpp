@@ -9,6 +9,7 @@
 #include "base/keys.hpp"
 #include "base/random_source.hpp"
 #include "transfer/noise_handshake.hpp"
+#include "transfer/seen_handshakes.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -59,14 +60,16 @@ struct SessionSecrets {
 /// Contract: send start() (empty for a responder), then hand exactly wanted() bytes of the stream
 /// to receive(), send what it returns, and go on until wanted() is 0; then finish(). After an
 /// error: close, answer nothing. A responder answers nothing before message 1 has proven that the
-/// peer holds a key of the ring; a replayed message 1 is worth one reply of
-/// handshake_message_bytes_max and ends there.
+/// peer holds a key of the ring; a recorded message 1 that this process has not seen is worth one
+/// reply of handshake_message_bytes_max and ends there, and is worth nothing the second time.
 class Handshake {
  public:
   /// @param expected  the node dialled; nothing: whoever answers
   [[nodiscard]] static Handshake initiator(HandshakeConfig config, RandomSource& random,
                                            std::optional<NodeId> expected = std::nullopt);
-  [[nodiscard]] static Handshake responder(HandshakeConfig config, RandomSource& random);
+  /// @param seen  what was opened before, refused here; must outlive the handshake
+  [[nodiscard]] static Handshake responder(HandshakeConfig config, RandomSource& random,
+                                           SeenHandshakes* seen = nullptr);
 
   /// The initiator's preamble and message 1; empty for a responder.
   [[nodiscard]] Result<Bytes> start();
@@ -78,6 +81,9 @@ class Handshake {
   /// Who the peer has proven to be; known to the initiator before its last message is sent.
   [[nodiscard]] const std::optional<NodeId>& peer() const { return peer_; }
   [[nodiscard]] bool finished() const { return stage_ == Stage::finished; }
+  /// The peer holds a key of the ring: for a responder known with message 1, never by a recording
+  /// it has seen.
+  [[nodiscard]] bool proven() const { return proven_; }
   /// @pre finished()
   [[nodiscard]] SessionSecrets finish() const;
 
@@ -96,6 +102,8 @@ class Handshake {
   void begin_noise(const SecretKey& psk);
 
   NoiseRole role_;
+  SeenHandshakes* seen_ = nullptr;  // responder only
+  bool proven_ = false;
   HandshakeConfig config_;
   std::optional<NodeId> expected_;
   SecretKey ephemeral_;

@@ -3,6 +3,7 @@
 
 #include "base/assert.hpp"
 #include "transfer/handshake.hpp"
+#include "transfer/seen_handshakes.hpp"
 #include "transfer/tcp_session_driver.hpp"
 
 #include <boost/asio/as_tuple.hpp>
@@ -100,12 +101,22 @@ struct Connection {
     timer.cancel();
   }
 
+  /// Why its reads and writes ended: our own reason when it was us who closed it.
+  [[nodiscard]] error_code reason(error_code seen) const { return closed_for ? closed_for : seen; }
+
   tcp::socket socket;
   asio::steady_timer timer;
   bool armed = false;
-  bool expired = false;
+  error_code closed_for;
 };
 using ConnectionPtr = std::shared_ptr<Connection>;
+
+/// An incoming connection whose handshake is not over.
+struct HalfOpen {
+  ConnectionPtr connection;
+  std::array<std::byte, 16> address;
+  bool proven = false;  ///< it has shown that it holds a cluster key
+};
 
 void disarm(Connection& connection) {
   connection.armed = false;
@@ -118,7 +129,7 @@ void arm(const ConnectionPtr& connection, Duration timeout) {
       std::chrono::duration_cast<std::chrono::steady_clock::duration>(timeout));
   connection->timer.async_wait([connection](error_code error) {
     if (error || !connection->armed) return;
-    connection->expired = true;
+    connection->closed_for = TransferError::handshake_timeout;
     connection->close();
   });
 }
@@ -149,7 +160,7 @@ class TcpDriver::Core : public std::enable_shared_from_this<TcpDriver::Core> {
   }
   [[nodiscard]] const TcpShared& shared() const { return *shared_; }
   [[nodiscard]] std::size_t session_count() const { return sessions_.size(); }
-  [[nodiscard]] std::size_t half_open_count() const { return half_open_; }
+  [[nodiscard]] std::size_t half_open_count() const { return half_open_.size(); }
 
  private:
   using Self = std::shared_ptr<Core>;
@@ -157,12 +168,16 @@ class TcpDriver::Core : public std::enable_shared_from_this<TcpDriver::Core> {
   error_code listen_at(const tcp::endpoint& local, bool dual_stack);
   asio::awaitable<void> accept(Self self, std::size_t listener);
   void admit(tcp::socket socket);
-  asio::awaitable<void> answer(Self self, ConnectionPtr connection, Endpoint remote);
+  /// Room for one more from there: the oldest stranger goes. False when all have proven a key.
+  [[nodiscard]] bool make_room(const std::array<std::byte, 16>& address);
+  asio::awaitable<void> answer(Self self, ConnectionPtr connection, Endpoint remote,
+                               std::uint64_t number);
   asio::awaitable<void> run_dial(Self self, NodeId expected, std::vector<Endpoint> endpoints);
   /// One endpoint: connect, shake hands, open. No error: a session with that peer is open.
   asio::awaitable<error_code> try_endpoint(NodeId expected, Endpoint endpoint, Duration timeout);
+  /// @param number  of the half-open connection; 0 for a dial
   asio::awaitable<error_code> shake(ConnectionPtr connection, std::shared_ptr<Handshake> handshake,
-                                    bool outgoing);
+                                    std::uint64_t number);
   error_code open(ConnectionPtr connection, const SessionSecrets& secrets, bool outgoing,
                   const Endpoint& remote);
   [[nodiscard]] bool replaces(const TcpSession& old, bool outgoing) const;
@@ -181,9 +196,10 @@ class TcpDriver::Core : public std::enable_shared_from_this<TcpDriver::Core> {
   HandshakeConfig handshake_;
   std::shared_ptr<TcpShared> shared_;
   std::vector<tcp::acceptor> acceptors_;
-  std::set<ConnectionPtr> connections_;  // handshakes under way, both directions
-  std::map<std::array<std::byte, 16>, std::size_t> half_open_by_address_;
-  std::size_t half_open_ = 0;
+  std::set<ConnectionPtr> connections_;          // handshakes under way, both directions
+  std::map<std::uint64_t, HalfOpen> half_open_;  // by number: oldest first
+  std::uint64_t last_half_open_ = 0;
+  SeenHandshakes seen_;
   std::set<NodeId> dialling_;
   std::size_t dial_count_ = 0;
   std::map<SessionId, std::shared_ptr<TcpSession>> sessions_;
@@ -269,32 +285,52 @@ void TcpDriver::Core::admit(tcp::socket socket) {
   const tcp::endpoint remote = socket.remote_endpoint(error);
   if (error) return;  // gone already
   const Endpoint endpoint = from_asio(remote);
-  const auto at_address = half_open_by_address_.find(endpoint.address);
-  const std::size_t from_there = at_address == half_open_by_address_.end() ? 0 : at_address->second;
-  if (half_open_ >= shared_->config.half_open_max ||
-      from_there >= shared_->config.half_open_per_address_max) {
-    return report_handshake(TransferError::too_many_handshakes, false);
-  }
   if (sessions_.size() >= shared_->config.sessions_max) {
     return report_handshake(TransferError::too_many_sessions, false);
   }
-  ++half_open_;
-  ++half_open_by_address_[endpoint.address];
+  if (!make_room(endpoint.address)) {
+    return report_handshake(TransferError::too_many_handshakes, false);
+  }
   auto connection = std::make_shared<Connection>(std::move(socket));
   connections_.insert(connection);
-  asio::co_spawn(executor_, answer(shared_from_this(), std::move(connection), endpoint), rethrow);
+  const std::uint64_t number = ++last_half_open_;
+  half_open_.emplace(number, HalfOpen{connection, endpoint.address});
+  asio::co_spawn(executor_, answer(shared_from_this(), std::move(connection), endpoint, number),
+                 rethrow);
+}
+
+// An honest dialler sends its proof with the connection, so it is a stranger for a moment only:
+// whoever connects and says nothing holds its place until somebody else comes, and can lock nobody
+// out.
+bool TcpDriver::Core::make_room(const std::array<std::byte, 16>& address) {
+  const auto close_stranger = [&](const auto& among) {
+    const auto oldest = std::ranges::find_if(
+        half_open_, [&](const auto& entry) { return !entry.second.proven && among(entry.second); });
+    if (oldest == half_open_.end()) return false;
+    oldest->second.connection->closed_for = TransferError::too_many_handshakes;
+    oldest->second.connection->close();
+    half_open_.erase(oldest);
+    return true;
+  };
+  const auto from_there = [&](const HalfOpen& other) { return other.address == address; };
+  const auto count = std::ranges::count_if(
+      half_open_, [&](const auto& entry) { return from_there(entry.second); });
+  if (static_cast<std::size_t>(count) >= shared_->config.half_open_per_address_max) {
+    return close_stranger(from_there);
+  }
+  if (half_open_.size() < shared_->config.half_open_max) return true;
+  return close_stranger([](const HalfOpen&) { return true; });
 }
 
 asio::awaitable<void> TcpDriver::Core::answer([[maybe_unused]] Self self, ConnectionPtr connection,
-                                              Endpoint remote) {
+                                              Endpoint remote, std::uint64_t number) {
   tune(connection->socket);
   arm(connection, shared_->config.handshake_timeout);
-  auto handshake = std::make_shared<Handshake>(Handshake::responder(handshake_, random_));
-  error_code error = co_await shake(connection, handshake, false);
+  auto handshake = std::make_shared<Handshake>(Handshake::responder(handshake_, random_, &seen_));
+  error_code error = co_await shake(connection, handshake, number);
   disarm(*connection);
   connections_.erase(connection);
-  --half_open_;
-  if (--half_open_by_address_[remote.address] == 0) half_open_by_address_.erase(remote.address);
+  half_open_.erase(number);
   if (shared_->stopped) co_return;
   if (!error) error = open(connection, handshake->finish(), false, remote);
   if (error) report_handshake(error, false);
@@ -339,7 +375,7 @@ asio::awaitable<error_code> TcpDriver::Core::try_endpoint(NodeId expected, Endpo
   arm(connection, timeout);
   const auto [refused] = co_await connection->socket.async_connect(to_asio(endpoint), no_throw);
   error_code error = refused;
-  if (connection->expired || error == asio::error::operation_aborted) {
+  if (connection->closed_for || error == asio::error::operation_aborted) {
     error = TransferError::unreachable;
   }
   if (!error && !shared_->stopped) {
@@ -347,7 +383,7 @@ asio::awaitable<error_code> TcpDriver::Core::try_endpoint(NodeId expected, Endpo
     arm(connection, shared_->config.handshake_timeout);
     const auto who = expected.is_zero() ? std::nullopt : std::optional<NodeId>(expected);
     auto handshake = std::make_shared<Handshake>(Handshake::initiator(handshake_, random_, who));
-    error = co_await shake(connection, handshake, true);
+    error = co_await shake(connection, handshake, 0);
     disarm(*connection);
     if (!error && !shared_->stopped) {
       error = open(connection, handshake->finish(), true, endpoint);
@@ -362,26 +398,29 @@ asio::awaitable<error_code> TcpDriver::Core::try_endpoint(NodeId expected, Endpo
 
 asio::awaitable<error_code> TcpDriver::Core::shake(ConnectionPtr connection,
                                                    std::shared_ptr<Handshake> handshake,
-                                                   bool outgoing) {
+                                                   std::uint64_t number) {
   std::array<std::byte, handshake_message_bytes_max> buffer{};
   auto reply = handshake->start();
   for (;;) {
     if (!reply) co_return reply.error();
     // The dialler proves itself last: here it can still step back without the peer ever seeing two
     // sessions.
-    if (outgoing && handshake->peer() && has_session(*handshake->peer())) {
+    if (number == 0 && handshake->peer() && has_session(*handshake->peer())) {
       co_return TransferError::duplicate_session;
+    }
+    if (const auto half_open = half_open_.find(number); half_open != half_open_.end()) {
+      half_open->second.proven = handshake->proven();
     }
     if (!reply->empty()) {
       const auto [error, size] =
           co_await asio::async_write(connection->socket, asio::buffer(*reply), no_throw);
-      if (error) co_return connection->expired ? TransferError::handshake_timeout : error;
+      if (error) co_return connection->reason(error);
     }
     const std::size_t wanted = handshake->wanted();
     if (wanted == 0) co_return error_code{};
     const auto [error, size] = co_await asio::async_read(
         connection->socket, asio::buffer(buffer.data(), wanted), no_throw);
-    if (error) co_return connection->expired ? TransferError::handshake_timeout : error;
+    if (error) co_return connection->reason(error);
     reply = handshake->receive(ByteView(buffer).first(wanted));
   }
 }

@@ -32,6 +32,8 @@ struct TcpConfig {
   std::size_t half_open_max = limits::half_open_handshakes_max;
   std::size_t half_open_per_address_max = limits::half_open_per_address_max;
   std::size_t send_queue_bytes_max = limits::session_send_queue_bytes_max;
+  std::size_t control_queue_bytes_max = limits::session_control_queue_bytes_max;
+  std::size_t control_queues_bytes_max = limits::control_queues_bytes_max;  ///< all sessions
   Duration handshake_timeout = limits::handshake_timeout;
   Duration dial_timeout = limits::dial_timeout;
   bool allow_aes = true;  ///< offer AES-256-GCM for payload where this CPU has it
@@ -76,6 +78,9 @@ struct TcpCallbacks {
 /// survives, on both sides. A new incoming session replaces an older incoming one of the same peer
 /// (it has restarted). Sends: control messages overtake queued payload frames; both kinds keep
 /// their own order.
+///
+/// Floods: of incoming connections that have shown no key the oldest makes room for a newcomer, so
+/// strangers cost a bounded number of descriptors and lock nobody out (docs/adversity-limits.md).
 class TcpDriver {
  public:
   /// `identity` and `random` must outlive the driver. @pre sodium_init() was called; 1 <=
@@ -99,8 +104,8 @@ class TcpDriver {
   /// on_dial_failed.
   void dial(const NodeId& expected, std::vector<Endpoint> endpoints);
   /// Queues a control message; unknown sessions are ignored (their on_session_closed is on its
-  /// way). A queue beyond send_queue_bytes_max closes the session. @pre message.size() <=
-  /// control_frame_bytes_max
+  /// way). A queue beyond send_queue_bytes_max, or control messages beyond their own bounds, close
+  /// the session (queue_full). @pre message.size() <= control_frame_bytes_max
   void send_control(SessionId session, Bytes message);
   /// Queues a payload frame. @pre header.length <= limits::payload_bytes_max
   void send_payload(SessionId session, const PayloadHeader& header, PayloadSource source);

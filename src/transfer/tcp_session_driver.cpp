@@ -56,7 +56,23 @@ void TcpSession::send_control(Bytes message) {
   WAGGLE_ASSERT(message.size() <= limits::control_frame_bytes_max);
   const std::size_t bytes = control_wire_bytes(message.size());
   controls_.push_back(std::move(message));
+  control_bytes_ += bytes;
+  shared_->control_bytes += bytes;
+  const TcpConfig& config = shared_->config;
+  // When all together wait for too much, whoever holds more than a fair share goes.
+  const bool crowded = shared_->control_bytes > config.control_queues_bytes_max;
+  const std::size_t room =
+      crowded ? config.control_queues_bytes_max / std::max<std::size_t>(1, config.sessions_max)
+              : config.control_queue_bytes_max;
+  if (control_bytes_ > std::min(room, config.control_queue_bytes_max)) {
+    return close(TransferError::queue_full);
+  }
   enqueue(bytes);
+}
+
+void TcpSession::uncount_control(std::size_t bytes) {
+  control_bytes_ -= bytes;
+  shared_->control_bytes -= bytes;
 }
 
 void TcpSession::send_payload(const PayloadHeader& header, PayloadSource source) {
@@ -95,6 +111,7 @@ void TcpSession::close(boost::system::error_code reason) {
 void TcpSession::close_silently() {
   closed_ = true;
   controls_.clear();
+  uncount_control(control_bytes_);
   payloads_.clear();
   queued_bytes_ = 0;
   boost::system::error_code ignored;  // the socket is gone either way
@@ -179,7 +196,9 @@ void TcpSession::fill_batch() {
   batch_headers_.clear();
   while (!controls_.empty() && control_batch_.size() < limits::session_write_batch_bytes) {
     sealer_.seal_control(controls_.front(), control_batch_);
-    queued_bytes_ -= control_wire_bytes(controls_.front().size());
+    const std::size_t bytes = control_wire_bytes(controls_.front().size());
+    queued_bytes_ -= bytes;
+    uncount_control(bytes);
     controls_.pop_front();
   }
   while (!closed_ && !payloads_.empty()) {

@@ -28,7 +28,8 @@ struct TcpShared {
   TcpCallbacks callbacks;
   std::uint64_t sent_bytes = 0;
   std::uint64_t received_bytes = 0;
-  bool stopped = false;  ///< after it no callback is made
+  std::size_t control_bytes = 0;  ///< control messages queued, all sessions
+  bool stopped = false;           ///< after it no callback is made
 };
 
 /// Moves frames between the socket and the callbacks until it is closed. Everything on the driver's
@@ -73,6 +74,8 @@ class TcpSession : public std::enable_shared_from_this<TcpSession> {
   void fill_batch();
   void fill_payload();
   void enqueue(std::size_t bytes);
+  /// A control message left the queue, or all did.
+  void uncount_control(std::size_t bytes);
 
   SessionId id_;
   boost::asio::ip::tcp::socket socket_;
@@ -90,6 +93,7 @@ class TcpSession : public std::enable_shared_from_this<TcpSession> {
   std::deque<Bytes> controls_;
   std::deque<QueuedPayload> payloads_;
   std::size_t queued_bytes_ = 0;
+  std::size_t control_bytes_ = 0;  // of controls_: they lie in memory, payload does not
   Bytes control_batch_;
   std::unique_ptr<std::byte[]> payload_batch_;  // made with the first payload
   std::size_t payload_batch_bytes_ = 0;

@@ -136,6 +136,29 @@ TEST_SUITE("transfer/exchange_session") {
     CHECK(std::get<RejectMessage>(bench.sent().at(0)).reason == RejectReason::no_list);
   }
 
+  TEST_CASE("a session that asks for one list again and again is given it once") {
+    Bench bench;
+    bench.exchange->blob_available(bench.now, bench.key.digest, MiB);
+    bench.exchange->session_opened(bench.now, first, bench.ann);
+    std::vector<SwarmKey> keys;
+    for (std::size_t i = 0; i <= limits::list_waiters_per_session_max; ++i) {
+      keys.push_back({bench.key.digest, "https://r" + std::to_string(i) + ":443"});
+      bench.tell(first, open_message(keys.back()));
+    }
+    (void)bench.sent();
+    for (int i = 0; i < 100; ++i) bench.tell(first, GetMidstatesMessage{keys[0].tag()});
+    for (std::size_t i = 1; i < limits::list_waiters_per_session_max; ++i) {
+      bench.tell(first, GetMidstatesMessage{keys[i].tag()});
+    }
+    CHECK(bench.sent().empty());
+    bench.tell(first, GetMidstatesMessage{keys.back().tag()});  // one origin more
+    const auto refused = bench.sent();
+    REQUIRE(refused.size() == 1);
+    CHECK(std::get<RejectMessage>(refused[0]).reason == RejectReason::no_list);
+    bench.exchange->midstates_loaded(bench.now, bench.key.digest, std::vector<Midstate>(3));
+    CHECK(bench.sent().size() == limits::list_waiters_per_session_max);
+  }
+
   TEST_CASE("a malformed message closes the session; two ban the sender") {
     Bench bench;
     bench.exchange->blob_available(bench.now, bench.key.digest, MiB);

@@ -282,3 +282,21 @@ TEST_SUITE("transfer/handshake") {
     }
   }
 }
+
+TEST_SUITE("transfer/seen_handshakes") {
+  TEST_CASE("the last seen_handshakes_max are remembered, one more pushes out the oldest") {
+    SeenHandshakes seen;
+    const auto numbered = [](std::uint32_t number) {
+      SeenHandshakes::Ephemeral ephemeral{};
+      store_le(ephemeral, number);
+      return ephemeral;
+    };
+    for (std::uint32_t i = 0; i < limits::seen_handshakes_max; ++i) CHECK(seen.accept(numbered(i)));
+    CHECK_FALSE(seen.accept(numbered(0)));
+    CHECK(seen.size() == limits::seen_handshakes_max);
+    CHECK(seen.accept(numbered(limits::seen_handshakes_max)));
+    CHECK(seen.size() == limits::seen_handshakes_max);
+    CHECK_FALSE(seen.accept(numbered(1)));
+    CHECK(seen.accept(numbered(0)));
+  }
+}

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <deque>
+
 using namespace waggle;
 using namespace waggle::transfer;
 using namespace waggle::transfer::test;
@@ -51,28 +53,253 @@ TEST_SUITE("transfer/tcp_driver_hostile") {
     CHECK(node.driver.half_open_count() == 0);
   }
 
-  TEST_CASE("half-open connections are bounded per address and in total") {
+  TEST_CASE(
+      "half-open connections are bounded per address and in total, the oldest stranger makes room, "
+      "and nobody with a key is kept out") {
     for (const std::size_t total : {std::size_t{64}, std::size_t{3}}) {
       asio::io_context context;
       TcpConfig config = loopback_config();
       config.half_open_max = total;
+      config.handshake_timeout = 1h;  // nothing is freed by time
       Node node(context, config);
-      const std::size_t admitted = std::min<std::size_t>(total, 8);
+      const std::size_t admitted = std::min(total, limits::half_open_per_address_max);
       std::vector<std::unique_ptr<RawPeer>> peers;
-      for (std::size_t i = 0; i < admitted + 2; ++i) {
+      for (std::size_t i = 0; i < admitted; ++i) {
         peers.push_back(std::make_unique<RawPeer>(context, node.endpoint));
       }
-      REQUIRE(run_until(context, [&] { return node.handshakes_failed.size() == 2; }));
-      CHECK(node.handshakes_failed[0] == TransferError::too_many_handshakes);
-      CHECK(node.driver.half_open_count() == admitted);
-      CHECK(peers.back()->wait_end());
-      CHECK(peers.back()->received.empty());
-      peers.front().reset();  // its place is free again
-      REQUIRE(run_until(context, [&] { return node.driver.half_open_count() == admitted - 1; }));
+      REQUIRE(run_until(context, [&] { return node.driver.half_open_count() == admitted; }));
+      CHECK(node.handshakes_failed.empty());  // at the limit
+      for (std::size_t i = 0; i < 2; ++i) {   // beyond it
+        peers.push_back(std::make_unique<RawPeer>(context, node.endpoint));
+        REQUIRE(run_until(context, [&] { return node.handshakes_failed.size() == i + 1; }));
+        CHECK(node.handshakes_failed[i] == TransferError::too_many_handshakes);
+        CHECK(node.driver.half_open_count() == admitted);
+        CHECK(peers[i]->wait_end());
+        CHECK(peers[i]->received.empty());
+      }
+      CHECK_FALSE((peers[2]->poll(), peers[2]->ended));
       Node other(context);
       other.dial(node);
       CHECK(run_until(context, [&] { return node.live.size() == 1; }));
     }
+  }
+
+  TEST_CASE("a flood of a thousand silent connections keeps no descriptor and no honest peer out") {
+    asio::io_context context;
+    TcpConfig config = loopback_config();
+    config.handshake_timeout = 1h;
+    Node node(context, config);
+    Node other(context);
+    std::deque<RawPeer> flood;
+    for (int i = 0; i < 1000; ++i) {
+      flood.emplace_back(context, node.endpoint);
+      if (flood.size() > 100) flood.pop_front();
+      context.poll();
+      if (i == 500) other.dial(node);
+      CHECK(node.driver.half_open_count() <= limits::half_open_per_address_max);
+    }
+    CHECK(run_until(context, [&] { return !node.live.empty() && !other.live.empty(); }));
+    for (RawPeer& peer : flood) CHECK((peer.poll(), peer.received.empty()));
+  }
+
+  TEST_CASE("who has proven a key keeps the place: when all have, a further one is refused") {
+    asio::io_context context;
+    TcpConfig config = loopback_config();
+    config.handshake_timeout = 1h;
+    Node node(context, config);
+    SystemRandomSource random;
+    const Identity identity = Identity::generate(random);
+    const auto mine = HandshakeConfig::make("waggle", shared_keys(), identity, 0);
+    std::deque<RawPeer> stalled;  // each says its first message and nothing more
+    for (std::size_t i = 0; i < limits::half_open_per_address_max; ++i) {
+      RawPeer& peer = stalled.emplace_back(context, node.endpoint);
+      peer.send(Handshake::initiator(mine, random).start().value());
+      REQUIRE(run_until(context, [&] { return peer.poll(), peer.received.size() == 136; }));
+    }
+    RawPeer late(context, node.endpoint);
+    CHECK(late.wait_end());
+    REQUIRE(run_until(context, [&] { return node.handshakes_failed.size() == 1; }));
+    CHECK(node.handshakes_failed[0] == TransferError::too_many_handshakes);
+    for (RawPeer& peer : stalled) CHECK_FALSE((peer.poll(), peer.ended));
+  }
+
+  TEST_CASE("a recorded first message is answered at most once, a recorded handshake never again") {
+    asio::io_context context;
+    Node node(context);
+    SystemRandomSource random;
+    const Identity identity = Identity::generate(random);
+    const auto mine = HandshakeConfig::make("waggle", shared_keys(), identity, 0);
+    const Bytes first = Handshake::initiator(mine, random).start().value();
+    RawPeer original(context, node.endpoint);
+    original.send(first);
+    REQUIRE(run_until(context, [&] { return original.poll(), original.received.size() == 136; }));
+    for (std::size_t i = 0; i < 3; ++i) {
+      RawPeer replay(context, node.endpoint);
+      replay.send(first);
+      CHECK(replay.wait_end());
+      CHECK(replay.received.empty());
+      REQUIRE(run_until(context, [&] { return node.handshakes_failed.size() == i + 1; }));
+      CHECK(node.handshakes_failed[i] == TransferError::handshake_replayed);
+    }
+    // To another node of the cluster it is new: one bounded answer, and the handshake ends there.
+    Node elsewhere(context);
+    RawPeer replay(context, elsewhere.endpoint);
+    replay.send(first);
+    REQUIRE(run_until(context, [&] { return replay.poll(), replay.received.size() == 136; }));
+    replay.send(Bytes(104));
+    CHECK(replay.wait_end());
+    CHECK(replay.received.size() == 136);
+    CHECK(elsewhere.opened.empty());
+  }
+
+  TEST_CASE("a handshake that trickles in for ever ends at its one deadline") {
+    asio::io_context context;
+    TcpConfig config = loopback_config();
+    config.handshake_timeout = 100ms;
+    Node node(context, config);
+    SystemRandomSource random;
+    const auto mine = HandshakeConfig::make("waggle", shared_keys(), Identity::generate(random), 0);
+    const Bytes first = Handshake::initiator(mine, random).start().value();
+    RawPeer peer(context, node.endpoint);
+    std::size_t sent = 0;
+    const auto trickle = [&] {
+      error_code gone;
+      if (sent + 1 < first.size() &&
+          peer.socket.send(asio::buffer(&first[sent], 1), 0, gone) == 1) {
+        ++sent;
+      }
+      return peer.poll(), peer.ended;
+    };
+    const auto began = std::chrono::steady_clock::now();
+    CHECK(run_until(context, trickle));
+    CHECK(std::chrono::steady_clock::now() - began < 5s);
+    CHECK(peer.received.empty());
+    REQUIRE(run_until(context, [&] { return node.handshakes_failed.size() == 1; }));
+    CHECK(node.handshakes_failed[0] == TransferError::handshake_timeout);
+  }
+
+  TEST_CASE("records of the largest size pass, one byte more ends the session at its header") {
+    for (const std::uint32_t excess : {0U, 1U}) {
+      for (const RecordKind kind : {RecordKind::control, RecordKind::payload}) {
+        CAPTURE(excess);
+        asio::io_context context;
+        Node node(context);
+        SystemRandomSource random;
+        const Identity identity = Identity::generate(random);
+        RawPeer peer(context, node.endpoint);
+        const SessionSecrets secrets = peer.shake(identity, random);
+        REQUIRE(run_until(context, [&] { return node.live.size() == 1; }));
+        const std::size_t most = kind == RecordKind::control
+                                     ? limits::frame_bytes_max
+                                     : payload_sealed_bytes(limits::payload_bytes_max);
+        if (excess == 0 && kind == RecordKind::control) {
+          Bytes record;  // one full record: its flag byte and tag are inside
+          SessionSealer(secrets).seal_control(Bytes(most - 17), record);
+          REQUIRE(record.size() == record_header_bytes + most);
+          peer.send(record);
+          CHECK(run_until(context, [&] { return node.controls.size() == 1; }));
+        } else if (excess == 0) {
+          Bytes record(record_header_bytes + most);
+          SessionSealer(secrets).seal_payload(header_of(0, limits::payload_bytes_max), record);
+          peer.send(record);
+          CHECK(
+              run_until(context, [&] { return node.payload_bytes == limits::payload_bytes_max; }));
+        } else {
+          const auto length = static_cast<std::uint32_t>(most + 1);
+          peer.send(RecordHeader{kind, length}.to_wire());
+          REQUIRE(run_until(context, [&] { return !node.closed.empty(); }));
+          CHECK(node.closed[0].reason == TransferError::bad_record);
+          CHECK(peer.wait_end());
+        }
+      }
+    }
+  }
+
+  TEST_CASE("a control message of the largest size passes, one byte more ends the session") {
+    for (const std::size_t excess : {0U, 1U}) {
+      asio::io_context context;
+      Node node(context);
+      SystemRandomSource random;
+      const Identity identity = Identity::generate(random);
+      RawPeer peer(context, node.endpoint);
+      const SessionSecrets secrets = peer.shake(identity, random);
+      REQUIRE(run_until(context, [&] { return node.live.size() == 1; }));
+      // Sealed part by part: the sealer itself refuses to make more than the limit.
+      CipherState cipher(secrets.control_send);
+      const Bytes message(limits::control_frame_bytes_max + excess);
+      const std::vector<ByteView> parts = control_parts(message);
+      for (const ByteView& part : parts) {
+        Bytes text{&part == &parts.back() ? control_last : control_more};
+        append(text, part);
+        Bytes sealed(text.size() + record_tag_bytes);
+        REQUIRE(cipher.seal({}, text, sealed).has_value());
+        const auto length = static_cast<std::uint32_t>(sealed.size());
+        Bytes record = to_bytes(RecordHeader{RecordKind::control, length}.to_wire());
+        append(record, sealed);
+        while (!record.empty()) {  // the driver reads while this side writes
+          error_code full;
+          const std::size_t size = peer.socket.send(asio::buffer(record), 0, full);
+          record.erase(record.begin(), record.begin() + static_cast<std::ptrdiff_t>(size));
+          context.poll();
+          if (!node.closed.empty()) break;
+        }
+      }
+      if (excess == 0) {
+        REQUIRE(run_until(context, [&] { return node.controls.size() == 1; }));
+        CHECK(node.controls[0].size() == limits::control_frame_bytes_max);
+      } else {
+        REQUIRE(run_until(context, [&] { return !node.closed.empty(); }));
+        CHECK(node.closed[0].reason == TransferError::control_too_long);
+        CHECK(node.controls.empty());
+      }
+    }
+  }
+
+  TEST_CASE("a peer that never reads is closed when the control messages for it pass their bound") {
+    asio::io_context context;
+    TcpConfig config = loopback_config();
+    SUBCASE("its own") { config.control_queue_bytes_max = 1'000'000; }
+    SUBCASE("a fair share of everybody's, once that is used up") {
+      config.control_queues_bytes_max = 1'000'000;
+      config.sessions_max = 4;
+    }
+    Node node(context, config);
+    Node reader(context);
+    SystemRandomSource random;
+    const Identity identity = Identity::generate(random);
+    RawPeer deaf(context, node.endpoint);
+    deaf.shake(identity, random);
+    REQUIRE(run_until(context, [&] { return node.live.size() == 1; }));
+    const SessionId session = node.opened[0].id;
+    connect(context, reader, node);
+    std::size_t sent = 0;
+    for (; node.closed.empty() && sent < 64 * limits::MiB; sent += 10'000) {
+      node.driver.send_control(session, Bytes(10'000));
+      CHECK(node.driver.queued_bytes(session) <= 1'010'100);
+      context.poll();
+    }
+    REQUIRE(node.closed.size() == 1);
+    CHECK(node.closed[0].id == session);
+    CHECK(node.closed[0].reason == TransferError::queue_full);
+    node.driver.send_control(node.opened[1].id, Bytes(10'000));  // the other one is not hurt
+    CHECK(run_until(context, [&] { return reader.controls.size() == 1; }));
+  }
+
+  TEST_CASE("dials_max dials are under way at once, the next one fails at once") {
+    asio::io_context context;
+    Node node(context);
+    SystemRandomSource random;
+    tcp::acceptor mute(context, {asio::ip::make_address_v4("127.0.0.1"), 0});
+    const Endpoint endpoint = Endpoint::v4(127, 0, 0, 1, mute.local_endpoint().port());
+    for (std::size_t i = 0; i < limits::dials_max; ++i) {
+      node.driver.dial(Identity::generate(random).node_id(), {endpoint});
+    }
+    context.poll();
+    CHECK(node.dials_failed.empty());
+    node.driver.dial(Identity::generate(random).node_id(), {endpoint});
+    REQUIRE(run_until(context, [&] { return !node.dials_failed.empty(); }));
+    CHECK(node.dials_failed[0] == TransferError::too_many_dials);
+    CHECK(node.dials_failed.size() == 1);
   }
 
   TEST_CASE("sessions_max refuses further peers and keeps the open ones") {
