@@ -51,13 +51,12 @@ bool is_ours(const std::string& url, const std::vector<std::string>& mirrors) {
 bool check_hosts_file(const fs::path& file, const std::vector<std::string>& mirrors,
                       std::vector<Finding>& out) {
   const auto hosts = parse_hosts_toml(read_text(file));
-  const auto ours = std::find_if(hosts.begin(), hosts.end(), [&](const HostEntry& host) {
-    return is_ours(host.url, mirrors);
-  });
+  const auto ours = std::find_if(hosts.begin(), hosts.end(),
+                                 [&](const HostEntry& host) { return is_ours(host.url, mirrors); });
   if (ours == hosts.end()) return false;
   const auto& abilities = ours->capabilities;
-  const bool pulls = abilities.empty() ||
-                     std::find(abilities.begin(), abilities.end(), "pull") != abilities.end();
+  const bool pulls =
+      abilities.empty() || std::find(abilities.begin(), abilities.end(), "pull") != abilities.end();
   if (!pulls) {
     out.push_back({"warn", "containerd", file.string() + " names waggle without \"pull\"",
                    "set capabilities = [\"pull\", \"resolve\"] for it"});
@@ -113,10 +112,11 @@ void check_containerd(const std::string& config_file, const std::vector<std::str
     return;
   }
   if (config.config_paths.empty()) {
-    out.push_back({"warn", "containerd",
-                   config_file + " sets no config_path: pulls by Kubernetes do not use waggle",
-                   "set config_path = \"/etc/containerd/certs.d\" in the registry section of the CRI "
-                   "plugin and restart containerd (docs/operations.md)"});
+    out.push_back(
+        {"warn", "containerd",
+         config_file + " sets no config_path: pulls by Kubernetes do not use waggle",
+         "set config_path = \"/etc/containerd/certs.d\" in the registry section of the CRI "
+         "plugin and restart containerd (docs/operations.md)"});
     return;
   }
   std::string named;

@@ -52,7 +52,8 @@ int run(int argc, char** argv) {
   auto* doctor_verb = app.add_subcommand("doctor", "what is wrong with this node, and what to do");
   doctor_verb->add_option("--config", doctor.config, "waggled's configuration")
       ->capture_default_str();
-  doctor_verb->add_option("--containerd-config", doctor.containerd_config, "containerd's config.toml")
+  doctor_verb
+      ->add_option("--containerd-config", doctor.containerd_config, "containerd's config.toml")
       ->capture_default_str();
   doctor_verb->add_option("--containerd-root", doctor.containerd_root,
                           "containerd's root directory (default: as its configuration says)");

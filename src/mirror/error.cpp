@@ -92,10 +92,10 @@ std::optional<Refusal> refusal_of(boost::system::error_code error, const std::st
                    "to allow it, add it to upstream.allow in waggled's configuration"};
   }
   if (error == MirrorError::refused_address) {
-    return Refusal{"host '" + what + "' has a loopback, link-local, multicast or metadata address" +
-                       from,
-                   "to allow it, add it to upstream.allow_local in waggled's configuration, or make "
-                   "it the endpoint of a registry there"};
+    return Refusal{
+        "host '" + what + "' has a loopback, link-local, multicast or metadata address" + from,
+        "to allow it, add it to upstream.allow_local in waggled's configuration, or make "
+        "it the endpoint of a registry there"};
   }
   return std::nullopt;
 }

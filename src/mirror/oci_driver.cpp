@@ -218,6 +218,9 @@ class Answer final : private BlobAnswer {
   }
 
   asio::awaitable<void> fail(error_code error) override {
+    // A refusal says more than the deadline that passed while others were asked.
+    if (error == MirrorError::timeout && reader_ != nullptr && !reader_->refused().empty())
+      error = reader_->upstream_error();
     const auto answer = oci_error_of(error, subject_);
     HeaderList headers;
     if (answer.status == 405) headers.emplace_back("Allow", "GET, HEAD");
@@ -232,8 +235,7 @@ class Answer final : private BlobAnswer {
   }
 
   asio::awaitable<void> refuse_range(std::uint64_t size) {
-    return respond_typed(416, "application/json",
-                         {{"Content-Range", unsatisfied_range_text(size)}},
+    return respond_typed(416, "application/json", {{"Content-Range", unsatisfied_range_text(size)}},
                          OciHandler::error_body(416, "range is not satisfiable"));
   }
 

@@ -118,6 +118,8 @@ std::unique_ptr<mirror::BlobReader> ContentDriver::open(const mirror::BlobReques
                                        : deps_.upstream.origin_of(request.registry);
   if (!origin) return std::make_unique<FailedReader>(origin.error());
   if (config_.on_miss == "not_found" && deps_.distributor.holders_of(request.digest).empty()) {
+    // overlaybd has nobody else to ask.
+    if (request.from_url) return open_url(*request.from_url, range);
     return std::make_unique<FailedReader>(MirrorError::not_found);
   }
   if (request.size_only) return std::make_unique<SizeReader>(*this, request);

@@ -32,6 +32,7 @@ constexpr auto no_throw = asio::as_tuple(asio::use_awaitable);
 
 constexpr auto connect_time = std::chrono::milliseconds(1500);
 constexpr auto examination_time = std::chrono::seconds(6);
+constexpr const char* no_answer = "no answer";
 constexpr std::size_t members_probed_max = 64;
 constexpr std::size_t registries_probed_max = 16;
 
@@ -101,9 +102,8 @@ std::uint64_t path_mtu(const Endpoint& to) {
   }
   int mtu = 0;
   socklen_t size = sizeof(mtu);
-  const bool told = connected == 0 &&
-                    ::getsockopt(descriptor, v4 ? IPPROTO_IP : IPPROTO_IPV6,
-                                 v4 ? IP_MTU : IPV6_MTU, &mtu, &size) == 0;
+  const bool told = connected == 0 && ::getsockopt(descriptor, v4 ? IPPROTO_IP : IPPROTO_IPV6,
+                                                   v4 ? IP_MTU : IPV6_MTU, &mtu, &size) == 0;
   ::close(descriptor);
   return told && mtu > 0 ? static_cast<std::uint64_t>(mtu) : 0;
 }
@@ -139,7 +139,8 @@ bool is_own(const Examination& examination, const Endpoint& endpoint) {
   });
 }
 
-asio::awaitable<void> probe_hint(Shared examination, DoctorQuestions::Hint hint) {
+asio::awaitable<void> probe_hint(Shared examination, std::size_t index) {
+  const DoctorQuestions::Hint hint = examination->questions.hints[index];
   ops::DoctorFacts::Hint fact{hint.text, {}, false};
   asio::ip::tcp::resolver resolver(examination->executor);
   const auto [error, addresses] = co_await resolver.async_resolve(hint.host, hint.port, no_throw);
@@ -153,7 +154,7 @@ asio::awaitable<void> probe_hint(Shared examination, DoctorQuestions::Hint hint)
     }
     if (!fact.is_self) fact.problem = co_await tcp_problem(examination->executor, addresses);
   }
-  examination->facts.hints.push_back(std::move(fact));
+  examination->facts.hints[index] = std::move(fact);
 }
 
 asio::awaitable<void> probe_member(Shared examination, std::size_t index, Endpoint endpoint) {
@@ -166,9 +167,9 @@ asio::awaitable<void> probe_member(Shared examination, std::size_t index, Endpoi
 }
 
 asio::awaitable<void> probe_registry(Shared examination, mirror::UpstreamDriver& upstream,
-                                     std::string name) {
+                                     std::size_t index) {
   ops::DoctorFacts::Registry fact;
-  fact.name = name;
+  const std::string name = fact.name = examination->questions.registries[index];
   const auto origin = upstream.origin_of(name);
   if (!origin) {
     fact.problem = origin.error().message();
@@ -189,12 +190,15 @@ asio::awaitable<void> probe_registry(Shared examination, mirror::UpstreamDriver&
       fact.problem = head.error().message();
     }
   }
-  examination->facts.registries.push_back(std::move(fact));
+  examination->facts.registries[index] = std::move(fact);
 }
 
 void start_probes(const Shared& examination, mirror::UpstreamDriver& upstream) {
   const auto& questions = examination->questions;
-  for (const auto& hint : questions.hints) start(examination, probe_hint(examination, hint));
+  for (std::size_t i = 0; i < questions.hints.size(); ++i) {
+    examination->facts.hints.push_back({questions.hints[i].text, no_answer, false});
+    start(examination, probe_hint(examination, i));
+  }
   std::size_t probed = 0;
   auto& members = examination->facts.members;
   for (std::size_t i = 0; i < members.size() && probed < members_probed_max; ++i) {
@@ -208,14 +212,10 @@ void start_probes(const Shared& examination, mirror::UpstreamDriver& upstream) {
     }
   }
   const auto count = std::min(questions.registries.size(), registries_probed_max);
-  for (std::size_t i = 0; i < count; ++i)
-    start(examination, probe_registry(examination, upstream, questions.registries[i]));
-}
-
-template <typename Items, typename Key>
-void sort_by(Items& items, Key key) {
-  std::sort(items.begin(), items.end(),
-            [key](const auto& a, const auto& b) { return a.*key < b.*key; });
+  for (std::size_t i = 0; i < count; ++i) {
+    examination->facts.registries.push_back({questions.registries[i], {}, 0, no_answer, {}});
+    start(examination, probe_registry(examination, upstream, i));
+  }
 }
 
 }  // namespace
@@ -240,10 +240,7 @@ asio::awaitable<ops::DoctorFacts> examine(asio::any_io_executor executor,
     examination->changed.expires_at(deadline);
     co_await examination->changed.async_wait(no_throw);
   }
-  ops::DoctorFacts facts = examination->facts;
-  sort_by(facts.hints, &ops::DoctorFacts::Hint::text);
-  sort_by(facts.registries, &ops::DoctorFacts::Registry::name);
-  co_return facts;
+  co_return examination->facts;
 }
 
 }  // namespace waggle::node

@@ -1,5 +1,5 @@
-// Gathers what the doctor judges (ops/doctor.hpp): looks at files and clocks, tries TCP to hints and
-// lost members, asks each registry for /v2/. Everything at once, a few seconds at most.
+// Gathers what the doctor judges (ops/doctor.hpp): looks at files and clocks, tries TCP to hints
+// and lost members, asks each registry for /v2/. Everything at once, a few seconds at most.
 #pragma once
 
 #include "base/endpoint.hpp"

@@ -190,6 +190,8 @@ asio::awaitable<Result<mirror::UpstreamHead>> FetchDriver::ask_upstream(
     auto head = co_await fetch->request->start();
     metrics_.count_upstream_request(head ? head->status : 0);
     const auto error = head ? mirror::error_of_status(head->status) : head.error();
+    const auto ways = ways_.find(fetch->command.swarm);
+    if (!error && ways != ways_.end()) ways->second.failure = {};
     if (fetch->canceled || !error || (head && head->status == 416)) co_return head;
     if (!next_way(*fetch, {error, fetch->request->refused()})) co_return head;
   }

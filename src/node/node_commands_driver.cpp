@@ -112,7 +112,9 @@ void NodeDriver::run_command(transfer::SwarmCommitted& committed) {
 }
 
 void NodeDriver::run_command(transfer::SwarmFailed& failed) {
-  spdlog::warn("download {} failed: {}", to_value(failed.swarm), to_text(failed.error));
+  const std::string refused = fetches_->failure(failed.swarm).refused;
+  spdlog::warn("download {} failed: {}", to_value(failed.swarm),
+               refused.empty() ? to_text(failed.error) : refused + " is a refused host");
   content_->swarm_failed(failed.swarm, failed.error);
 }
 

@@ -219,16 +219,14 @@ void NodeDriver::open_http() {
       mirror::OciConfig{config.mirror.default_registry, config.mirror.first_byte,
                         [this](const auto& request) { served(ops::Protocol::oci, request); }});
   blobs_ = std::make_unique<mirror::BlobsHandler>(
-      *content_,
-      mirror::BlobsConfig{config.mirror.first_byte, [this](const auto& request) {
-                            served(ops::Protocol::overlaybd, request);
-                          }});
+      *content_, mirror::BlobsConfig{config.mirror.first_byte, [this](const auto& request) {
+                                       served(ops::Protocol::overlaybd, request);
+                                     }});
   mirror::HttpServerConfig server;
   server.allow = config.mirror.allow;
   server.error_body = mirror::OciHandler::error_body;
   mirror_server_ = std::make_unique<mirror::HttpServer>(
-      context_.get_executor(), server,
-      [this](mirror::HttpExchange& exchange) {
+      context_.get_executor(), server, [this](mirror::HttpExchange& exchange) {
         const std::string& target = exchange.request().target;
         if (mirror::is_blobs_target(target)) return blobs_->handle(exchange);
         // Proves to `waggle doctor` that this port is ours.
@@ -392,8 +390,8 @@ void NodeDriver::receive_payload(SessionId session, const transfer::PayloadHeade
 }
 
 void NodeDriver::served(ops::Protocol protocol, const mirror::ServedRequest& request) {
-  metrics_.count_request(protocol, request.status,
-                         request.first_byte.value_or(request.duration), request.duration);
+  metrics_.count_request(protocol, request.status, request.first_byte.value_or(request.duration),
+                         request.duration);
   if (request.cut) spdlog::warn("cut {} after {} bytes", request.target, request.body_bytes);
   spdlog::debug("{} {} -> {} {} bytes{} in {:.3f} s", request.method, request.target,
                 request.status, request.body_bytes, request.cut ? " (cut)" : "",

@@ -155,7 +155,12 @@ void SwarmReader::advance() {
 void SwarmReader::finish_open(const ContentDriver::Swarm& swarm) {
   const BlobLayout& layout = *swarm.layout;
   if (range_ && range_->kind == mirror::RangeSpec::Kind::suffix) {
-    offset_ = layout.size() - std::min(layout.size(), range_->length);
+    const std::uint64_t from = layout.size() - std::min(layout.size(), range_->length);
+    if (std::exchange(offset_, from) != from) {
+      content_.deps_.input([this](TimePoint now, transfer::Exchange& exchange) {
+        exchange.move_reader(now, swarm_, id_, offset_);
+      });
+    }
   }
   mirror::BlobInfo info{layout.size(), mirror::Source::local};
   // A range beyond the end is answered by the size alone; an empty blob needs its proof only.
@@ -200,11 +205,13 @@ void SwarmReader::discarded() {
   if ((gave_bytes_ || busy_) && !error_) error_ = mirror::MirrorError::unavailable;
 }
 
-std::string SwarmReader::refused() const { return failure_.refused; }
-
-boost::system::error_code SwarmReader::upstream_error() const {
-  return error_ ? failure_.error : content_.deps_.fetches.failure(swarm_).error;
+FetchFailure SwarmReader::failure() const {
+  return error_ ? failure_ : content_.deps_.fetches.failure(swarm_);
 }
+
+std::string SwarmReader::refused() const { return failure().refused; }
+
+boost::system::error_code SwarmReader::upstream_error() const { return failure().error; }
 
 void SwarmReader::fail(const boost::system::error_code& error, FetchFailure failure) {
   if (!error_) {

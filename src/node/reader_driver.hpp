@@ -74,6 +74,7 @@ class SwarmReader final : public mirror::BlobReader {
  private:
   [[nodiscard]] std::uint64_t readable_until(const ContentDriver::Swarm& swarm,
                                              std::uint64_t offset) const;
+  [[nodiscard]] FetchFailure failure() const;
   void finish_open(const ContentDriver::Swarm& swarm);
   void start_read(std::uint64_t bytes);
 

@@ -34,7 +34,8 @@ std::string counted(std::size_t count, const std::string& noun) {
 
 void check_config(const DoctorFacts& facts, Findings& out) {
   for (const auto& warning : facts.config_warnings) {
-    out.push_back({Level::warn, "config", warning, "remove the key, or know that it has no effect"});
+    out.push_back(
+        {Level::warn, "config", warning, "remove the key, or know that it has no effect"});
   }
   if (facts.config_warnings.empty())
     out.push_back({Level::ok, "config", "every key that is set has its effect", ""});
@@ -57,10 +58,10 @@ void check_keys(const DoctorFacts& facts, Findings& out) {
 }
 
 void check_clock(const DoctorFacts& facts, Findings& out) {
-  const auto worst = std::max_element(facts.skews.begin(), facts.skews.end(),
-                                      [](const auto& a, const auto& b) {
-                                        return std::chrono::abs(a.ahead) < std::chrono::abs(b.ahead);
-                                      });
+  const auto worst =
+      std::max_element(facts.skews.begin(), facts.skews.end(), [](const auto& a, const auto& b) {
+        return std::chrono::abs(a.ahead) < std::chrono::abs(b.ahead);
+      });
   if (worst != facts.skews.end() && std::chrono::abs(worst->ahead) >= skew_warn) {
     const bool fatal = std::chrono::abs(worst->ahead) >= skew_fail;
     const bool is_ahead = worst->ahead > Duration::zero();
@@ -88,9 +89,8 @@ void check_index(const DoctorFacts& facts, Findings& out) {
 
 std::size_t alive_others(const DoctorFacts& facts) {
   return static_cast<std::size_t>(
-      std::count_if(facts.members.begin(), facts.members.end(), [](const auto& member) {
-        return !member.is_self && member.state == "alive";
-      }));
+      std::count_if(facts.members.begin(), facts.members.end(),
+                    [](const auto& member) { return !member.is_self && member.state == "alive"; }));
 }
 
 void check_members(const DoctorFacts& facts, Findings& out) {
@@ -129,7 +129,8 @@ void check_hints(const DoctorFacts& facts, Findings& out) {
                    "see whether waggled runs there, and whether a firewall stops its TCP port"});
   }
   if (reached == others)
-    out.push_back({Level::ok, "hints", counted(reached, "other node") + " of cluster.join reached", ""});
+    out.push_back(
+        {Level::ok, "hints", counted(reached, "other node") + " of cluster.join reached", ""});
 }
 
 /// TCP passes, but the other end is not alive: gossip's UDP does not.
@@ -200,10 +201,10 @@ void check_disk(const DoctorFacts& facts, Findings& out) {
   const std::string state = mib(facts.disk_free_bytes) + " free, cache " + mib(facts.cache_bytes) +
                             " of at most " + mib(facts.cache_max_bytes);
   if (facts.disk_free_bytes < facts.min_free_bytes) {
-    out.push_back({Level::warn, "disk",
-                   state + "; below cache.min_free (" + mib(facts.min_free_bytes) +
-                       "): nothing new is kept",
-                   "free space on the disk of node.data_dir, or lower cache.min_free"});
+    out.push_back(
+        {Level::warn, "disk",
+         state + "; below cache.min_free (" + mib(facts.min_free_bytes) + "): nothing new is kept",
+         "free space on the disk of node.data_dir, or lower cache.min_free"});
   } else {
     out.push_back({Level::ok, "disk", state, ""});
   }
@@ -212,12 +213,14 @@ void check_disk(const DoctorFacts& facts, Findings& out) {
 Finding judge(const DoctorFacts::Registry& registry) {
   const std::string name = registry.name + " (" + registry.origin + ")";
   if (registry.status == 0) {
-    return {Level::fail, "upstream", name + ": " + registry.problem,
-            "check the network, a proxy, upstream.registries (endpoint, ca_file) and upstream.allow"};
+    return {
+        Level::fail, "upstream", name + ": " + registry.problem,
+        "check the network, a proxy, upstream.registries (endpoint, ca_file) and upstream.allow"};
   }
   const std::string answer = name + " answers " + std::to_string(registry.status);
   if (registry.status >= 500) {
-    return {Level::warn, "upstream", answer, "look at the registry; the cluster serves what it has"};
+    return {Level::warn, "upstream", answer,
+            "look at the registry; the cluster serves what it has"};
   }
   return {Level::ok, "upstream", answer, ""};
 }

@@ -67,15 +67,15 @@ struct DoctorFacts {
 
   struct Registry {
     std::string name, origin;
-    unsigned status = 0;         ///< of GET /v2/; 0: no answer
-    std::string problem;         ///< why there was none
+    unsigned status = 0;  ///< of GET /v2/; 0: no answer
+    std::string problem;  ///< why there was none
     std::optional<Duration> retry_after;
   };
   std::vector<Registry> registries;
 };
 
-/// At least one finding per check, in a fixed order: config, key, clock, index, members, hints, udp,
-/// mtu, versions, data_dir, disk, upstream, pause.
+/// At least one finding per check, in a fixed order: config, key, clock, index, members, hints,
+/// udp, mtu, versions, data_dir, disk, upstream, pause.
 [[nodiscard]] std::vector<Finding> diagnose(const DoctorFacts& facts);
 
 }  // namespace waggle::ops

@@ -250,8 +250,8 @@ class Exchange {
   /// @pre the blob is not complete here
   [[nodiscard]] std::optional<SwarmId> open(TimePoint now, const SwarmKey& key,
                                             std::optional<std::uint64_t> size_hint = std::nullopt);
-  /// @param lazy  it reads a piece at any place and goes (overlaybd): a chunk that nobody near has is
-  /// fetched for it at once, outside claims, and its leaving does not close the swarm at once
+  /// @param lazy  it reads a piece at any place and goes (overlaybd): a chunk that nobody near has
+  /// is fetched for it at once, outside claims, and its leaving does not close the swarm at once
   void add_reader(TimePoint now, SwarmId swarm, ReaderId reader, std::uint64_t offset,
                   bool lazy = false);
   void move_reader(TimePoint now, SwarmId swarm, ReaderId reader, std::uint64_t offset);

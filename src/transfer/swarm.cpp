@@ -21,8 +21,8 @@ constexpr Duration linger = 30s;        // a swarm without readers stays this lo
 constexpr Duration give_up_after = 8s;  // without any sign of life from any source
 constexpr std::uint32_t upstream_failures_max = 3;
 constexpr std::size_t windows_max = 16;
-constexpr Duration bypass_after = 3s;      // a reader without head-of-line progress
-constexpr Duration lazy_spread = 20ms;     // per peer
+constexpr Duration bypass_after = 3s;   // a reader without head-of-line progress
+constexpr Duration lazy_spread = 20ms;  // per peer
 constexpr Duration lazy_spread_max = 500ms;
 constexpr Duration bypass_spread = 750ms;  // not all nodes at once: what one fetches serves all
 

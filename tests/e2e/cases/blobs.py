@@ -1,6 +1,7 @@
 """/blobs/<url> as overlaybd uses it: ranges, sharing by digest, expired signatures, URLs without a digest."""
 
 import hashlib
+import http.client
 import os
 import threading
 import time
@@ -44,12 +45,12 @@ def expect_range(answer, content, first, last, what):
 
 @case("overlaybd's sequence: size by one byte, the end, then pieces anywhere; cold at once, warm without upstream")
 def _(context):
-    store, content = Store(context.scratch), os.urandom(40 * MIB + 4321)
+    store, content = Store(context.scratch), os.urandom(20 * MIB + 4321)
     path, digest = layer(store, content)
     node, other = nodes(context, store, 2)
     size = len(content)
     expect_range(ask(node, store.url(path), 0, 0), content, 0, 0, "size")
-    for first, length in ((size - 4096, 4096), (33 * MIB + 17, 70000), (20 * MIB, 4096), (MIB - 100, 200)):
+    for first, length in ((size - 4096, 4096), (17 * MIB + 17, 70000), (MIB - 100, 200)):
         began = time.monotonic()
         expect_range(ask(node, store.url(path), first, first + length - 1), content, first, first + length - 1,
                      f"cold at {first}")
@@ -136,7 +137,7 @@ def _(context):
 
 @case("many nodes that read one cold blob ask the store about once for each byte")
 def _(context):
-    store, content = Store(context.scratch), os.urandom(24 * MIB)
+    store, content = Store(context.scratch), os.urandom(20 * MIB)
     path, _ = layer(store, content)
     cluster = nodes(context, store, 4)
     wrong = []
@@ -169,7 +170,7 @@ def _(context):
 @case("an evil origin named for a digest changes nothing for those who use the true one")
 def _(context):
     true, evil = Store(context.scratch), Store(context.scratch)
-    content = os.urandom(12 * MIB)
+    content = os.urandom(6 * MIB)
     path, digest = layer(true, content)
     evil.add(path, os.urandom(len(content)))
     config = {"upstream": {"allow_local": [true.host, evil.host]}}
@@ -178,8 +179,11 @@ def _(context):
 
     def attack():
         while not stop.is_set():
-            ask(one, evil.url(path), 0, 4095)
-            http_get(blobs_url(one, evil.url(path)))
+            try:
+                ask(one, evil.url(path), 0, 4095)
+                http_get(blobs_url(one, evil.url(path)))
+            except http.client.HTTPException:
+                pass  # cut: its bytes have not the digest
 
     attacker = threading.Thread(target=attack)
     attacker.start()
@@ -188,7 +192,7 @@ def _(context):
         for node in (two, one):
             whole = http_get(blobs_url(node, true.url(path)))
             expect(whole.status == 200 and whole.body == content, f"{node.name}: {whole.status}")
-            expect_range(ask(node, true.url(path), 6 * MIB, 6 * MIB + 99), content, 6 * MIB, 6 * MIB + 99, node.name)
+            expect_range(ask(node, true.url(path), 3 * MIB, 3 * MIB + 99), content, 3 * MIB, 3 * MIB + 99, node.name)
     finally:
         stop.set()
         attacker.join()

@@ -9,43 +9,60 @@ import threading
 
 from . import process
 
-_CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
+_CLONE_NEWNET = 0x40000000
 DNS_ADDRESS = "127.0.0.53"
 
 
 def enter_private_network(scratch, addresses=(), hosts=None):
-    """Moves this thread, and whatever it starts from now on, into namespaces with loopback alone; needs root.
+    """Moves this thread, and whatever it starts from now on, into a network with loopback alone; needs root.
 
-    `addresses` are added to loopback, `hosts` {name: address or addresses} becomes /etc/hosts, and DNS goes to
-    DNS_ADDRESS. The end of `scratch` leads back."""
+    `addresses` are added to loopback. Programs that `scratch` starts see `hosts` {name: address or addresses} as
+    /etc/hosts and DNS_ADDRESS as name server. The end of `scratch` leads back."""
     libc = ctypes.CDLL(None, use_errno=True)
-    before = [(os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY), flag)
-              for kind, flag in (("net", _CLONE_NEWNET), ("mnt", _CLONE_NEWNS))]
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
 
     def leave():
-        for descriptor, flag in before:
-            if libc.setns(descriptor, flag) != 0:
-                raise OSError(ctypes.get_errno(), "setns")
-            os.close(descriptor)
+        if libc.setns(before, _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+        os.close(before)
 
     scratch.defer(leave)
-    if libc.unshare(_CLONE_NEWNS | _CLONE_NEWNET) != 0:
+    if libc.unshare(_CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "unshare (as root?)")
-    home = scratch.dir("namespace")
-    names = {"localhost": "127.0.0.1", **(hosts or {})}
+    _run("ip", "link", "set", "lo", "up")
+    for address in addresses:
+        _run("ip", "address", "add", address, "dev", "lo")
+    _use_names(scratch, {"localhost": "127.0.0.1", **(hosts or {})})
+
+
+def _run(*command):
+    subprocess.run(command, check=True, capture_output=True, timeout=10)
+
+
+def _use_names(scratch, names):
+    """A mount namespace, kept by a sleeping process, where name resolution is this test's."""
     lines = [f"{address} {name}" for name, listed in names.items()
              for address in ([listed] if isinstance(listed, str) else listed)]
     files = {"hosts": "\n".join(lines) + "\n", "resolv.conf": f"nameserver {DNS_ADDRESS}\noptions timeout:1\n",
              "nsswitch.conf": "hosts: files dns\n"}
-    commands = [["mount", "--make-rprivate", "/"], ["ip", "link", "set", "lo", "up"]]
+    script = []
     for name, text in files.items():
-        path = os.path.join(home, name)
+        path = os.path.join(scratch.dir("namespace"), name)
         with open(path, "w") as file:
             file.write(text)
-        commands.append(["mount", "--bind", path, os.path.realpath("/etc/" + name)])
-    commands += [["ip", "address", "add", address, "dev", "lo"] for address in addresses]
-    for command in commands:
-        subprocess.run(command, check=True, capture_output=True, timeout=10)
+        script.append(f"mount --bind {path} {os.path.realpath('/etc/' + name)}")
+    keeper = scratch.start("namespace", ["unshare", "--mount", "--propagation", "private", "sh", "-ec",
+                                         "; ".join([*script, "echo ready", "exec sleep 1000000"])])
+
+    def is_ready():
+        with open(keeper.log, "rb") as file:
+            text = file.read()
+        if not keeper.running():
+            raise AssertionError(f"no mount namespace: {text!r}")
+        return b"ready" in text
+
+    process.wait_for(is_ready, 10, "the mount namespace")
+    scratch.prefix = ["nsenter", f"--mount=/proc/{keeper.pid}/ns/mnt", "--"]
 
 
 class Evil:

@@ -7,6 +7,14 @@ import urllib.parse
 
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request, client_address):
+        pass  # a client that went away
+
+
 class Store:
     """Serves `files` {path: bytes} under ?sig=<a valid one>; everything it is asked stands in `requests`."""
 
@@ -34,8 +42,7 @@ class Store:
             def date_time_string(self, timestamp=None):
                 return store.date or super().date_time_string(timestamp)
 
-        self._server = http.server.ThreadingHTTPServer((address, port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server((address, port), Handler)
         self.address, self.port = self._server.server_address
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         scratch.defer(self.stop)

@@ -22,7 +22,8 @@ TEST_SUITE("cli/containerd_config") {
          {"", "config_path = \"/x\"", "[plugins.\"io.containerd.grpc.v1.cri\"]\nconfig_path=\"/x\"",
           "[plugins.\"io.containerd.grpc.v1.cri\".registry]\n#config_path = \"/x\"",
           "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"\"",
-          "[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors]\nconfig_path = \"/x\"", "[", "="}) {
+          "[plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors]\nconfig_path = \"/x\"", "[",
+          "="}) {
       CAPTURE(text);
       CHECK(parse_containerd_config(text).config_paths.empty());
     }

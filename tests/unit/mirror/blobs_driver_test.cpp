@@ -108,10 +108,11 @@ TEST_SUITE("mirror/blobs_driver") {
     const auto beyond = client.get(target_of(digest), range("bytes=1000-"));
     CHECK(beyond.header("Content-Range") == "bytes */1000");
     CHECK(client.get(target_of(empty), range("bytes=0-0")).header("Content-Range") == "bytes */0");
-    const auto other = client.get(target_of(digest), range("bytes=0-1") + "If-Range: \"other\"\r\n");
+    const auto other =
+        client.get(target_of(digest), range("bytes=0-1") + "If-Range: \"other\"\r\n");
     CHECK(other.status == 412);
-    const auto same = client.get(target_of(digest), range("bytes=0-1") + "If-Range: \"" +
-                                                        digest.to_string() + "\"\r\n");
+    const auto same = client.get(
+        target_of(digest), range("bytes=0-1") + "If-Range: \"" + digest.to_string() + "\"\r\n");
     CHECK(same.status == 206);
   }
 
@@ -153,8 +154,8 @@ TEST_SUITE("mirror/blobs_driver") {
     Node node;
     TestClient client(node.endpoint);
     const auto expect = [&](MirrorError error, unsigned status, const char* code) {
-      const auto digest = node.add("x" + std::to_string(static_cast<int>(error)),
-                                   {.open_error = error});
+      const auto digest =
+          node.add("x" + std::to_string(static_cast<int>(error)), {.open_error = error});
       const auto response = client.get(target_of(digest), range("bytes=0-0"));
       CAPTURE(response.body);
       CHECK(response.status == status);
@@ -177,8 +178,8 @@ TEST_SUITE("mirror/blobs_driver") {
   TEST_CASE("nothing hangs: 503 at the deadline, or what upstream said before it; a cut later") {
     Node node(200ms);
     const auto stuck = node.add(pattern(1000), {.open_hangs = true});
-    const auto denied = node.add(
-        pattern(1001), {.open_hangs = true, .upstream_said = MirrorError::no_credential});
+    const auto denied =
+        node.add(pattern(1001), {.open_hangs = true, .upstream_said = MirrorError::no_credential});
     const auto half = node.add(pattern(2000), {.available = 500});
     TestClient client(node.endpoint);
     CHECK(client.get(target_of(stuck), range("bytes=0-9")).status == 503);

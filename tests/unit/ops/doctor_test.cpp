@@ -173,7 +173,7 @@ TEST_SUITE("ops/doctor") {
     registry.problem = "connection failed";
     CHECK(only(facts).level == Level::fail);
     CHECK(has(only(facts).what, "r.test (https://r.test:443): connection failed"));
-      registry = {"r.test", "https://r.test:443", 502, "", {}};
+    registry = {"r.test", "https://r.test:443", 502, "", {}};
     CHECK(only(facts).check == "upstream");
     registry = {"r.test", "https://r.test:443", 429, "", 30s};
     CHECK(only(facts).check == "pause");
@@ -184,7 +184,8 @@ TEST_SUITE("ops/doctor") {
 
   TEST_CASE("keys that have no effect are listed") {
     auto facts = healthy();
-    facts.config_warnings = {"w.yaml:3: transfer.dscp: accepted, but its feature is not in this build"};
+    facts.config_warnings = {
+        "w.yaml:3: transfer.dscp: accepted, but its feature is not in this build"};
     CHECK(only(facts).check == "config");
   }
 }

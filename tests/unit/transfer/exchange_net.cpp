@@ -134,11 +134,9 @@ SwarmId Net::read_at(std::size_t n, const Blob& blob, std::uint64_t offset) {
 }
 
 void Net::retry_upstream(std::size_t n, const Blob& blob) {
-  Node& node = *nodes_[n];
-  const auto swarm = node.exchange->find(blob.key.tag());
-  REQUIRE(swarm);
-  node.exchange->retry_upstream(now_, *swarm);
-  pump(node);
+  Exchange& exchange = *nodes_[n]->exchange;
+  exchange.retry_upstream(now_, exchange.find(blob.key.tag()).value());
+  pump(*nodes_[n]);
 }
 
 void Net::stop_reading(std::size_t n, const Blob& blob) {

@@ -228,7 +228,8 @@ TEST_SUITE("transfer/exchange") {
     CHECK(net.run_until([&] { return net.all_complete(blob); }, 10s));
   }
 
-  TEST_CASE("a lazy reader's chunk is fetched at once, wherever it lies, and the swarm outlives it") {
+  TEST_CASE(
+      "a lazy reader's chunk is fetched at once, wherever it lies, and the swarm outlives it") {
     Net net({.nodes = 1, .upstream_rate = 20e6});
     const Blob blob = net.make_blob(200 * MiB);
     const SwarmId swarm = net.read_at(0, blob, blob.size - 1);
