@@ -101,6 +101,7 @@ class Answer final : private BlobAnswer {
     if (!blob_.digest || head) return source_.open_url(from, head ? &first_byte : range);
     BlobRequest request;
     request.digest = *blob_.digest;
+    request.registry = blob_.host;  // for messages
     request.from_url = std::move(from);
     return source_.open(request, range);
   }

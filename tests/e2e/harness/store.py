@@ -23,6 +23,7 @@ class Store:
         self.no_ranges = False
         self.redirect_to = None  # answers every request with a 302 to there
         self.date = None  # its clock, when it is not the machine's
+        self.answer = None  # the body of every answer
         self.status = None  # (code, headers) for every request
         self.challenge = None  # answers every request with a 401 and this WWW-Authenticate
         self._lock = threading.Lock()
@@ -88,6 +89,8 @@ class Store:
     def _reply(self, request):
         if self.status:
             return *self.status, b""
+        if self.answer is not None:
+            return 200, {}, self.answer
         if self.challenge:
             return 401, {"WWW-Authenticate": self.challenge}, b""
         if self.redirect_to:
