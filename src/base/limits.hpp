@@ -168,6 +168,8 @@ inline constexpr std::size_t tag_bytes_max = 128;         ///< distribution spec
 
 // Upstream. Beyond these the request fails as a value; idle connections beyond the pool are closed.
 inline constexpr std::size_t upstream_redirects_max = 5;
+inline constexpr std::size_t fetch_targets_max =
+    4;  ///< ways to one blob (clients' URLs); beyond: the oldest is forgotten
 inline constexpr std::size_t upstream_header_bytes_max = 64 * KiB;
 inline constexpr std::size_t upstream_idle_per_origin_max = 16;
 inline constexpr std::size_t upstream_idle_max = 64;

@@ -14,9 +14,9 @@ using namespace waggle::cli;
 
 /// Verbs of the contract whose feature this build lacks: known words, so that scripts get a clear
 /// answer.
-constexpr std::array<const char*, 17> later_verbs = {
-    "explain", "get",    "put",        "rm",        "warm",    "unpin",  "pause", "verify",    "gc",
-    "top",     "events", "containerd", "overlaybd", "objects", "doctor", "bench", "completion"};
+constexpr std::array<const char*, 16> later_verbs = {
+    "explain", "get", "put",    "rm",         "warm",      "unpin",   "pause", "verify",
+    "gc",      "top", "events", "containerd", "overlaybd", "objects", "bench", "completion"};
 
 int run(int argc, char** argv) {
   CLI::App app("waggle: look at and steer a waggled node", "waggle");
@@ -48,6 +48,16 @@ int run(int argc, char** argv) {
   app.add_subcommand("reload", "re-read configuration and keys")->callback([&] {
     code = run_reload(options);
   });
+  DoctorOptions doctor;
+  auto* doctor_verb = app.add_subcommand("doctor", "what is wrong with this node, and what to do");
+  doctor_verb->add_option("--config", doctor.config, "waggled's configuration")
+      ->capture_default_str();
+  doctor_verb
+      ->add_option("--containerd-config", doctor.containerd_config, "containerd's config.toml")
+      ->capture_default_str();
+  doctor_verb->add_option("--containerd-root", doctor.containerd_root,
+                          "containerd's root directory (default: as its configuration says)");
+  doctor_verb->callback([&] { code = run_doctor(options, doctor); });
   auto* keygen = app.add_subcommand("keygen", "make a cluster key");
   keygen->add_option("FILE,-o,--output", file, "file to create (0600); - or none: standard output");
   keygen->callback([&] { code = run_keygen(file); });

@@ -18,6 +18,13 @@ struct Options {
   bool json = false;
 };
 
+/// Where `waggle doctor` looks beside the daemon.
+struct DoctorOptions {
+  std::string config = "/etc/waggle/waggle.yaml";  ///< read when the daemon does not answer
+  std::string containerd_config = "/etc/containerd/config.toml";
+  std::string containerd_root;  ///< empty: what containerd's configuration says
+};
+
 /// GET `path`; the parsed reply, or nullopt after telling the user on stderr what failed and what
 /// to do.
 [[nodiscard]] std::optional<nlohmann::ordered_json> fetch(const Options& options,
@@ -31,6 +38,8 @@ struct Options {
 [[nodiscard]] int run_who_has(const Options& options, const std::string& digest);
 [[nodiscard]] int run_drain(const Options& options);
 [[nodiscard]] int run_reload(const Options& options);
+/// Prints a finding per check; exit_failed when one of them failed.
+[[nodiscard]] int run_doctor(const Options& options, const DoctorOptions& doctor);
 /// Writes a new cluster key to `file` (0600, never overwriting), or to stdout when it is empty.
 [[nodiscard]] int run_keygen(const std::string& file);
 

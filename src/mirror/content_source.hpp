@@ -19,6 +19,12 @@ namespace waggle::mirror {
 enum class Source : std::uint8_t { local, peer, upstream };
 [[nodiscard]] std::string_view to_text(Source source);
 
+/// Where a client says its content lies: its own word, for requests of this node only.
+struct UrlSource {
+  std::string url;            ///< absolute, perhaps signed: never logged, stored or shared
+  std::string authorization;  ///< the client's Authorization header, empty when it sent none
+};
+
 struct BlobRequest {
   enum class Kind : std::uint8_t { blob, manifest };
   Digest digest;
@@ -28,6 +34,9 @@ struct BlobRequest {
   Kind kind = Kind::blob;
   std::string authorization;  ///< the client's Authorization header, empty when it sent none
   bool size_only = false;  ///< HEAD: async_open is all that will be called, nothing need be fetched
+  /// Set on /blobs: the content's place instead of registry and repository. Its ranges are given
+  /// out chunk by chunk as they verify, no tail is held.
+  std::optional<UrlSource> from_url;
 };
 
 struct BlobInfo {
@@ -61,6 +70,12 @@ class BlobReader {
   [[nodiscard]] virtual std::optional<int> complete_file_descriptor() const { return std::nullopt; }
   /// So many bytes of that file went to the client.
   virtual void file_bytes_sent(std::uint64_t /*bytes*/) {}
+  /// After refused_host or refused_address: what was refused, as host:port; empty when that is what
+  /// the client named.
+  [[nodiscard]] virtual std::string refused() const { return {}; }
+  /// What upstream said last of this content, when it did not deliver: the better answer once a
+  /// deadline has passed. Success when it said nothing.
+  [[nodiscard]] virtual boost::system::error_code upstream_error() const { return {}; }
 };
 
 struct TagRequest {
@@ -103,6 +118,9 @@ class ContentSource {
   /// False until the index is ready and while draining: the server answers 404 at once.
   [[nodiscard]] virtual bool ready() const = 0;
 
+  /// True once the node is leaving: nothing new is begun.
+  [[nodiscard]] virtual bool draining() const = 0;
+
   /// Size and place of a blob when a memory read tells them; for HEAD.
   [[nodiscard]] virtual std::optional<BlobInfo> known(const Digest& digest) const = 0;
 
@@ -112,6 +130,11 @@ class ContentSource {
   /// @return       never null
   [[nodiscard]] virtual std::unique_ptr<BlobReader> open(const BlobRequest& request,
                                                          const RangeSpec* range) = 0;
+
+  /// Content at a URL that names no digest: passed through from upstream for this client alone.
+  /// @param range  as above; the answer covers exactly that, or fails
+  [[nodiscard]] virtual std::unique_ptr<BlobReader> open_url(const UrlSource& source,
+                                                             const RangeSpec* range) = 0;
 
   virtual void async_resolve_tag(const TagRequest& request, Callback<ResolvedTag> done) = 0;
 

@@ -81,4 +81,23 @@ boost::system::error_code error_of_status(unsigned status) noexcept {
   }
 }
 
+std::optional<Refusal> refusal_of(boost::system::error_code error, const std::string& refused,
+                                  const std::string& asked) {
+  const std::string& what = refused.empty() ? asked : refused;
+  // A redirect or a token realm led there.
+  const bool is_other = !refused.empty() && refused != asked && !refused.starts_with(asked + ":");
+  const std::string from = is_other ? " (asked for " + asked + ")" : "";
+  if (error == MirrorError::refused_host) {
+    return Refusal{"host '" + what + "' is not in upstream.allow" + from,
+                   "to allow it, add it to upstream.allow in waggled's configuration"};
+  }
+  if (error == MirrorError::refused_address) {
+    return Refusal{
+        "host '" + what + "' has a loopback, link-local, multicast or metadata address" + from,
+        "to allow it, add it to upstream.allow_local in waggled's configuration, or make "
+        "it the endpoint of a registry there"};
+  }
+  return std::nullopt;
+}
+
 }  // namespace waggle::mirror

@@ -4,6 +4,9 @@
 
 #include "base/error.hpp"
 
+#include <optional>
+#include <string>
+
 namespace waggle::mirror {
 
 /// One enum for the spoke: parsers say the first group, whoever provides content the second,
@@ -46,6 +49,18 @@ inline boost::system::error_code make_error_code(MirrorError error) noexcept {
 /// Non-2xx answers of upstream as an error: 401 and 403 no_credential, 404 and 410 not_found, 413
 /// too_large, everything else unavailable. Success for 2xx.
 [[nodiscard]] boost::system::error_code error_of_status(unsigned status) noexcept;
+
+/// A refusal in words: what was refused, and which configuration key allows it.
+struct Refusal {
+  std::string message;
+  std::string hint;
+};
+/// nullopt for errors other than refused_host and refused_address.
+/// @param refused  the refused host:port, or empty: then it is `asked`
+/// @param asked    the host the client named
+[[nodiscard]] std::optional<Refusal> refusal_of(boost::system::error_code error,
+                                                const std::string& refused,
+                                                const std::string& asked);
 
 }  // namespace waggle::mirror
 

@@ -95,20 +95,34 @@ bool HostPolicy::is_configured(const Origin& origin) const {
   return std::find(configured_.begin(), configured_.end(), origin) != configured_.end();
 }
 
-bool HostPolicy::host_allowed(std::string_view registry_host, const Origin& mapped) const {
-  if (is_configured(mapped)) return true;
+bool HostPolicy::is_in_allow(std::string_view host) const {
   return std::any_of(allow_.begin(), allow_.end(),
-                     [&](const std::string& glob) { return glob_matches(glob, registry_host); });
+                     [&](const std::string& glob) { return glob_matches(glob, host); });
+}
+
+bool HostPolicy::is_in_allow_local(const Origin& origin, std::string_view host) const {
+  const std::string port = std::to_string(origin.port);
+  return std::any_of(allow_local_.begin(), allow_local_.end(), [&](const LocalGlob& glob) {
+    return (glob.port.empty() || glob_matches(glob.port, port)) && glob_matches(glob.host, host);
+  });
+}
+
+bool HostPolicy::host_allowed(std::string_view registry_host, const Origin& mapped) const {
+  return is_configured(mapped) || is_in_allow(registry_host);
+}
+
+bool HostPolicy::next_allowed(std::string_view registry_host, const Origin& first,
+                              const Origin& next) const {
+  if (next == first || is_configured(next) || is_in_allow(next.host)) return true;
+  if (is_in_allow_local(next, next.host)) return true;
+  const std::string registry = to_lower(registry_host);
+  return next.host == registry || next.host.ends_with("." + registry);
 }
 
 bool HostPolicy::address_allowed(const Origin& origin, const Endpoint& address) const {
   if (!is_refused_address(address) || is_configured(origin)) return true;
-  const std::string port = std::to_string(origin.port);
-  const std::string literal = address.address_string();
-  return std::any_of(allow_local_.begin(), allow_local_.end(), [&](const LocalGlob& glob) {
-    return (glob.port.empty() || glob_matches(glob.port, port)) &&
-           (glob_matches(glob.host, origin.host) || glob_matches(glob.host, literal));
-  });
+  return is_in_allow_local(origin, origin.host) ||
+         is_in_allow_local(origin, address.address_string());
 }
 
 }  // namespace waggle::mirror

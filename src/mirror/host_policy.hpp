@@ -29,6 +29,11 @@ class HostPolicy {
 
   /// May a client name this registry? `mapped` is the origin its requests go to.
   [[nodiscard]] bool host_allowed(std::string_view registry_host, const Origin& mapped) const;
+  /// May a request for `registry_host`, begun at `first`, go on to `next`, which a redirect or a
+  /// token realm names? Hosts in `allow`, listed in `allow_local` or configured may be named so,
+  /// and the registry's own subdomains (auth.docker.io for docker.io).
+  [[nodiscard]] bool next_allowed(std::string_view registry_host, const Origin& first,
+                                  const Origin& next) const;
   /// May a connection for `origin` go to `address`? Asked after DNS and for every redirect.
   [[nodiscard]] bool address_allowed(const Origin& origin, const Endpoint& address) const;
 
@@ -38,6 +43,8 @@ class HostPolicy {
     std::string port;  ///< empty: any
   };
   [[nodiscard]] bool is_configured(const Origin& origin) const;
+  [[nodiscard]] bool is_in_allow(std::string_view host) const;
+  [[nodiscard]] bool is_in_allow_local(const Origin& origin, std::string_view host) const;
 
   std::vector<std::string> allow_{"*"};
   std::vector<LocalGlob> allow_local_;

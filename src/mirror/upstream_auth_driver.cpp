@@ -153,6 +153,9 @@ asio::awaitable<Result<TokenResponse>> UpstreamAuth::ask_token_server(
     std::shared_ptr<UpstreamPool> pool, Purchase purchase) {
   auto url = Url::parse(purchase.key.realm);
   if (!url) co_return MirrorError::no_credential;
+  const auto& route = purchase.route;
+  if (!route.rules->policy.next_allowed(route.host, route.origin, url->origin))
+    co_return MirrorError::refused_host;
   const auto& credential = purchase.credential;
   // A registry behind TLS must not make us send its credential in the clear.
   if (credential && purchase.route.origin.tls && !url->origin.tls)

@@ -46,6 +46,7 @@ UpstreamHead to_upstream_head(const ResponseHead& head) {
   result.docker_content_digest = head.header("Docker-Content-Digest");
   result.etag = head.header("ETag");
   result.link = head.header("Link");
+  result.date = head.header("Date");
   if (head.status == 401) result.www_authenticate = head.header("WWW-Authenticate");
   result.retry_after = retry_after(head);
   return result;
@@ -72,6 +73,7 @@ struct RequestState {
   std::shared_ptr<UpstreamConnection> connection;
   std::function<void()> cancel_wait;
   bool canceled = false;
+  std::string refused;
 
   void cancel() {
     if (canceled) return;
@@ -80,7 +82,9 @@ struct RequestState {
     if (const auto wait = std::exchange(cancel_wait, nullptr)) wait();
   }
 
-  Result<void> prepare() {
+  Result<void> prepare() { return target.url.empty() ? prepare_registry() : prepare_url(); }
+
+  Result<void> prepare_registry() {
     if (!is_header_value(target.accept) || !is_header_value(target.authorization) ||
         !target.path_and_query.starts_with('/') ||
         target.path_and_query.find_first_of(" \r\n") != std::string::npos) {
@@ -91,15 +95,38 @@ struct RequestState {
     route.rules = rules;
     route.registry = canonical_registry(target.registry);
     route.repository = target.repository;
+    route.host = HostPort::parse(target.registry)->host;
     route.origin = *origin;
-    if (const auto* settings = rules->find(target.registry)) {
-      route.ca_file = settings->ca_file;
-      route.insecure = settings->insecure;
-    }
+    trust(rules->find(target.registry));
     url.origin = *origin;
     url.target = target.path_and_query;
     authorization = target.authorization.empty() ? auth->remembered(route) : target.authorization;
     return boost::system::in_place_value;
+  }
+
+  Result<void> prepare_url() {
+    if (!is_header_value(target.authorization)) return MirrorError::malformed;
+    const auto named = Url::parse(target.url);
+    if (!named) return MirrorError::malformed;
+    auto mapped = rules->mapped(*named);
+    if (!mapped) {
+      if (mapped.error() == MirrorError::refused_host) refused = named->origin.authority();
+      return mapped.error();
+    }
+    url = *std::move(mapped);
+    route.rules = rules;
+    route.host = named->origin.host;
+    route.origin = url.origin;
+    trust(rules->find_endpoint(url.origin));
+    authorization = target.authorization;
+    may_authenticate = false;
+    return boost::system::in_place_value;
+  }
+
+  void trust(const RegistryConfig* settings) {
+    if (settings == nullptr) return;
+    route.ca_file = settings->ca_file;
+    route.insecure = settings->insecure;
   }
 
   std::string text(const UpstreamConnection& via) const {
@@ -149,7 +176,11 @@ struct RequestState {
     };
     auto answer = co_await send_upstream(self->pool, std::move(sending));
     if (self->canceled) co_return MirrorError::canceled;
-    if (!answer) co_return answer.error();
+    if (!answer) {
+      if (answer.error() == MirrorError::refused_address)
+        self->refused = self->url.origin.authority();
+      co_return answer.error();
+    }
     if (is_redirect(answer->head.status) || answer->head.status == 401) co_await drain(self);
     co_return std::move(answer->head);
   }
@@ -168,6 +199,10 @@ struct RequestState {
   Result<void> follow(const std::string& location) {
     auto next = url.resolve(location);
     if (!next) return MirrorError::protocol;
+    if (!rules->policy.next_allowed(route.host, route.origin, next->origin)) {
+      refused = next->origin.authority();
+      return MirrorError::refused_host;
+    }
     if (next->origin != url.origin) {
       authorization.clear();
       may_authenticate = false;
@@ -188,7 +223,12 @@ struct RequestState {
     const auto patience = 3 * config.connect_timeout + config.idle_timeout;
     auto answer = co_await gate.wait(std::chrono::steady_clock::now() + patience);
     self->cancel_wait = nullptr;
-    if (!answer) co_return answer.error();
+    if (!answer) {
+      if (answer.error() == MirrorError::refused_address ||
+          answer.error() == MirrorError::refused_host)
+        self->refused = "the token server of " + self->url.origin.authority();
+      co_return answer.error();
+    }
     self->authorization = std::move(*answer);
     co_return boost::system::in_place_value;
   }
@@ -224,6 +264,7 @@ class RequestHandle final : public UpstreamRequest {
     return RequestState::read_some(state_, buffer);
   }
   void cancel() override { state_->cancel(); }
+  [[nodiscard]] std::string refused() const override { return state_->refused; }
 
  private:
   std::shared_ptr<RequestState> state_;
@@ -281,6 +322,14 @@ Result<std::string> UpstreamDriver::origin_of(std::string_view registry) const {
   const auto origin = impl_->rules->origin_of(registry);
   if (!origin) return origin.error();
   return origin->to_string();
+}
+
+Result<std::string> UpstreamDriver::origin_of_url(std::string_view url) const {
+  auto parsed = Url::parse(url);
+  if (!parsed) return parsed.error();
+  const auto mapped = impl_->rules->mapped(*std::move(parsed));
+  if (!mapped) return mapped.error();
+  return mapped->origin.to_string();
 }
 
 std::unique_ptr<UpstreamRequest> UpstreamDriver::get(UpstreamTarget target) {

@@ -56,6 +56,9 @@ struct UpstreamTarget {
   std::string accept;          ///< empty: none sent
   std::string authorization;   ///< the caller's own, sent instead of ours; empty: ours
   std::optional<RangeSpec> range;
+  /// An absolute URL instead of registry, repository and path: asked with `authorization` or
+  /// without any, never with a credential of this node.
+  std::string url;
 };
 [[nodiscard]] std::string blob_path(std::string_view repository, const Digest& digest);
 /// @param reference  a tag or a digest
@@ -72,6 +75,7 @@ struct UpstreamHead {
   std::string docker_content_digest;
   std::string etag;
   std::string link;
+  std::string date;                     ///< the server's clock, as HTTP writes it
   std::string www_authenticate;         ///< of a 401 that our credentials could not answer
   std::optional<Duration> retry_after;  ///< 429 and 503; an HTTP date counts as 60 s
 };
@@ -92,6 +96,8 @@ class UpstreamRequest {
   /// Ends the running operation with MirrorError::canceled; safe to call at any time on the
   /// executor's thread.
   virtual void cancel() = 0;
+  /// After refused_host or refused_address: what was refused, as host:port. Empty otherwise.
+  [[nodiscard]] virtual std::string refused() const = 0;
 };
 
 /// Contract: all calls on the executor's one thread; its context must accept work from other
@@ -107,6 +113,11 @@ class UpstreamDriver {
   /// with a scheme-less endpoint are handled. Fails with refused_host, or malformed for text that
   /// is no host[:port].
   [[nodiscard]] Result<std::string> origin_of(std::string_view registry) const;
+
+  /// The same for an absolute URL: where its request goes. A host that names a registry of the
+  /// configuration goes to that registry's endpoint. Errors as above; malformed also for a URL with
+  /// a user name in it.
+  [[nodiscard]] Result<std::string> origin_of_url(std::string_view url) const;
 
   [[nodiscard]] std::unique_ptr<UpstreamRequest> get(UpstreamTarget target);
   [[nodiscard]] std::unique_ptr<UpstreamRequest> head(UpstreamTarget target);

@@ -75,6 +75,22 @@ Result<Origin> UpstreamRules::origin_of(std::string_view registry) const {
   return origin;
 }
 
+Result<Url> UpstreamRules::mapped(Url url) const {
+  if (!url.userinfo.empty()) return MirrorError::malformed;
+  const std::string host = url.origin.host;
+  const auto endpoint = endpoints.find(canonical_registry(url.origin.host_header()));
+  if (endpoint != endpoints.end()) url.origin = endpoint->second;
+  if (!policy.host_allowed(host, url.origin)) return MirrorError::refused_host;
+  return url;
+}
+
+const RegistryConfig* UpstreamRules::find_endpoint(const Origin& origin) const {
+  for (const auto& [name, endpoint] : endpoints) {
+    if (endpoint == origin) return find(name);
+  }
+  return nullptr;
+}
+
 std::optional<Credential> UpstreamRules::credential(std::string_view registry,
                                                     std::string_view repository) const {
   const auto* settings = find(registry);

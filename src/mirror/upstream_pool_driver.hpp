@@ -33,6 +33,10 @@ struct UpstreamRules {
   /// The registry's section of the configuration; null when it has none.
   [[nodiscard]] const RegistryConfig* find(std::string_view registry) const;
   [[nodiscard]] Result<Origin> origin_of(std::string_view registry) const;
+  /// `url` with its host mapped to the endpoint of the registry it names, if there is one.
+  [[nodiscard]] Result<Url> mapped(Url url) const;
+  /// The registry whose configured endpoint is `origin`; null when there is none.
+  [[nodiscard]] const RegistryConfig* find_endpoint(const Origin& origin) const;
   [[nodiscard]] std::optional<Credential> credential(std::string_view registry,
                                                      std::string_view repository) const;
   /// MirrorError::tls_failed when the CA file cannot be read.
@@ -45,6 +49,7 @@ struct UpstreamRoute {
   std::shared_ptr<UpstreamRules> rules;
   std::string registry;
   std::string repository;
+  std::string host;  ///< as the caller named it, without the port
   Origin origin;
   std::string ca_file;
   bool insecure = false;

@@ -261,7 +261,7 @@ void KeyTable::add_mirror() {
   now("mirror.tags", choice(WAGGLE_KEY(mirror.tags), {"upstream", "peers", "off"}));
   now("mirror.first_byte", duration(WAGGLE_KEY(mirror.first_byte)));
   later("mirror.prefetch", set_prefetch);
-  later("mirror.lazy_reads", choice(WAGGLE_KEY(mirror.lazy_reads), {"peers", "upstream"}));
+  now("mirror.lazy_reads", choice(WAGGLE_KEY(mirror.lazy_reads), {"peers", "upstream"}));
   later("mirror.share_unproven", flag(WAGGLE_KEY(mirror.share_unproven)));
 }
 

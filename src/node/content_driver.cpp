@@ -2,6 +2,7 @@
 #include "node/content_driver.hpp"
 
 #include "node/reader_driver.hpp"
+#include "node/url_reader_driver.hpp"
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -17,7 +18,12 @@ namespace asio = boost::asio;
 using mirror::MirrorError;
 
 constexpr Duration tag_fresh = std::chrono::seconds(5);
+constexpr std::size_t sweep_min = 16;
 constexpr std::size_t tag_lookups_max = 4096;  ///< beyond: finished ones are forgotten
+
+ops::Protocol protocol_of(const mirror::BlobRequest& request) {
+  return request.from_url ? ops::Protocol::overlaybd : ops::Protocol::oci;
+}
 
 ops::ByteSource to_metric(transfer::ChunkSource source) {
   switch (source) {
@@ -34,14 +40,14 @@ ops::ByteSource to_metric(transfer::ChunkSource source) {
 /// A reader whose way ended before it began.
 class FailedReader final : public mirror::BlobReader {
  public:
-  explicit FailedReader(MirrorError error) : error_(error) {}
+  explicit FailedReader(boost::system::error_code error) : error_(error) {}
   void async_open(mirror::Callback<mirror::BlobInfo> done) override { done(error_); }
   void async_read(std::uint64_t, MutableByteView, mirror::Callback<std::size_t> done) override {
     done(error_);
   }
 
  private:
-  MirrorError error_;
+  boost::system::error_code error_;
 };
 
 /// Upstream did not answer at all, or with its own trouble: names from the cluster may stand in.
@@ -101,27 +107,54 @@ std::unique_ptr<mirror::BlobReader> ContentDriver::open(const mirror::BlobReques
     if (auto blob = deps_.payload.open_blob(request.digest)) {
       deps_.distributor.retain(deps_.now(), request.digest);
       deps_.payload.touch(request.digest);
-      return std::make_unique<LocalReader>(*std::move(blob), request.digest, *this);
+      return std::make_unique<LocalReader>(*std::move(blob), request.digest, protocol_of(request),
+                                           *this);
     }
     deps_.input([&](TimePoint at, transfer::Exchange&) {
       deps_.distributor.content_lost(at, request.digest);
     });
   }
-  const auto origin = deps_.upstream.origin_of(request.registry);
-  if (!origin) return std::make_unique<FailedReader>(MirrorError::not_found);
+  const auto origin = request.from_url ? deps_.upstream.origin_of_url(request.from_url->url)
+                                       : deps_.upstream.origin_of(request.registry);
+  if (!origin) return std::make_unique<FailedReader>(origin.error());
   if (config_.on_miss == "not_found" && deps_.distributor.holders_of(request.digest).empty()) {
+    // overlaybd has nobody else to ask.
+    if (request.from_url) return open_url(*request.from_url, range);
     return std::make_unique<FailedReader>(MirrorError::not_found);
   }
   if (request.size_only) return std::make_unique<SizeReader>(*this, request);
-  std::optional<SwarmId> swarm;
-  deps_.input([&](TimePoint at, transfer::Exchange&) {
-    swarm = deps_.distributor.open(at, {request.digest, *origin});
-    if (swarm)
-      deps_.fetches.set_target(*swarm, {request.registry, request.repository, request.kind});
-  });
-
+  const auto swarm = open_swarm(request, *origin);
   if (!swarm) return std::make_unique<FailedReader>(MirrorError::unavailable);
-  return std::make_unique<SwarmReader>(*this, *swarm, ReaderId{next_reader_++}, range);
+  const bool lazy = request.from_url && range != nullptr;
+  if (lazy && config_.lazy_reads == "upstream") {
+    // Beside it the swarm goes on, so that the blob is proven one day.
+    return std::make_unique<UrlReader>(
+        *this, *request.from_url, range,
+        std::make_unique<SwarmReader>(*this, *swarm, ReaderId{next_reader_++}, range, lazy));
+  }
+  return std::make_unique<SwarmReader>(*this, *swarm, ReaderId{next_reader_++}, range, lazy);
+}
+
+std::optional<SwarmId> ContentDriver::open_swarm(const mirror::BlobRequest& request,
+                                                 const std::string& origin) {
+  std::optional<SwarmId> swarm;
+  deps_.input([&](TimePoint at, transfer::Exchange& exchange) {
+    swarm = deps_.distributor.open(at, {request.digest, origin});
+    if (!swarm) return;
+    const bool another_way =
+        deps_.fetches.add_target(*swarm, {request.registry, request.repository, request.kind,
+                                          request.from_url, protocol_of(request)});
+    if (another_way) exchange.retry_upstream(at, *swarm);
+    if (swarms_.size() >= swept_at_) sweep(exchange);
+    const auto [state, is_new] = swarms_.try_emplace(*swarm);
+    if (is_new) state->second.protocol = protocol_of(request);
+  });
+  return swarm;
+}
+
+std::unique_ptr<mirror::BlobReader> ContentDriver::open_url(const mirror::UrlSource& source,
+                                                            const mirror::RangeSpec* range) {
+  return std::make_unique<UrlReader>(*this, source, range, nullptr);
 }
 
 void ContentDriver::async_size(const mirror::BlobRequest& request,
@@ -179,7 +212,7 @@ void ContentDriver::chunk_ready(SwarmId swarm, ChunkIndex chunk, transfer::Chunk
   if (!state.layout || to_value(chunk) >= state.layout->chunk_count()) return;
   if (!state.present[to_value(chunk)] && source != transfer::ChunkSource::upstream) {
     // Upstream bytes are counted as they arrive, also those that end up nowhere.
-    deps_.metrics.add_bytes(ops::Protocol::oci, to_metric(source), state.layout->chunk_size(chunk));
+    deps_.metrics.add_bytes(state.protocol, to_metric(source), state.layout->chunk_size(chunk));
   }
   state.present[to_value(chunk)] = true;
   state.sources[to_value(chunk)] = source;
@@ -196,13 +229,18 @@ void ContentDriver::swarm_failed(SwarmId swarm, transfer::SwarmError error) {
   const auto found = swarms_.find(swarm);
   if (found == swarms_.end()) return;
   const std::vector<ReaderId> waiting(found->second.readers.begin(), found->second.readers.end());
+  const FetchFailure failure = deps_.fetches.failure(swarm);
   for (const ReaderId id : waiting) {
-    asio::post(strand_, [this, alive = alive_, id, error] {
+    asio::post(strand_, [this, alive = alive_, id, error, failure] {
       if (!*alive) return;
       const auto reader = readers_.find(id);
-      if (reader != readers_.end()) reader->second->fail(error_of(error));
+      if (reader != readers_.end()) reader->second->fail(error_of(error), failure);
     });
   }
+  // A swarm whose blob was never opened has nothing to close: this is its end.
+  found->second.closed = true;
+  deps_.fetches.swarm_closed(swarm);
+  forget_if_done(swarm);
 }
 
 void ContentDriver::swarm_closed(SwarmId swarm, bool discard) {
@@ -215,6 +253,16 @@ void ContentDriver::swarm_closed(SwarmId swarm, bool discard) {
   }
   found->second.closed = true;
   forget_if_done(swarm);
+}
+
+// A swarm that ends before its size was known does so without a word.
+void ContentDriver::sweep(const transfer::Exchange& exchange) {
+  std::erase_if(swarms_, [&](const auto& entry) {
+    const bool ended = entry.second.readers.empty() && !exchange.status(entry.first);
+    if (ended) deps_.fetches.swarm_closed(entry.first);
+    return ended;
+  });
+  swept_at_ = 2 * swarms_.size() + sweep_min;
 }
 
 void ContentDriver::forget_if_done(SwarmId swarm) {

@@ -51,9 +51,12 @@ class ContentDriver final : public mirror::ContentSource {
 
   // mirror::ContentSource
   [[nodiscard]] bool ready() const override;
+  [[nodiscard]] bool draining() const override { return draining_; }
   [[nodiscard]] std::optional<mirror::BlobInfo> known(const Digest& digest) const override;
   [[nodiscard]] std::unique_ptr<mirror::BlobReader> open(const mirror::BlobRequest& request,
                                                          const mirror::RangeSpec* range) override;
+  [[nodiscard]] std::unique_ptr<mirror::BlobReader> open_url(
+      const mirror::UrlSource& source, const mirror::RangeSpec* range) override;
   void async_resolve_tag(const mirror::TagRequest& request,
                          mirror::Callback<mirror::ResolvedTag> done) override;
   void async_forward(const mirror::ForwardRequest& request,
@@ -75,6 +78,7 @@ class ContentDriver final : public mirror::ContentSource {
   friend class SizeReader;
   friend class SwarmReader;
   friend class LocalReader;
+  friend class UrlReader;
   /// What readers need to know of an open swarm.
   struct Swarm {
     std::optional<BlobLayout> layout;
@@ -82,6 +86,7 @@ class ContentDriver final : public mirror::ContentSource {
     std::vector<bool> present;
     bool proven = false;
     bool closed = false;  ///< the core is done with it; its last reader's leaving forgets it
+    ops::Protocol protocol = ops::Protocol::oci;  ///< of the client that opened it
     std::set<ReaderId> readers;
   };
   struct TagLookup {
@@ -93,6 +98,9 @@ class ContentDriver final : public mirror::ContentSource {
   /// HEAD of the blob upstream.
   void async_size(const mirror::BlobRequest& request, mirror::Callback<mirror::BlobInfo> done);
   boost::asio::awaitable<Result<mirror::BlobInfo>> ask_size(mirror::BlobRequest request);
+  [[nodiscard]] std::optional<SwarmId> open_swarm(const mirror::BlobRequest& request,
+                                                  const std::string& origin);
+  void sweep(const transfer::Exchange& exchange);
   void wake(SwarmId swarm);
   void forget_if_done(SwarmId swarm);
   [[nodiscard]] std::uint64_t name_key(const mirror::TagRequest& request) const;
@@ -110,6 +118,7 @@ class ContentDriver final : public mirror::ContentSource {
   std::map<ReaderId, SwarmReader*> readers_;
   std::map<std::string, TagLookup> tags_;
   std::uint64_t next_reader_ = 1;
+  std::size_t swept_at_ = 0;
   bool draining_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -25,7 +25,11 @@ constexpr std::uint64_t progress_bytes = 256 * limits::KiB;
 
 FetchEnd::Kind kind_of(const boost::system::error_code& error) {
   if (error == mirror::MirrorError::canceled) return FetchEnd::Kind::canceled;
-  if (error == mirror::MirrorError::no_credential) return FetchEnd::Kind::unauthorized;
+  // What this node refuses another may be allowed: like a credential that is not here.
+  if (error == mirror::MirrorError::no_credential || error == mirror::MirrorError::refused_host ||
+      error == mirror::MirrorError::refused_address) {
+    return FetchEnd::Kind::unauthorized;
+  }
   return FetchEnd::Kind::failed;
 }
 
@@ -66,10 +70,48 @@ FetchDriver::FetchDriver(asio::any_io_executor strand, mirror::UpstreamDriver& u
       metrics_(metrics),
       input_(std::move(input)) {}
 
+bool FetchTarget::same_way(const FetchTarget& other) const {
+  if (url.has_value() != other.url.has_value()) return false;
+  if (url) return url->url == other.url->url && url->authorization == other.url->authorization;
+  return registry == other.registry && repository == other.repository && kind == other.kind;
+}
+
+bool FetchDriver::add_target(SwarmId swarm, FetchTarget target) {
+  Ways& ways = ways_[swarm];
+  const bool failed = static_cast<bool>(ways.failure.error);
+  const auto same = [&](const FetchTarget& other) { return other.same_way(target); };
+  const bool is_new = std::erase_if(ways.targets, same) == 0;
+  ways.targets.push_front(std::move(target));
+  if (ways.targets.size() > limits::fetch_targets_max) ways.targets.pop_back();
+  return is_new && failed;
+}
+
+FetchFailure FetchDriver::failure(SwarmId swarm) const {
+  const auto found = ways_.find(swarm);
+  return found == ways_.end() ? FetchFailure{} : found->second.failure;
+}
+
+/// The fetch's way failed: takes it off the list when it was denied. @return true with another way
+bool FetchDriver::next_way(Fetch& fetch, const FetchFailure& failure) {
+  const auto found = ways_.find(fetch.command.swarm);
+  if (found == ways_.end()) return false;
+  found->second.failure = failure;
+  const auto kind = kind_of(failure.error);
+  const bool denied =
+      kind == FetchEnd::Kind::unauthorized || failure.error == mirror::MirrorError::not_found;
+  if (!denied) return false;
+  auto& targets = found->second.targets;
+  std::erase_if(targets, [&](const FetchTarget& other) { return other.same_way(fetch.target); });
+  if (targets.empty()) return false;
+  fetch.target = targets.front();
+  return true;
+}
+
 void FetchDriver::start(const transfer::StartFetch& command) {
-  const auto target = targets_.find(command.swarm);
+  const auto ways = ways_.find(command.swarm);
+  const bool known = ways != ways_.end() && !ways->second.targets.empty();
   auto fetch = std::make_shared<Fetch>(strand_, command,
-                                       target == targets_.end() ? FetchTarget{} : target->second);
+                                       known ? ways->second.targets.front() : FetchTarget{});
   fetches_[command.fetch] = fetch;
   asio::co_spawn(strand_, run(std::move(fetch)), asio::detached);
 }
@@ -118,6 +160,15 @@ asio::awaitable<void> FetchDriver::run(std::shared_ptr<Fetch> fetch) {
 mirror::UpstreamTarget FetchDriver::upstream_target(const Fetch& fetch) {
   const auto& command = fetch.command;
   mirror::UpstreamTarget target;
+  const std::uint64_t length = command.length == 0 ? limits::extent_bytes : command.length;
+  const mirror::RangeSpec range{mirror::RangeSpec::Kind::closed, command.offset,
+                                command.offset + length - 1, 0};
+  if (fetch.target.url) {
+    target.url = fetch.target.url->url;
+    target.authorization = fetch.target.url->authorization;
+    target.range = range;
+    return target;
+  }
   target.registry = fetch.target.registry;
   target.repository = fetch.target.repository;
   if (fetch.target.kind == mirror::BlobRequest::Kind::manifest) {
@@ -127,22 +178,30 @@ mirror::UpstreamTarget FetchDriver::upstream_target(const Fetch& fetch) {
     return target;
   }
   target.path_and_query = mirror::blob_path(target.repository, command.key.digest);
-  const std::uint64_t length = command.length == 0 ? limits::extent_bytes : command.length;
-  target.range = mirror::RangeSpec{mirror::RangeSpec::Kind::closed, command.offset,
-                                   command.offset + length - 1, 0};
+  target.range = range;
   return target;
+}
+
+// The head of the first way that is not denied. Each is asked once.
+asio::awaitable<Result<mirror::UpstreamHead>> FetchDriver::ask_upstream(
+    std::shared_ptr<Fetch> fetch) {
+  for (;;) {
+    fetch->request = upstream_.get(upstream_target(*fetch));
+    auto head = co_await fetch->request->start();
+    metrics_.count_upstream_request(head ? head->status : 0);
+    const auto error = head ? mirror::error_of_status(head->status) : head.error();
+    const auto ways = ways_.find(fetch->command.swarm);
+    if (!error && ways != ways_.end()) ways->second.failure = {};
+    if (fetch->canceled || !error || (head && head->status == 416)) co_return head;
+    if (!next_way(*fetch, {error, fetch->request->refused()})) co_return head;
+  }
 }
 
 // The head, the size it teaches, and the file to write to. nullopt: the body may follow.
 asio::awaitable<std::optional<FetchEnd>> FetchDriver::open_body(std::shared_ptr<Fetch> fetch) {
   const auto& command = fetch->command;
-  fetch->request = upstream_.get(upstream_target(*fetch));
-  const auto started = co_await fetch->request->start();
-  if (!started) {
-    metrics_.count_upstream_request(0);
-    co_return FetchEnd{kind_of(started.error()), {}};
-  }
-  metrics_.count_upstream_request(started->status);
+  const auto started = co_await ask_upstream(fetch);
+  if (!started) co_return FetchEnd{kind_of(started.error()), {}};
   // An empty blob has no first byte: that range cannot be satisfied, and the answer says why.
   const bool empty =
       started->status == 416 && started->content_range && started->content_range->total == 0U;
@@ -201,7 +260,7 @@ asio::awaitable<FetchEnd> FetchDriver::transfer_body(std::shared_ptr<Fetch> fetc
 
 void FetchDriver::note_received(Fetch& fetch, std::size_t count) {
   fetch.received += count;
-  metrics_.add_bytes(ops::Protocol::oci, ops::ByteSource::upstream, count);
+  metrics_.add_bytes(fetch.target.protocol, ops::ByteSource::upstream, count);
   if (fetch.received - fetch.reported < progress_bytes) return;
   fetch.reported = fetch.received;
   input_([&](TimePoint now, transfer::Exchange& exchange) {

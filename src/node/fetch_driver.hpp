@@ -13,9 +13,11 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace waggle::node {
@@ -25,6 +27,15 @@ struct FetchTarget {
   std::string registry;
   std::string repository;
   mirror::BlobRequest::Kind kind = mirror::BlobRequest::Kind::blob;
+  std::optional<mirror::UrlSource> url;  ///< instead: a client's own URL, in memory only
+  ops::Protocol protocol = ops::Protocol::oci;
+  [[nodiscard]] bool same_way(const FetchTarget& other) const;
+};
+
+/// Why upstream did not deliver, for the clients that wait.
+struct FetchFailure {
+  boost::system::error_code error;
+  std::string refused;  ///< host:port, when the error is a refusal
 };
 
 /// Runs an input on the core at the present time, then drains it.
@@ -36,16 +47,26 @@ class FetchDriver {
   FetchDriver(boost::asio::any_io_executor strand, mirror::UpstreamDriver& upstream,
               PayloadDriver& payload, ops::Metrics& metrics, CoreInput input);
 
-  void set_target(SwarmId swarm, FetchTarget target) { targets_[swarm] = std::move(target); }
+  /// One more way to the swarm's blob, tried before the older ones; one that upstream denies is
+  /// dropped. At most limits::fetch_targets_max are kept.
+  /// @return true when it is new and the ways before it had failed: the core may try again
+  bool add_target(SwarmId swarm, FetchTarget target);
+  [[nodiscard]] FetchFailure failure(SwarmId swarm) const;
   void start(const transfer::StartFetch& command);
   void cancel(FetchId fetch);
   /// The swarm's file is open: a fetch that waited for the size may go on.
   void blob_opened(SwarmId swarm);
-  void swarm_closed(SwarmId swarm) { targets_.erase(swarm); }
+  void swarm_closed(SwarmId swarm) { ways_.erase(swarm); }
   void stop();
 
  private:
   struct Fetch;
+  struct Ways {
+    std::deque<FetchTarget> targets;  ///< newest first
+    FetchFailure failure;             ///< of the last one that failed
+  };
+  [[nodiscard]] bool next_way(Fetch& fetch, const FetchFailure& failure);
+  boost::asio::awaitable<Result<mirror::UpstreamHead>> ask_upstream(std::shared_ptr<Fetch> fetch);
   boost::asio::awaitable<void> run(std::shared_ptr<Fetch> fetch);
   [[nodiscard]] static mirror::UpstreamTarget upstream_target(const Fetch& fetch);
   boost::asio::awaitable<std::optional<transfer::FetchEnd>> open_body(std::shared_ptr<Fetch> fetch);
@@ -59,7 +80,7 @@ class FetchDriver {
   PayloadDriver& payload_;
   ops::Metrics& metrics_;
   CoreInput input_;
-  std::map<SwarmId, FetchTarget> targets_;
+  std::map<SwarmId, Ways> ways_;
   std::map<FetchId, std::shared_ptr<Fetch>> fetches_;
 };
 

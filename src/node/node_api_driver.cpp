@@ -25,30 +25,100 @@ std::string_view to_text(gossip::MemberState state) {
   return "unknown";
 }
 
+/// The query parameter "nonce" of a request's target.
+std::string nonce_of(const std::string& target) {
+  const auto url = boost::urls::parse_origin_form(target);
+  if (!url) return {};
+  const auto parameters = url->params();
+  const auto found = parameters.find("nonce");
+  return found == parameters.end() ? std::string() : std::string((*found).value);
+}
+
 }  // namespace
 
-// The server owns the exchange for as long as this coroutine runs.
-// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters)
+// The server owns the exchange for as long as these coroutines run.
+// NOLINTBEGIN(cppcoreguidelines-avoid-reference-coroutine-parameters)
+boost::asio::awaitable<void> NodeDriver::serve_livez(mirror::HttpExchange& exchange) {
+  const mirror::HttpRequest& request = exchange.request();
+  const std::string nonce = nonce_of(request.target);
+  ops::ApiResponse answer = ops::handle_api({request.method, "/livez", nonce}, *this);
+  mirror::HttpResponseHead head;
+  head.status = answer.status;
+  head.headers = {{"Content-Type", answer.content_type}, {"X-Waggle-Source", "local"}};
+  (void)co_await exchange.respond(std::move(head), std::move(answer.body));
+}
+
 boost::asio::awaitable<void> NodeDriver::serve_ops(mirror::HttpExchange& exchange) {
   const mirror::HttpRequest& request = exchange.request();
   std::string path = request.target.substr(0, request.target.find('?'));
-  std::string nonce;
-  if (const auto url = boost::urls::parse_origin_form(request.target)) {
-    const auto parameters = url->params();
-    const auto found = parameters.find("nonce");
-    if (found != parameters.end()) nonce = (*found).value;
-  }
+  const std::string nonce = nonce_of(request.target);
   ops::ApiRequest api{request.method, path, nonce};
   if (!request.client) {
     api.access = ops::ApiRequest::Access::admin;
   } else if (request.client->is_loopback() || config_.config.ops.expose == "all") {
     api.access = ops::ApiRequest::Access::read;
   }
+  const bool is_examined = path == "/api/v1/doctor" && request.method == "GET" &&
+                           api.access != ops::ApiRequest::Access::health;
+  if (is_examined) co_await see_doctor();
   ops::ApiResponse answer = ops::handle_api(api, *this);
   mirror::HttpResponseHead head;
   head.status = answer.status;
   head.headers = {{"Content-Type", answer.content_type}, {"X-Waggle-Source", "local"}};
   (void)co_await exchange.respond(std::move(head), std::move(answer.body));
+}
+// NOLINTEND(cppcoreguidelines-avoid-reference-coroutine-parameters)
+
+DoctorQuestions NodeDriver::doctor_questions() {
+  const Config& config = config_.config;
+  DoctorQuestions questions;
+  for (const auto& warning : config_.warnings)
+    questions.facts.config_warnings.push_back(warning.to_string());
+  questions.key_files = config.cluster.key_files;
+  for (const auto& hint : hints_) questions.hints.push_back({hint.text, hint.host, hint.port});
+  for (const auto& member : distributor_->gossip().members()) {
+    ops::DoctorFacts::Member fact;
+    fact.name = member_name(member.id);
+    fact.state = to_text(member.state);
+    fact.version = std::to_string(member.version_min) + "-" + std::to_string(member.version_max);
+    fact.is_self = member.is_self;
+    if (!member.endpoints.empty()) fact.address = member.endpoints.front().to_string();
+    if (member.is_self) {
+      questions.own = {member.endpoints.begin(), member.endpoints.end()};
+    } else if (!member.endpoints.empty()) {
+      questions.members[fact.name] = member.endpoints.front();
+    }
+    questions.facts.members.push_back(std::move(fact));
+  }
+  for (const auto& [name, registry] : config.upstream.registries)
+    questions.registries.push_back(name);
+  if (!config.upstream.registries.contains(config.mirror.default_registry))
+    questions.registries.push_back(config.mirror.default_registry);
+  questions.facts.ready = ready();
+  questions.facts.packet_bytes = config.cluster.packet_bytes;
+  questions.facts.data_dir = config.node.data_dir;
+  if (const auto disk = store_->disk_stats()) {
+    questions.facts.disk_free_bytes = disk->free_bytes;
+    questions.facts.min_free_bytes = config.cache.min_free.resolve(disk->total_bytes);
+  }
+  questions.facts.cache_bytes = distributor_->catalog().bytes();
+  questions.facts.cache_max_bytes = cache_quota_bytes_;
+  return questions;
+}
+
+boost::asio::awaitable<void> NodeDriver::see_doctor() {
+  DoctorQuestions questions = doctor_questions();
+  const ops::DoctorFacts facts =
+      co_await examine(context_.get_executor(), *upstream_, std::move(questions));
+  doctor_report_.findings = ops::diagnose(facts);
+  doctor_report_.listeners.clear();
+  doctor_report_.mirrors.clear();
+  for (const auto& endpoint : mirror_server_->endpoints())
+    doctor_report_.mirrors.push_back(endpoint.to_string());
+  for (const auto& endpoint : ops_server_->endpoints())
+    doctor_report_.listeners.push_back(endpoint.to_string());
+  doctor_report_.listeners.insert(doctor_report_.listeners.end(), doctor_report_.mirrors.begin(),
+                                  doctor_report_.mirrors.end());
 }
 
 bool NodeDriver::ready() const { return !draining_ && distributor_->ready(now()); }

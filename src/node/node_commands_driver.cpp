@@ -115,7 +115,9 @@ void NodeDriver::run_command(transfer::SwarmCommitted& committed) {
 
 void NodeDriver::run_command(transfer::SwarmFailed& failed) {
   if (const auto more = log_limiter_.admit(now(), LogSite::failed_download)) {
-    spdlog::warn("download {} failed: {}{}", to_value(failed.swarm), to_text(failed.error),
+    const std::string refused = fetches_->failure(failed.swarm).refused;
+    spdlog::warn("download {} failed: {}{}", to_value(failed.swarm),
+                 refused.empty() ? to_text(failed.error) : refused + " is a refused host",
                  suppressed_note(*more));
   }
   content_->swarm_failed(failed.swarm, failed.error);

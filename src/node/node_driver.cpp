@@ -2,6 +2,7 @@
 // node_api_driver.cpp.
 #include "node/node_driver.hpp"
 
+#include "mirror/blob_url.hpp"
 #include "node/address_driver.hpp"
 #include "node/error.hpp"
 #include "node/log_driver.hpp"
@@ -164,7 +165,7 @@ void NodeDriver::open_cluster() {
     const auto colon = address.rfind(':');
     std::string host = address.substr(0, colon);
     if (host.starts_with("[")) host = host.substr(1, host.size() - 2);
-    hints_.push_back({host, address.substr(colon + 1)});
+    hints_.push_back({entry, host, address.substr(colon + 1)});
   }
   DistributorConfig core;
   core.gossip.cluster_name = config.cluster.name;
@@ -228,13 +229,22 @@ void NodeDriver::open_http() {
   oci_ = std::make_unique<mirror::OciHandler>(
       *content_,
       mirror::OciConfig{config.mirror.default_registry, config.mirror.first_byte,
-                        [this](const mirror::ServedRequest& request) { served(request); }});
+                        [this](const auto& request) { served(ops::Protocol::oci, request); }});
+  blobs_ = std::make_unique<mirror::BlobsHandler>(
+      *content_, mirror::BlobsConfig{config.mirror.first_byte, [this](const auto& request) {
+                                       served(ops::Protocol::overlaybd, request);
+                                     }});
   mirror::HttpServerConfig server;
   server.allow = config.mirror.allow;
   server.error_body = mirror::OciHandler::error_body;
   mirror_server_ = std::make_unique<mirror::HttpServer>(
-      context_.get_executor(), server,
-      [this](mirror::HttpExchange& exchange) { return oci_->handle(exchange); });
+      context_.get_executor(), server, [this](mirror::HttpExchange& exchange) {
+        const std::string& target = exchange.request().target;
+        if (mirror::is_blobs_target(target)) return blobs_->handle(exchange);
+        // Proves to `waggle doctor` that this port is ours.
+        if (target.starts_with("/livez?") || target == "/livez") return serve_livez(exchange);
+        return oci_->handle(exchange);
+      });
   for (const auto& endpoint : bind_endpoints(config_, "mirror.bind", config.mirror.bind)) {
     if (const auto bound = mirror_server_->listen(endpoint); !bound) {
       throw StartError(
@@ -405,9 +415,9 @@ void NodeDriver::receive_payload(SessionId session, const transfer::PayloadHeade
   });
 }
 
-void NodeDriver::served(const mirror::ServedRequest& request) {
-  metrics_.count_request(ops::Protocol::oci, request.status,
-                         request.first_byte.value_or(request.duration), request.duration);
+void NodeDriver::served(ops::Protocol protocol, const mirror::ServedRequest& request) {
+  metrics_.count_request(protocol, request.status, request.first_byte.value_or(request.duration),
+                         request.duration);
   if (request.cut) {
     if (const auto more = log_limiter_.admit(now(), LogSite::cut_response)) {
       spdlog::warn("cut {} after {} bytes{}", loggable(request.target), request.body_bytes,

@@ -6,12 +6,14 @@
 #include "base/random_source.hpp"
 #include "cache/store_driver.hpp"
 #include "gossip/udp_driver.hpp"
+#include "mirror/blobs_driver.hpp"
 #include "mirror/http_server_driver.hpp"
 #include "mirror/oci_driver.hpp"
 #include "mirror/upstream_driver.hpp"
 #include "node/config.hpp"
 #include "node/content_driver.hpp"
 #include "node/distributor.hpp"
+#include "node/doctor_driver.hpp"
 #include "node/fetch_driver.hpp"
 #include "node/log_limiter.hpp"
 #include "node/payload_driver.hpp"
@@ -54,11 +56,13 @@ class NodeDriver final : public ops::ApiSource {
   [[nodiscard]] std::optional<ops::BlobInfo> blob(std::string_view digest) override;
   [[nodiscard]] std::vector<ops::SwarmInfo> swarms() override;
   [[nodiscard]] std::string metrics() override;
+  [[nodiscard]] ops::DoctorReport doctor() override { return doctor_report_; }
   void drain() override;
   [[nodiscard]] std::optional<std::string> reload() override;
 
  private:
   struct Hint {
+    std::string text;  ///< as in cluster.join
     std::string host;
     std::string port;
   };
@@ -103,10 +107,13 @@ class NodeDriver final : public ops::ApiSource {
   boost::asio::awaitable<void> wait_signals();
   boost::asio::awaitable<void> shut_down();
   boost::asio::awaitable<void> serve_ops(mirror::HttpExchange& exchange);
+  boost::asio::awaitable<void> serve_livez(mirror::HttpExchange& exchange);
+  [[nodiscard]] DoctorQuestions doctor_questions();
+  boost::asio::awaitable<void> see_doctor();
 
   [[nodiscard]] transfer::TcpCallbacks tcp_callbacks();
   void receive_payload(SessionId session, const transfer::PayloadHeader& header, ByteView data);
-  void served(const mirror::ServedRequest& request);
+  void served(ops::Protocol protocol, const mirror::ServedRequest& request);
   [[nodiscard]] std::string member_name(const NodeId& id) const;
   [[nodiscard]] ops::BlobInfo blob_info(const Digest& digest);
 
@@ -127,6 +134,7 @@ class NodeDriver final : public ops::ApiSource {
   std::unique_ptr<gossip::UdpDriver> udp_;
   std::unique_ptr<transfer::TcpDriver> tcp_;
   std::unique_ptr<mirror::OciHandler> oci_;
+  std::unique_ptr<mirror::BlobsHandler> blobs_;
   std::unique_ptr<mirror::HttpServer> mirror_server_;
   std::unique_ptr<mirror::HttpServer> ops_server_;
   std::vector<Hint> hints_;
@@ -139,6 +147,7 @@ class NodeDriver final : public ops::ApiSource {
   boost::asio::steady_timer hint_timer_{context_};
   boost::asio::steady_timer upkeep_timer_{context_};
   boost::asio::signal_set signals_{context_};
+  ops::DoctorReport doctor_report_;
   bool pumping_ = false;
   bool draining_ = false;
 };

@@ -26,8 +26,9 @@ mirror::MirrorError error_of(transfer::SwarmError error) {
   return mirror::MirrorError::unavailable;
 }
 
-LocalReader::LocalReader(cache::BlobHandle blob, const Digest& digest, ContentDriver& content)
-    : blob_(std::move(blob)), digest_(digest), content_(content) {}
+LocalReader::LocalReader(cache::BlobHandle blob, const Digest& digest, ops::Protocol protocol,
+                         ContentDriver& content)
+    : blob_(std::move(blob)), digest_(digest), protocol_(protocol), content_(content) {}
 
 LocalReader::~LocalReader() {
   *alive_ = false;
@@ -48,14 +49,13 @@ void LocalReader::async_read(std::uint64_t offset, MutableByteView buffer,
         if (!*alive) return;
         if (!read) return done(read.error());
         std::copy(scratch->begin(), scratch->end(), buffer.begin());
-        content_.deps_.metrics.add_bytes(ops::Protocol::oci, ops::ByteSource::local,
-                                         scratch->size());
+        content_.deps_.metrics.add_bytes(protocol_, ops::ByteSource::local, scratch->size());
         done(scratch->size());
       });
 }
 
 void LocalReader::file_bytes_sent(std::uint64_t bytes) {
-  content_.deps_.metrics.add_bytes(ops::Protocol::oci, ops::ByteSource::local, bytes);
+  content_.deps_.metrics.add_bytes(protocol_, ops::ByteSource::local, bytes);
 }
 
 SizeReader::SizeReader(ContentDriver& content, mirror::BlobRequest request)
@@ -74,14 +74,14 @@ void SizeReader::async_read(std::uint64_t, MutableByteView, mirror::Callback<std
 }
 
 SwarmReader::SwarmReader(ContentDriver& content, SwarmId swarm, ReaderId id,
-                         const mirror::RangeSpec* range)
-    : content_(content), swarm_(swarm), id_(id) {
+                         const mirror::RangeSpec* range, bool lazy)
+    : content_(content), swarm_(swarm), id_(id), lazy_(lazy) {
   if (range != nullptr) range_ = *range;
   if (range_ && range_->kind != mirror::RangeSpec::Kind::suffix) offset_ = range_->first;
   content_.readers_[id] = this;
   content_.swarms_[swarm].readers.insert(id);
   content_.deps_.input([this](TimePoint now, transfer::Exchange& exchange) {
-    exchange.add_reader(now, swarm_, id_, offset_);
+    exchange.add_reader(now, swarm_, id_, offset_, lazy_);
   });
 }
 
@@ -116,7 +116,8 @@ std::uint64_t SwarmReader::readable_until(const ContentDriver::Swarm& swarm,
                                           std::uint64_t offset) const {
   const BlobLayout& layout = *swarm.layout;
   const bool holds_tail =
-      !range_ || (range_->kind != mirror::RangeSpec::Kind::suffix && range_->first == 0);
+      !lazy_ &&
+      (!range_ || (range_->kind != mirror::RangeSpec::Kind::suffix && range_->first == 0));
   std::uint64_t end = offset;
   while (end < layout.size()) {
     const ChunkIndex chunk = layout.chunk_at(end);
@@ -154,7 +155,12 @@ void SwarmReader::advance() {
 void SwarmReader::finish_open(const ContentDriver::Swarm& swarm) {
   const BlobLayout& layout = *swarm.layout;
   if (range_ && range_->kind == mirror::RangeSpec::Kind::suffix) {
-    offset_ = layout.size() - std::min(layout.size(), range_->length);
+    const std::uint64_t from = layout.size() - std::min(layout.size(), range_->length);
+    if (std::exchange(offset_, from) != from) {
+      content_.deps_.input([this](TimePoint now, transfer::Exchange& exchange) {
+        exchange.move_reader(now, swarm_, id_, offset_);
+      });
+    }
   }
   mirror::BlobInfo info{layout.size(), mirror::Source::local};
   // A range beyond the end is answered by the size alone; an empty blob needs its proof only.
@@ -199,8 +205,22 @@ void SwarmReader::discarded() {
   if ((gave_bytes_ || busy_) && !error_) error_ = mirror::MirrorError::unavailable;
 }
 
-void SwarmReader::fail(const boost::system::error_code& error) {
-  if (!error_) error_ = error;
+FetchFailure SwarmReader::failure() const {
+  return error_ ? failure_ : content_.deps_.fetches.failure(swarm_);
+}
+
+std::string SwarmReader::refused() const { return failure().refused; }
+
+boost::system::error_code SwarmReader::upstream_error() const { return failure().error; }
+
+void SwarmReader::fail(const boost::system::error_code& error, FetchFailure failure) {
+  if (!error_) {
+    error_ = error;
+    failure_ = std::move(failure);
+    // "Nobody here has a credential" also stands for a host that this node refuses.
+    if (error == mirror::MirrorError::no_credential && !failure_.refused.empty())
+      error_ = failure_.error;
+  }
   advance();
 }
 

@@ -15,7 +15,8 @@ namespace waggle::node {
 class LocalReader final : public mirror::BlobReader {
  public:
   /// @pre the catalog retains the blob for this reader
-  LocalReader(cache::BlobHandle blob, const Digest& digest, ContentDriver& content);
+  LocalReader(cache::BlobHandle blob, const Digest& digest, ops::Protocol protocol,
+              ContentDriver& content);
   ~LocalReader() override;
   void async_open(mirror::Callback<mirror::BlobInfo> done) override;
   void async_read(std::uint64_t offset, MutableByteView buffer,
@@ -26,6 +27,7 @@ class LocalReader final : public mirror::BlobReader {
  private:
   cache::BlobHandle blob_;
   Digest digest_;
+  ops::Protocol protocol_;
   ContentDriver& content_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
@@ -51,15 +53,20 @@ class SizeReader final : public mirror::BlobReader {
 class SwarmReader final : public mirror::BlobReader {
  public:
   /// @param range  as the client wrote it; a range from 0 (or none) holds the tail back
-  SwarmReader(ContentDriver& content, SwarmId swarm, ReaderId id, const mirror::RangeSpec* range);
+  /// @param lazy  a range on /blobs: never held back, and its chunk is fetched at once
+  SwarmReader(ContentDriver& content, SwarmId swarm, ReaderId id, const mirror::RangeSpec* range,
+              bool lazy);
   ~SwarmReader() override;
   void async_open(mirror::Callback<mirror::BlobInfo> done) override;
   void async_read(std::uint64_t offset, MutableByteView buffer,
                   mirror::Callback<std::size_t> done) override;
 
+  [[nodiscard]] std::string refused() const override;
+  [[nodiscard]] boost::system::error_code upstream_error() const override;
+
   /// Something changed in the swarm: goes on if it can.
   void advance();
-  void fail(const boost::system::error_code& error);
+  void fail(const boost::system::error_code& error, FetchFailure failure = {});
   /// The swarm's bytes turned out worthless. What was given out cannot be called back: then this
   /// reader ends.
   void discarded();
@@ -67,6 +74,7 @@ class SwarmReader final : public mirror::BlobReader {
  private:
   [[nodiscard]] std::uint64_t readable_until(const ContentDriver::Swarm& swarm,
                                              std::uint64_t offset) const;
+  [[nodiscard]] FetchFailure failure() const;
   void finish_open(const ContentDriver::Swarm& swarm);
   void start_read(std::uint64_t bytes);
 
@@ -75,8 +83,10 @@ class SwarmReader final : public mirror::BlobReader {
   SwarmId swarm_;
   ReaderId id_;
   std::optional<mirror::RangeSpec> range_;
+  bool lazy_;
   std::uint64_t offset_ = 0;
   std::optional<boost::system::error_code> error_;
+  FetchFailure failure_;  ///< as the swarm knew it when it ended
   mirror::Callback<mirror::BlobInfo> opening_;
   mirror::Callback<std::size_t> reading_;
   MutableByteView buffer_;

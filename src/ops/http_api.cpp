@@ -85,6 +85,17 @@ Json to_json(const StatusInfo& status) {
           {"sessions", status.sessions}};
 }
 
+Json to_json(const DoctorReport& report) {
+  Json findings = Json::array();
+  for (const auto& finding : report.findings) {
+    findings.push_back({{"check", finding.check},
+                        {"level", to_text(finding.level)},
+                        {"what", finding.what},
+                        {"to_do", finding.to_do}});
+  }
+  return {{"findings", findings}, {"listeners", report.listeners}, {"mirrors", report.mirrors}};
+}
+
 template <typename Items>
 ApiResponse list(const char* name, const Items& items) {
   Json array = Json::array();
@@ -109,6 +120,7 @@ ApiResponse blob(std::string_view text, ApiSource& source) {
 ApiResponse read(const ApiRequest& request, ApiSource& source) {
   constexpr std::string_view blobs = "/api/v1/blobs/";
   if (request.path == "/api/v1/status") return json(to_json(source.status()));
+  if (request.path == "/api/v1/doctor") return json(to_json(source.doctor()));
   if (request.path == "/api/v1/members") return list("members", source.members());
   if (request.path == "/api/v1/blobs") return list("blobs", source.blobs());
   if (request.path == "/api/v1/swarms") return list("swarms", source.swarms());

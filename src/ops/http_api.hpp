@@ -3,6 +3,8 @@
 // server's. Description: api/openapi.yaml.
 #pragma once
 
+#include "ops/doctor.hpp"
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -42,6 +44,13 @@ struct StatusInfo {
   double uptime_seconds = 0;
 };
 
+/// What the node can say of its own health; `waggle doctor` adds what only it can see.
+struct DoctorReport {
+  std::vector<Finding> findings;
+  std::vector<std::string> listeners;  ///< host:port whose /livez must echo a nonce
+  std::vector<std::string> mirrors;    ///< those of them that clients are pointed at
+};
+
 /// What the API asks the node.
 class ApiSource {
  public:
@@ -56,6 +65,8 @@ class ApiSource {
   [[nodiscard]] virtual std::optional<BlobInfo> blob(std::string_view digest) = 0;
   [[nodiscard]] virtual std::vector<SwarmInfo> swarms() = 0;
   [[nodiscard]] virtual std::string metrics() = 0;
+  /// The latest examination; the node makes one before it passes this question on.
+  [[nodiscard]] virtual DoctorReport doctor() { return {}; }
   /// Starts draining; the process leaves within 10 s.
   virtual void drain() = 0;
   /// Re-reads what SIGHUP re-reads; an error text when the configuration is bad (nothing changes

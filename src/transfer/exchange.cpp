@@ -317,8 +317,14 @@ std::optional<SwarmId> Exchange::open(TimePoint now, const SwarmKey& key,
   return id;
 }
 
-void Exchange::add_reader(TimePoint now, SwarmId swarm, ReaderId reader, std::uint64_t offset) {
-  if (Swarm* found = impl_->find(swarm)) found->add_reader(now, reader, offset);
+void Exchange::add_reader(TimePoint now, SwarmId swarm, ReaderId reader, std::uint64_t offset,
+                          bool lazy) {
+  if (Swarm* found = impl_->find(swarm)) found->add_reader(now, reader, offset, lazy);
+  impl_->settle(now);
+}
+
+void Exchange::retry_upstream(TimePoint now, SwarmId swarm) {
+  if (Swarm* found = impl_->find(swarm)) found->retry_upstream(now);
   impl_->settle(now);
 }
 

@@ -250,11 +250,16 @@ class Exchange {
   /// @pre the blob is not complete here
   [[nodiscard]] std::optional<SwarmId> open(TimePoint now, const SwarmKey& key,
                                             std::optional<std::uint64_t> size_hint = std::nullopt);
-  void add_reader(TimePoint now, SwarmId swarm, ReaderId reader, std::uint64_t offset);
+  /// @param lazy  it reads a piece at any place and goes (overlaybd): a chunk that nobody near has
+  /// is fetched for it at once, outside claims, and its leaving does not close the swarm at once
+  void add_reader(TimePoint now, SwarmId swarm, ReaderId reader, std::uint64_t offset,
+                  bool lazy = false);
   void move_reader(TimePoint now, SwarmId swarm, ReaderId reader, std::uint64_t offset);
   /// The last reader's leaving lets begun extents finish, releases the rest, and closes the swarm
   /// after 30 s (or at once when nothing is under way).
   void remove_reader(TimePoint now, SwarmId swarm, ReaderId reader);
+  /// A client brought a new way to upstream (URL, credential): what was denied before may work now.
+  void retry_upstream(TimePoint now, SwarmId swarm);
 
   // Cluster.
   void members_changed(TimePoint now);  ///< re-reads the view; claims of the dead are freed

@@ -21,7 +21,9 @@ constexpr Duration linger = 30s;        // a swarm without readers stays this lo
 constexpr Duration give_up_after = 8s;  // without any sign of life from any source
 constexpr std::uint32_t upstream_failures_max = 3;
 constexpr std::size_t windows_max = 16;
-constexpr Duration bypass_after = 3s;      // a reader without head-of-line progress
+constexpr Duration bypass_after = 3s;   // a reader without head-of-line progress
+constexpr Duration lazy_spread = 20ms;  // per peer
+constexpr Duration lazy_spread_max = 500ms;
 constexpr Duration bypass_spread = 750ms;  // not all nodes at once: what one fetches serves all
 
 // Nodes that began together need not do everything at the same moment.
@@ -53,9 +55,16 @@ Swarm::Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now)
   }
 }
 
-void Swarm::add_reader(TimePoint now, ReaderId reader, std::uint64_t offset) {
+void Swarm::add_reader(TimePoint now, ReaderId reader, std::uint64_t offset, bool lazy) {
   const bool first = readers_.empty();
-  readers_[reader] = Reader{offset, now};
+  Reader& added = readers_[reader];
+  added = Reader{.offset = offset, .waiting_since = now, .lazy = lazy, .patience = patience_};
+  if (lazy) {
+    // The more others are at it, the likelier one of them wants the same chunk at this moment.
+    const Duration spread = std::min<Duration>(lazy_spread_max, lazy_spread * peers_.size());
+    added.patience = Duration(static_cast<Duration::rep>(
+        context_.prng.below(static_cast<std::uint64_t>(spread.count()) + 1)));
+  }
   close_at_.reset();
   if (first) {
     progress_ = peer_progress_ = now;
@@ -74,7 +83,8 @@ void Swarm::move_reader(TimePoint now, ReaderId reader, std::uint64_t offset) {
 }
 
 void Swarm::remove_reader(TimePoint now, ReaderId reader) {
-  if (readers_.erase(reader) == 0) return;
+  const auto left = readers_.extract(reader);
+  if (left.empty()) return;
   update_windows();
   context_.claims_dirty = true;
   if (!readers_.empty()) return;
@@ -87,11 +97,18 @@ void Swarm::remove_reader(TimePoint now, ReaderId reader) {
     if (!is_fetching(extent) && !proven_) release_extent(now, extent);
   }
   const bool under_way = !fetches_.empty() || !downloads_.empty() || (proven_ && !committed_);
-  if (!under_way && !committed_) {
+  if (!under_way && !committed_ && !left.mapped().lazy) {
     close(now, false);
   } else {
     close_at_ = now + linger;
   }
+}
+
+void Swarm::retry_upstream(TimePoint now) {
+  no_credential_ = false;
+  not_found_ = !context_.config.upstream_allowed;
+  progress_ = now;
+  context_.claims_dirty = true;
 }
 
 void Swarm::set_size(TimePoint now, std::uint64_t size, SizeSource source) {
@@ -376,6 +393,7 @@ void Swarm::settle(TimePoint now) {
     pump_peers_.clear();
     return;
   }
+  bypass_lazy(now);
   if (std::exchange(pump_all_, false)) {
     for (auto& [node, peer] : peers_) pump_peers_.insert(node);
   }

@@ -35,9 +35,10 @@ class Swarm {
 
   // Readers.
   void hint_size(TimePoint now, std::uint64_t size) { set_size(now, size, SizeSource::hint); }
-  void add_reader(TimePoint now, ReaderId reader, std::uint64_t offset);
+  void add_reader(TimePoint now, ReaderId reader, std::uint64_t offset, bool lazy = false);
   void move_reader(TimePoint now, ReaderId reader, std::uint64_t offset);
   void remove_reader(TimePoint now, ReaderId reader);
+  void retry_upstream(TimePoint now);
 
   // Cluster and claims.
   void refresh_holders(TimePoint now);
@@ -128,6 +129,8 @@ class Swarm {
     std::uint64_t offset = 0;
     TimePoint waiting_since{};
     std::uint32_t bypass_chunks = 0;  ///< of its last bypass; 0 once its head came another way
+    bool lazy = false;
+    Duration patience{};  ///< before a bypass; of a lazy one only where nobody near has the chunk
   };
   struct OwnCrec {
     Crec crec;
@@ -208,7 +211,9 @@ class Swarm {
   void start_solo(TimePoint now);
   void trim_fetches(TimePoint now);
   void bypass(TimePoint now);
+  void bypass_lazy(TimePoint now);
   void bypass_reader(TimePoint now, Reader& reader);
+  [[nodiscard]] Duration patience_of(TimePoint now, const Reader& reader, ChunkIndex head) const;
   void pause_claims(TimePoint now, std::optional<Duration> retry_after);
   void update_want(TimePoint now);
   [[nodiscard]] bool fetch_covers(std::uint32_t chunk) const;

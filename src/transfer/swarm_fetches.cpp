@@ -419,6 +419,18 @@ void Swarm::bypass(TimePoint now) {
   }
 }
 
+void Swarm::bypass_lazy(TimePoint now) {
+  if (!upstream_usable(now)) return;
+  for (auto& [id, reader] : readers_) {
+    if (reader.lazy && reader.offset < *size_) bypass_reader(now, reader);
+  }
+}
+
+Duration Swarm::patience_of(TimePoint now, const Reader& reader, ChunkIndex head) const {
+  const bool peers_serve = someone_has(head) || (holders_known() && !holders_failed(now));
+  return reader.lazy && peers_serve ? patience_ : reader.patience;
+}
+
 // Nobody near has the chunk after a rescued one either, so a reader that was rescued does not wait
 // again; each time
 // more is asked, so that a lost extent does not become one request per chunk.
@@ -436,7 +448,7 @@ void Swarm::bypass_reader(TimePoint now, Reader& reader) {
   }
   const bool was_rescued =
       reader.bypass_chunks > 0 && !someone_has(head) && now - peer_progress_ >= patience_;
-  if (!was_rescued && now - reader.waiting_since < patience_) return;
+  if (!was_rescued && now - reader.waiting_since < patience_of(now, reader, head)) return;
   reader.waiting_since = now;
   reader.bypass_chunks = was_rescued ? std::min(2 * reader.bypass_chunks, bypass_chunks_max) : 1;
   const ExtentIndex extent = layout_.extent_of(head);

@@ -110,6 +110,7 @@ class Scratch:
         self.path = tempfile.mkdtemp(prefix=prefix)
         self._keep_logs_in = keep_logs_in
         self._stack = contextlib.ExitStack()
+        self.prefix = []  # words before each command that start() runs
         self.failed = False  # set it to keep the logs of a run that ends without an exception
 
     def dir(self, *parts):
@@ -123,7 +124,7 @@ class Scratch:
 
     def start(self, name, args, **options):
         log = os.path.join(self.dir("logs"), name + ".log")
-        process = Process(name, args, log, **options)
+        process = Process(name, [*self.prefix, *args], log, **options)
         self.defer(process.stop)
         return process
 

@@ -81,6 +81,25 @@ TEST_SUITE("mirror/host_policy") {
     CHECK(policy.address_allowed(origin("http://[fe80::1]:1"), ip("fe80::1")));
   }
 
+  TEST_CASE("what a redirect names must be allowed, configured, or the registry's own") {
+    const HostPolicy policy({"docker.io", "*.storage.test"}, {"127.0.0.1:5000"},
+                            {origin("http://10.0.0.9:5000")});
+    const Origin first = origin("https://registry-1.docker.io");
+    for (const char* next :
+         {"https://registry-1.docker.io", "https://auth.docker.io", "https://docker.io",
+          "https://a.storage.test:8443", "http://10.0.0.9:5000", "http://127.0.0.1:5000"}) {
+      CAPTURE(next);
+      CHECK(policy.next_allowed("Docker.io", first, origin(next)));
+    }
+    for (const char* next :
+         {"https://evil.test", "https://evildocker.io", "https://storage.test", "http://10.0.0.9",
+          "http://127.0.0.1:5001", "https://docker.io.evil.test"}) {
+      CAPTURE(next);
+      CHECK_FALSE(policy.next_allowed("docker.io", first, origin(next)));
+    }
+    CHECK(HostPolicy({"*"}, {}, {}).next_allowed("docker.io", first, origin("https://evil.test")));
+  }
+
   TEST_CASE("globs") {
     CHECK(glob_matches("*", ""));
     CHECK(glob_matches("*.azurecr.io", "Team.AzureCR.io"));

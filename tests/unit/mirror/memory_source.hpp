@@ -18,6 +18,8 @@ struct MemoryBlob {
   std::size_t read_bytes_max = std::string::npos;
   std::size_t fails_at = std::string::npos;  ///< reads from this offset on fail
   bool open_hangs = false;
+  std::optional<MirrorError> open_error;
+  MirrorError upstream_said{};  ///< what upstream_error() answers; 0: nothing
   int descriptor = -1;
 };
 
@@ -25,6 +27,7 @@ struct MemoryBlob {
 class MemorySource final : public ContentSource {
  public:
   [[nodiscard]] bool ready() const override { return is_ready; }
+  [[nodiscard]] bool draining() const override { return is_draining; }
   [[nodiscard]] std::optional<BlobInfo> known(const Digest& digest) const override {
     const auto found = blobs.find(digest);
     if (found == blobs.end() || found->second.open_hangs) return std::nullopt;
@@ -37,6 +40,13 @@ class MemorySource final : public ContentSource {
     const auto found = blobs.find(request.digest);
     return std::make_unique<Reader>(*this, found == blobs.end() ? nullptr : &found->second);
   }
+  [[nodiscard]] std::unique_ptr<BlobReader> open_url(const UrlSource& source,
+                                                     const RangeSpec* range) override {
+    last_url = source;
+    last_range = range != nullptr ? range->to_string() : std::string();
+    const auto found = urls.find(source.url);
+    return std::make_unique<Reader>(*this, found == urls.end() ? nullptr : &found->second);
+  }
   void async_resolve_tag(const TagRequest& request, Callback<ResolvedTag> done) override {
     const auto found = tags.find(request.registry + "/" + request.repository + ":" + request.tag);
     if (found == tags.end()) return done(MirrorError::not_found);
@@ -48,10 +58,13 @@ class MemorySource final : public ContentSource {
   }
 
   bool is_ready = true;
+  bool is_draining = false;
   std::map<Digest, MemoryBlob> blobs;
+  std::map<std::string, MemoryBlob> urls;
   std::map<std::string, ResolvedTag> tags;
   Result<ForwardResponse> forward = MirrorError::unavailable;
   BlobRequest last_request;
+  UrlSource last_url;
   std::string last_range;
   std::string last_forward;
   std::atomic<int> readers_alive = 0;
@@ -67,6 +80,7 @@ class MemorySource final : public ContentSource {
     ~Reader() override { --owner_.readers_alive; }
     void async_open(Callback<BlobInfo> done) override {
       if (blob_ == nullptr) return done(MirrorError::unavailable);
+      if (blob_->open_error) return done(*blob_->open_error);
       if (!blob_->open_hangs) done(BlobInfo{blob_->bytes.size(), blob_->source});
     }
     void async_read(std::uint64_t offset, MutableByteView buffer,
@@ -79,6 +93,10 @@ class MemorySource final : public ContentSource {
       std::copy_n(as_bytes(blob_->bytes).begin() + static_cast<std::ptrdiff_t>(offset), size,
                   buffer.begin());
       done(size);
+    }
+    [[nodiscard]] boost::system::error_code upstream_error() const override {
+      if (blob_ == nullptr || blob_->upstream_said == MirrorError{}) return {};
+      return blob_->upstream_said;
     }
     [[nodiscard]] std::optional<int> complete_file_descriptor() const override {
       if (blob_->descriptor < 0) return std::nullopt;

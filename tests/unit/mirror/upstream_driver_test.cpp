@@ -232,6 +232,74 @@ TEST_SUITE("mirror/upstream_driver") {
     CHECK(other.requests().empty());
   }
 
+  TEST_CASE("upstream.allow holds for redirects, and the refusal names the host") {
+    const ScriptedServer storage(
+        [](const std::string&) -> Reply { return {http_text("200 OK", "", "blob")}; });
+    const ScriptedServer registry([&](const std::string&) -> Reply {
+      return {http_text("302 Found", "Location: " + storage.origin() + "/x\r\n", "")};
+    });
+    auto config = config_for(registry);
+    config.allow = {"r.test"};
+    Client client(config);
+    UpstreamTarget target;
+    target.registry = "r.test";
+    target.path_and_query = "/v2/x";
+    auto request = client.driver.get(target);
+    UpstreamRequest* kept = request.get();
+    std::string refused;
+    int running = 1;
+    asio::co_spawn(
+        client.context,
+        [](UpstreamRequest* asked, std::string& out, int& left) -> asio::awaitable<void> {
+          const auto head = co_await asked->start();
+          CHECK(head.error() == MirrorError::refused_host);
+          out = asked->refused();
+          --left;
+        }(kept, refused, running),
+        asio::detached);
+    while (running > 0) client.context.run_one_for(100ms);
+    CHECK(refused == storage.host());
+    CHECK(storage.requests().empty());
+    config.allow = {"r.test", "127.0.0.1"};
+    client.driver.reconfigure(config);
+    CHECK(client.fetch(client.driver.get(target)).error == MirrorError::refused_address);
+    config.allow_local = {storage.host()};
+    client.driver.reconfigure(config);
+    CHECK(client.fetch(client.driver.get(target)).body == "blob");
+  }
+
+  TEST_CASE("a URL is asked as it stands, with the caller's credential or none") {
+    const ScriptedServer store([](const std::string& request) -> Reply {
+      if (has(request, "/denied")) {
+        return {http_text("401 No", "WWW-Authenticate: Basic realm=\"x\"\r\n", "")};
+      }
+      return {http_text("200 OK", "", "blob")};
+    });
+    auto config = config_for(store);
+    config.registries["r.test"].username = "node";
+    config.registries["r.test"].password = "secret";
+    Client client(config);
+    UpstreamTarget target;
+    target.url = store.origin() + "/a%2Fb?sig=x%3D&y";
+    CHECK(client.fetch(client.driver.get(target)).body == "blob");
+    CHECK(store.requests().back().starts_with("GET /a%2Fb?sig=x%3D&y "));
+    CHECK_FALSE(has(store.requests().back(), "Authorization"));
+    target.authorization = "Bearer caller";
+    CHECK(client.fetch(client.driver.get(target)).body == "blob");
+    CHECK(has(store.requests().back(), "Authorization: Bearer caller"));
+    target.authorization.clear();
+    target.url = store.origin() + "/denied";
+    CHECK(client.fetch(client.driver.get(target)).head.status == 401);
+    CHECK_FALSE(has(store.requests().back(), "Authorization"));
+    target.url = "https://r.test/mapped";  // a configured registry's name: its endpoint
+    CHECK(client.fetch(client.driver.get(target)).body == "blob");
+    CHECK(client.driver.origin_of_url("https://r.test/x").value() ==
+          "http://127.0.0.1:" + std::to_string(store.port()));
+    CHECK(client.driver.origin_of_url("https://o.test/x").value() == "https://o.test:443");
+    CHECK(client.driver.origin_of_url("https://u:p@o.test/x").error() == MirrorError::malformed);
+    CHECK(client.driver.origin_of_url("o.test/x").error() == MirrorError::malformed);
+  }
+
   TEST_CASE("the sixth redirect is one too many, other schemes are refused") {
     std::string location = "/again";
     const ScriptedServer server([&](const std::string&) -> Reply {

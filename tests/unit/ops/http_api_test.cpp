@@ -18,6 +18,8 @@ class Source final : public ApiSource {
  public:
   bool is_ready = true;
   bool drained = false;
+  DoctorReport report;
+  DoctorReport doctor() override { return report; }
   bool ready() const override { return is_ready; }
   StatusInfo status() override {
     StatusInfo info;
@@ -85,6 +87,17 @@ TEST_SUITE("ops/http_api") {
     CHECK(ask(source, "GET", "/nothing").status == 404);
     // Bytes that are no UTF-8 must not break the error body.
     CHECK(nlohmann::json::accept(ask(source, "GET", "/\xff\xfe").body));
+  }
+
+  TEST_CASE("the doctor's findings, for those who may read") {
+    Source source;
+    source.report = {{{Finding::Level::warn, "disk", "full", "free some"}}, {"127.0.0.1:1"}, {}};
+    const auto body = nlohmann::json::parse(ask(source, "GET", "/api/v1/doctor").body);
+    CHECK(body["findings"][0]["level"] == "warn");
+    CHECK(body["findings"][0]["check"] == "disk");
+    CHECK(body["findings"][0]["to_do"] == "free some");
+    CHECK(body["listeners"] == nlohmann::json::array({"127.0.0.1:1"}));
+    CHECK(ask(source, "GET", "/api/v1/doctor", Access::health).status == 403);
   }
 
   TEST_CASE("the root is 16 hex digits") {

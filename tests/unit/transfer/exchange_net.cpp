@@ -123,6 +123,22 @@ SwarmId Net::pull(std::size_t n, const Blob& blob) {
   return *swarm;
 }
 
+SwarmId Net::read_at(std::size_t n, const Blob& blob, std::uint64_t offset) {
+  Node& node = *nodes_[n];
+  const auto swarm = node.exchange->open(now_, blob.key);
+  REQUIRE(swarm);
+  node.readers[blob.key.digest] = ReaderId{to_value(*swarm)};
+  node.exchange->add_reader(now_, *swarm, node.readers[blob.key.digest], offset, true);
+  pump(node);
+  return *swarm;
+}
+
+void Net::retry_upstream(std::size_t n, const Blob& blob) {
+  Exchange& exchange = *nodes_[n]->exchange;
+  exchange.retry_upstream(now_, exchange.find(blob.key.tag()).value());
+  pump(*nodes_[n]);
+}
+
 void Net::stop_reading(std::size_t n, const Blob& blob) {
   Node& node = *nodes_[n];
   const auto swarm = node.exchange->find(blob.key.tag());

@@ -59,6 +59,10 @@ class Net {
   void give(std::size_t n, const Blob& blob, bool announced = true);
   /// Opens the blob on node `n` with a reader that consumes in order; its result is asked below.
   SwarmId pull(std::size_t n, const Blob& blob);
+  /// Opens the blob with a lazy reader that waits for the chunk at `offset`.
+  SwarmId read_at(std::size_t n, const Blob& blob, std::uint64_t offset);
+  /// Node `n` has a new way to upstream.
+  void retry_upstream(std::size_t n, const Blob& blob);
   void stop_reading(std::size_t n, const Blob& blob);
   /// Chunks that a restart of node `n` finds.
   void hold(std::size_t n, const Blob& blob, std::uint32_t chunks);

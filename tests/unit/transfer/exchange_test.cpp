@@ -211,6 +211,44 @@ TEST_SUITE("transfer/exchange") {
     CHECK(net.origin().bytes_out == blob.size);
   }
 
+  TEST_CASE("a node that was denied asks again when a client brings another way") {
+    Net net({.nodes = 2});
+    const Blob blob = net.make_blob(20 * MiB);
+    net.origin().refused = {0, 1};
+    net.pull(0, blob);
+    net.pull(1, blob);
+    net.run_for(2s);
+    const auto asked = net.origin().requests;
+    CHECK(asked > 0);
+    CHECK_FALSE(net.error(0, blob));
+    net.origin().refused.clear();
+    net.run_for(1s);
+    CHECK(net.origin().requests == asked);
+    net.retry_upstream(0, blob);
+    CHECK(net.run_until([&] { return net.all_complete(blob); }, 10s));
+  }
+
+  TEST_CASE(
+      "a lazy reader's chunk is fetched at once, wherever it lies, and the swarm outlives it") {
+    Net net({.nodes = 1, .upstream_rate = 20e6});
+    const Blob blob = net.make_blob(200 * MiB);
+    const SwarmId swarm = net.read_at(0, blob, blob.size - 1);
+    const ChunkIndex last = blob.layout.chunk_at(blob.size - 1);
+    CHECK(net.run_until([&] { return net.exchange(0).has_chunk(swarm, last); }, 1s));
+    net.stop_reading(0, blob);
+    net.run_for(5s);
+    REQUIRE(net.exchange(0).status(swarm).has_value());
+    CHECK(net.exchange(0).status(swarm)->have_bytes >= 16 * MiB);
+    const auto asked = net.origin().requests;
+    net.read_at(0, blob, blob.size / 2);
+    CHECK(net.run_until(
+        [&] { return net.exchange(0).has_chunk(swarm, blob.layout.chunk_at(blob.size / 2)); }, 1s));
+    CHECK(net.origin().requests >= asked + 1);
+    net.stop_reading(0, blob);
+    net.run_for(60s);
+    CHECK_FALSE(net.exchange(0).status(swarm));
+  }
+
   TEST_CASE("an upstream that recovers is used again") {
     Net net({.nodes = 2});
     const Blob blob = net.make_blob(20 * MiB);
