@@ -26,12 +26,13 @@ KEPT = ROOT / "tests" / "fuzz" / "corpus"
 RECORD_SECONDS = 600
 KEPT_FILES = 48
 KEPT_BYTES = 2048
-LENGTH_MAX = {"http_server": 16384, "journal": 16384, "gossip_session": 16384, "session_frames": 8192}
+LENGTH_MAX = {"http_server": 16384, "journal": 16384, "exchange": 16384, "gossip_session": 16384, "session_frames": 8192}
 
 
-def clean_environment():
-    env = dict(os.environ)
-    env["ASAN_OPTIONS"] = "detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1"
+def environment(name):
+    """The target writes its own seeds before it starts."""
+    env = dict(os.environ, WAGGLE_FUZZ_SEEDS=str(BUILD / "seeds" / name))
+    env["ASAN_OPTIONS"] = "detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1:quarantine_size_mb=64"
     env["UBSAN_OPTIONS"] = "halt_on_error=1:print_stacktrace=1"
     return env
 
@@ -76,7 +77,7 @@ def fuzz(program, seconds):
         ran = subprocess.run(
             [program, f"-max_total_time={seconds}", "-rss_limit_mb=1024", "-timeout=25", "-print_final_stats=1",
              f"-max_len={LENGTH_MAX.get(name, 4096)}", f"-artifact_prefix={crashes}/", *folders(name)],
-            capture_output=True, text=True, errors="replace", env=clean_environment(), cwd=BUILD)
+            capture_output=True, text=True, errors="replace", env=environment(name), cwd=BUILD)
         findings = keep_findings(name, pathlib.Path(crashes))
     output = ran.stdout + ran.stderr
     took = time.monotonic() - began
@@ -99,7 +100,7 @@ def keep(program, _seconds):
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as merged:
         ran = subprocess.run([program, "-merge=1", "-rss_limit_mb=1024", f"-max_len={KEPT_BYTES}", merged,
-                              *folders(name)[:2]], capture_output=True, text=True, env=clean_environment(), cwd=BUILD)
+                              *folders(name)[:2]], capture_output=True, text=True, env=environment(name), cwd=BUILD)
         if ran.returncode != 0:
             return f"FAIL {name}: cannot be merged\n{ran.stderr[-3000:]}", False
         for path in target.iterdir():
@@ -122,7 +123,6 @@ def main():
     programs = [path for path in sorted((BUILD / "tests" / "fuzz").glob("fuzz_*"))
                 if path.is_file() and options.name in path.name and path.name != "fuzz_replay"]
     exact = [path for path in programs if path.name == "fuzz_" + options.name]
-    subprocess.run([BUILD / "tests" / "fuzz" / "fuzz_replay", "--seeds", BUILD / "seeds"], check=True)
     passed = failed = 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         runs = [pool.submit(keep if options.keep else fuzz, path, options.seconds) for path in exact or programs]

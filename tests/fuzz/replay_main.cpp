@@ -1,7 +1,6 @@
 // Runs the targets' own seeds and every kept input through them, with the ordinary compiler: what a
 // fuzzer found once stays found.
 //   fuzz_replay CORPUS [TARGET]      inputs are CORPUS/TARGET/*
-//   fuzz_replay --seeds FOLDER       writes the seeds as FOLDER/TARGET/seed-N, for the fuzzer
 #include "target.hpp"
 
 #include <algorithm>
@@ -48,35 +47,22 @@ std::size_t replay(const fuzz::Target& target, const files::path& folder) {
   return count;
 }
 
-void write_seeds(const fuzz::Target& target, const files::path& folder) {
-  files::create_directories(folder);
-  std::size_t count = 0;
-  for (const Bytes& seed : target.seeds()) {
-    std::ofstream file(folder / ("seed-" + std::to_string(count++)), std::ios::binary);
-    file.write(as_text(seed).data(), static_cast<std::streamsize>(seed.size()));
-  }
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::string first = argc > 1 ? argv[1] : "";
   const std::string second = argc > 2 ? argv[2] : "";
   if (first.empty() || sodium_init() < 0) {
-    std::fprintf(stderr, "usage: fuzz_replay CORPUS [TARGET] | --seeds FOLDER\n");
+    std::fprintf(stderr, "usage: fuzz_replay CORPUS [TARGET]\n");
     return 2;
   }
   std::size_t inputs = 0;
   std::size_t targets = 0;
   for (const fuzz::Target* target : fuzz::Target::all()) {
-    if (first == "--seeds") {
-      write_seeds(*target, files::path(second) / target->name);
-    } else if (second.empty() || second == target->name) {
-      inputs += replay(*target, files::path(first) / target->name);
-      ++targets;
-    }
+    if (!second.empty() && second != target->name) continue;
+    inputs += replay(*target, files::path(first) / target->name);
+    ++targets;
   }
-  if (first == "--seeds") return 0;
   std::printf("%zu inputs of %zu targets\n", inputs, targets);
   return targets == 0 ? 1 : 0;
 }

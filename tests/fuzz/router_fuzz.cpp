@@ -55,7 +55,7 @@ std::vector<Bytes> seeds() {
   for (const std::string& text :
        {std::string("\0/v2/", 5), std::string("\0/v2/library/busybox/manifests/latest?ns=docker.io", 51),
         std::string(1, '\0') + "/v2/a/b__c/d-e.f/blobs/" + digest + "?ns=registry.local%3A5000",
-        "\1/v2/a/manifests/" + digest, "\1/v2/a/tags/list?n=10&last=x&ns=quay.io",
+        "\1/v2/a/manifests/" + digest, std::string("\1/v2/a/tags/list?n=10&last=x&ns=quay.io"),
         std::string(1, '\0') + "/v2/a/referrers/" + digest + "?artifactType=a%2Fb",
         std::string(1, '\0') + "http://127.0.0.1:30000/v2/a/tags/list?ns=%5B%3A%3A1%5D",
         std::string("\3{\"mediaType\":\"application/vnd.oci.image.index.v1+json\"}"),
