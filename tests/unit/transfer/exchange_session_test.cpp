@@ -209,6 +209,22 @@ TEST_SUITE("transfer/exchange_session") {
     }
   }
 
+  TEST_CASE("who is refused by a node does not refuse it in turn: a ban is each node's own") {
+    Bench bench;
+    wanting(bench);
+    OpenMessage open = open_message(bench.key);
+    open.size = MiB;
+    open.have.all = true;
+    bench.tell(first, open);
+    bench.tell(first, RejectMessage{bench.key.tag(), std::nullopt, RejectReason::refused});
+    CHECK(bench.exchange->stats().bans == 0);
+    (void)bench.sent();
+    bench.tell(first, open);
+    const auto sent = bench.sent();
+    REQUIRE_FALSE(sent.empty());
+    CHECK(std::holds_alternative<StateMessage>(sent[0]));
+  }
+
   TEST_CASE("the 33rd unsent block is answered with BUSY where sends are reported") {
     Bench bench(true);
     bench.exchange->blob_available(bench.now, bench.key.digest, 4 * MiB);
