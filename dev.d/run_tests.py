@@ -115,10 +115,11 @@ def run_program(program, name):
         return [Case(f"{program.name}: the program", "failed", time.monotonic() - began, "did not end in time")]
 
 
-def run_meson_tests(build, name, jobs):
+def run_meson_tests(build, name, jobs, only=""):
     cases = []
+    chosen = [program for program in programs(build) if only in ("", program.name)]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for found in pool.map(lambda program: run_program(program, name), list(programs(build))):
+        for found in pool.map(lambda program: run_program(program, name), chosen):
             for case in found:
                 if case.status == "failed":
                     show_failure(case)
@@ -148,11 +149,12 @@ def main():
     parser.add_argument("name", nargs="?", default="")
     parser.add_argument("--build", default="build")
     parser.add_argument("--no-e2e", action="store_true")
+    parser.add_argument("--program", default="", help="only the test program of this name")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
 
     build = os.path.join(ROOT, options.build)
-    cases = run_meson_tests(build, options.name, options.jobs)
+    cases = run_meson_tests(build, options.name, options.jobs, options.program)
     passed = sum(case.status == "passed" for case in cases)
     failed = sum(case.status == "failed" for case in cases)
     print(f"unit and scenario cases in {options.build}: {passed} passed, {failed} failed")

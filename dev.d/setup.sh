@@ -1,8 +1,12 @@
 #!/bin/bash
 # Brings a Debian 12 machine to where waggle builds: missing packages, msgpack's headers, pinned clang tools.
 # Idempotent: looks at what is there, and is done in under a second when nothing is missing.
+#   setup.sh [LIST...]    files of package names; default dev.d/packages.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+lists=("$@")
+if [ $# = 0 ]; then lists=(dev.d/packages.txt); fi
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -15,7 +19,7 @@ as_root() {
 
 missing_packages() {
   local wanted installed
-  wanted=$(grep -v '^#' dev.d/packages.txt | sort)
+  wanted=$(grep -hv '^#' "${lists[@]}" | sort)
   installed=$(dpkg-query -W -f='${db:Status-Abbrev}${Package}\n' $wanted 2>/dev/null |
     sed -n 's/^ii //p' | sort) || true
   comm -23 <(echo "$wanted") <(echo "$installed")

@@ -16,6 +16,20 @@ std::string bracketed(const std::string& host) {
   return host.find(':') == std::string::npos ? host : "[" + host + "]";
 }
 
+/// In lower case, IPv6 without brackets; empty when it is no address and no plain name. Escapes
+/// could hide any character, and hosts go into request heads as they are.
+std::string plain_host(urls::host_type type, const std::string& host) {
+  std::string lower = to_lower(host);
+  if (type == urls::host_type::ipvfuture) return {};
+  if (type != urls::host_type::name) return lower;
+  for (const char c : lower) {
+    const bool plain =
+        (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
+    if (!plain) return {};
+  }
+  return lower;
+}
+
 Result<Url> from_view(const urls::url_view& view) {
   if (!view.has_authority()) return MirrorError::malformed;
   Url url;
@@ -24,7 +38,7 @@ Result<Url> from_view(const urls::url_view& view) {
   } else if (view.scheme_id() != urls::scheme::https) {
     return MirrorError::malformed;
   }
-  url.origin.host = to_lower(view.host_address());
+  url.origin.host = plain_host(view.host_type(), view.host_address());
   if (url.origin.host.empty()) return MirrorError::malformed;
   url.origin.port = url.origin.tls ? 443 : 80;
   if (view.has_port() && !view.port().empty()) {
@@ -42,15 +56,8 @@ Result<Url> from_view(const urls::url_view& view) {
 Result<HostPort> HostPort::parse(std::string_view text) {
   const auto parsed = urls::parse_authority({text.data(), text.size()});
   if (!parsed || parsed->has_userinfo()) return MirrorError::malformed;
-  HostPort result{to_lower(parsed->host_address()), std::nullopt};
+  HostPort result{plain_host(parsed->host_type(), parsed->host_address()), std::nullopt};
   if (result.host.empty()) return MirrorError::malformed;
-  if (parsed->host_type() == urls::host_type::name) {
-    for (const char c : result.host) {
-      const bool plain =
-          (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
-      if (!plain) return MirrorError::malformed;
-    }
-  }
   if (parsed->has_port()) {
     if (parsed->port_number() == 0) return MirrorError::malformed;
     result.port = parsed->port_number();

@@ -210,7 +210,8 @@ std::vector<ClaimTable::Granted> ClaimTable::assign(TimePoint now) {
       extent = free;
     }
     if (next == wanters_.end()) return granted;
-    auto& [node, wanter] = *next;
+    const NodeId& node = next->first;
+    Wanter& wanter = next->second;
     std::uint32_t& attempt = attempts_[*extent];
     last_use_ = now;
     if (attempt > 0) ++takeovers_;

@@ -29,6 +29,17 @@ TEST_SUITE("mirror/url") {
     }
   }
 
+  TEST_CASE("a host is a plain name or an address: escapes hide nothing") {
+    for (const char* text : {"http://a%0d%0aX-Evil:%201/", "http://a%2fb/", "http://a%40b/x",
+                             "https://r%00.test/", "http://a;b/", "http://[v1.x]/"}) {
+      CAPTURE(text);
+      CHECK(Url::parse(text).has_error());
+    }
+    CHECK(Url::parse("http://%72.test/")->origin.host == "r.test");
+    const auto base = Url::parse("http://r.test/").value();
+    CHECK(base.resolve("//a%0d%0ab/").has_error());
+  }
+
   TEST_CASE("Location headers are resolved against the URL they came from") {
     const auto base = Url::parse("https://r.test:5000/v2/a/blobs/x?q=1").value();
     CHECK(base.resolve("https://cdn.test/y?sig=%2F")->to_string() == "https://cdn.test/y?sig=%2F");

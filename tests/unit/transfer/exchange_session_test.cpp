@@ -2,6 +2,7 @@
 #include "transfer/exchange.hpp"
 
 #include "base/limits.hpp"
+#include "transfer/proof.hpp"
 #include "transfer/session_message.hpp"
 
 #include <doctest/doctest.h>
@@ -80,6 +81,24 @@ struct Bench {
 
 OpenMessage open_message(const SwarmKey& key) {
   return {.tag = key.tag(), .digest = key.digest, .origin = key.origin, .size = {}, .have = {}};
+}
+
+/// A reader wants a blob of four chunks, and a session with Ann is up.
+void wanting(Bench& bench) {
+  const auto swarm = bench.exchange->open(bench.now, bench.key, MiB);
+  bench.exchange->blob_opened(bench.now, *swarm, std::vector<StoredChunk>{});
+  bench.exchange->add_reader(bench.now, *swarm, ReaderId{1}, 0);
+  bench.exchange->session_opened(bench.now, first, bench.ann);
+}
+
+/// Chunk 0 arrives as it was asked for: how many chunks may then be hashed against a proof.
+std::size_t verified_chunks(Bench& bench) {
+  (void)bench.sent();
+  for (std::uint32_t offset = 0; offset < 256 * KiB; offset += 64 * KiB) {
+    (void)bench.exchange->block_received(bench.now, first, bench.key.tag(), ChunkIndex{0}, offset,
+                                         64 * KiB);
+  }
+  return bench.take<VerifyChunk>().size();
 }
 
 }  // namespace
@@ -173,6 +192,60 @@ TEST_SUITE("transfer/exchange_session") {
     CHECK(bench.exchange->stats().bans == 1);
     bench.tell(second, open_message(bench.key));
     CHECK(std::get<RejectMessage>(bench.sent().at(0)).reason == RejectReason::refused);
+  }
+
+  TEST_CASE("a CREC that its signer did not sign verifies nothing") {
+    for (const bool forged : {false, true}) {
+      CAPTURE(forged);
+      Bench bench;
+      wanting(bench);
+      OpenMessage open = open_message(bench.key);
+      open.size = MiB;
+      open.have.chunks = Bitfield(4);
+      open.have.chunks.set(0);
+      bench.tell(first, open);
+      Crec crec = Crec::make(identity_of(3), {"waggle", bench.key.origin, bench.key.digest, MiB, {}},
+                             std::array<std::byte, 32>{});
+      if (forged) crec.signature.bytes[5] ^= std::byte{1};
+      bench.tell(first, CrecMessage{bench.key.tag(), ChunkIndex{0}, MiB, crec.sha256, crec.signer,
+                                    crec.signature});
+      CHECK(verified_chunks(bench) == (forged ? 0 : 1));
+    }
+  }
+
+  TEST_CASE("a midstate list that its prover did not sign verifies nothing") {
+    for (const bool forged : {false, true}) {
+      CAPTURE(forged);
+      Bench bench;
+      wanting(bench);
+      OpenMessage open = open_message(bench.key);
+      open.size = MiB;
+      open.have.all = true;
+      bench.tell(first, open);
+      const std::vector<Midstate> list(3);
+      auto signature =
+          ListSignature::make(identity_of(2), "waggle", bench.key.digest, MiB, list).signature;
+      if (forged) signature.bytes[5] ^= std::byte{1};
+      bench.tell(first, MidstatesMessage{bench.key.tag(), MiB, 0, 3, list,
+                                         identity_of(2).public_key(), signature});
+      CHECK(verified_chunks(bench) == (forged ? 0 : 1));
+    }
+  }
+
+  TEST_CASE("who is refused by a node does not refuse it in turn: a ban is each node's own") {
+    Bench bench;
+    wanting(bench);
+    OpenMessage open = open_message(bench.key);
+    open.size = MiB;
+    open.have.all = true;
+    bench.tell(first, open);
+    bench.tell(first, RejectMessage{bench.key.tag(), std::nullopt, RejectReason::refused});
+    CHECK(bench.exchange->stats().bans == 0);
+    (void)bench.sent();
+    bench.tell(first, open);
+    const auto sent = bench.sent();
+    REQUIRE_FALSE(sent.empty());
+    CHECK(std::holds_alternative<StateMessage>(sent[0]));
   }
 
   TEST_CASE("the 33rd unsent block is answered with BUSY where sends are reported") {

@@ -1,0 +1,91 @@
+// Log records, anti-entropy and bulk sets.
+#include "../unit/gossip/samples.hpp"
+#include "base/limits.hpp"
+#include "gossip/announcement_wire.hpp"
+#include "target.hpp"
+
+namespace waggle::fuzz {
+namespace {
+
+using namespace waggle::gossip;
+
+void run_message(ByteView body) {
+  const auto message = decode_message(body);
+  if (!message) return;
+  const Bytes again = encode(*message);
+  expect(again.size() <= body.size(), "a decoded message takes no more bytes than it came in");
+  const auto twice = decode_message(again);
+  expect(twice && encode(*twice) == again, "decode and encode are inverse");
+  if (const auto* records = std::get_if<Records>(&*message)) {
+    expect(!records->records.empty() &&
+               records->records.size() <= limits::records_per_message_max,
+           "RECORDS keeps its limit");
+    for (const Bytes& part : pack_records(records->origin, records->incarnation,
+                                          records->first_seq, records->records, 1200)) {
+      expect(part.size() <= 1200 && decode_message(part).has_value(), "packed records decode");
+    }
+  }
+}
+
+void run_bulk(ByteView frame) {
+  const auto message = decode_bulk(frame);
+  if (!message) return;
+  const Bytes again = encode_bulk(*message);
+  expect(again.size() <= frame.size(), "a decoded frame takes no more bytes than it came in");
+  const auto twice = decode_bulk(again);
+  expect(twice && encode_bulk(*twice) == again, "decode and encode of frames are inverse");
+}
+
+/// One byte chooses datagram body or bulk frame.
+void run(ByteView bytes) {
+  Input input(bytes);
+  if (input.byte() % 2 == 0) {
+    run_message(input.rest());
+  } else {
+    run_bulk(input.rest());
+  }
+}
+
+std::vector<Bytes> seeds() {
+  const Definition definition{Digest(DigestAlgorithm::sha256, Bytes(32, std::byte{0xaa})), 4096};
+  auto name = std::make_shared<SignedName>();
+  name->record = {0x77, definition.digest, 9, "a/b"};
+  name->author = test::id_of(1);
+  name->hlc_ms = 1000;
+  const NodeId a = test::id_of(1);
+  const NodeId b = test::id_of(2);
+  const std::vector<Message> messages = {
+      Records{a,
+              300,
+              7,
+              {Have{Id64{5}}, DefinedHave{definition}, Drop{Id64{1ULL << 63U}}, Named{name},
+               Base{299, 6, 0x1234}}},
+      AeRoot{0x0123456789abcdef, true},
+      AeVectors{true, true, {}, {{a, 1, 2, 3, 1}, {b, 1, 200, 3, 201}}},
+      AePull{{{a, 5, 6}}},
+      DefinitionPull{{Id64{1}, Id64{1ULL << 40U}}},
+      Definitions{{definition}},
+  };
+  const std::vector<BulkMessage> frames = {
+      SetPull{{a, b}},
+      SetData{a, 5, 9, 77, 0, 2, {Id64{1}, Id64{2}}, {name}},
+      SetNone{a},
+      DefinitionPull{{Id64{1}, Id64{1ULL << 40U}}},
+      Definitions{{definition}},
+  };
+  std::vector<Bytes> out;
+  for (const auto& message : messages) {
+    out.push_back({std::byte{0}});
+    append(out.back(), encode(message));
+  }
+  for (const auto& frame : frames) {
+    out.push_back({std::byte{1}});
+    append(out.back(), encode_bulk(frame));
+  }
+  return out;
+}
+
+const Target target("announcement_wire", &run, &seeds);
+
+}  // namespace
+}  // namespace waggle::fuzz
