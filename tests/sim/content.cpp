@@ -19,6 +19,16 @@ Blob make_blob(const std::string& name, std::uint64_t size) {
   return {sha256_of(as_bytes(name + "/" + std::to_string(size))), size};
 }
 
+bool same_chunk(const Blob& blob, std::uint64_t other_size, ChunkIndex chunk) {
+  if (blob.size == other_size) return true;
+  const BlobLayout one = blob.layout();
+  const BlobLayout other(other_size);
+  const std::uint32_t index = to_value(chunk);
+  return index < one.chunk_count() && index < other.chunk_count() &&
+         one.chunk_offset(chunk) == other.chunk_offset(chunk) &&
+         one.chunk_size(chunk) == other.chunk_size(chunk);
+}
+
 std::array<std::byte, 32> chunk_sha256(const Digest& blob, ChunkIndex chunk, Variant variant) {
   return describe("chunk " + blob.hex() + " " + std::to_string(to_value(chunk)) + " " +
                   std::to_string(variant));

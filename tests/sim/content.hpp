@@ -28,6 +28,9 @@ struct Blob {
 /// The blob of this name.
 [[nodiscard]] Blob make_blob(const std::string& name, std::uint64_t size);
 
+/// Whether `chunk` covers the same bytes when the blob is taken for `other_size` bytes long.
+[[nodiscard]] bool same_chunk(const Blob& blob, std::uint64_t other_size, ChunkIndex chunk);
+
 /// Plain sha256 of a chunk's bytes, symbolically.
 [[nodiscard]] std::array<std::byte, 32> chunk_sha256(const Digest& blob, ChunkIndex chunk,
                                                      Variant variant);

@@ -17,6 +17,7 @@ class EventQueue {
   [[nodiscard]] TimePoint now() const { return now_; }
   [[nodiscard]] std::uint64_t executed() const { return executed_; }
   [[nodiscard]] bool empty() const { return heap_.empty(); }
+  [[nodiscard]] std::size_t size() const { return heap_.size(); }
   [[nodiscard]] TimePoint next_time() const { return heap_.top().at; }
 
   void at(TimePoint time, Action action) {

@@ -11,16 +11,25 @@ Network::Network(EventQueue& events, const LinkConfig& link, std::size_t node_co
     : events_(events),
       link_(link),
       prng_(mix_seed(seed ^ 0x6e6574U)),
+      pipe_last_(node_count * node_count),
       uplink_free_(node_count),
       downlink_free_(node_count) {}
 
 Duration Network::delay() {
-  const auto spread = static_cast<std::uint64_t>((link_.delay_max - link_.delay_min).count());
+  const Duration longest = link_.delay_max + extra_delay_;
+  const auto spread = static_cast<std::uint64_t>((longest - link_.delay_min).count());
   return link_.delay_min + Duration(static_cast<Duration::rep>(prng_.below(spread + 1)));
 }
 
-bool Network::connected(NodeIndex a, NodeIndex b) const {
-  return side_.contains(a) == side_.contains(b);
+bool Network::reaches(NodeIndex from, NodeIndex to) const {
+  if (side_.contains(from) == side_.contains(to)) return true;
+  return one_way_ && side_.contains(to);
+}
+
+TimePoint Network::control_arrival(NodeIndex from, NodeIndex to) {
+  TimePoint& last = pipe_last_[from * uplink_free_.size() + to];
+  last = std::max(last, events_.now() + link_.delay_max + extra_delay_ / 2);
+  return last;
 }
 
 void Network::send_datagram(NodeIndex from, NodeIndex to, std::function<void()> deliver) {
@@ -28,7 +37,7 @@ void Network::send_datagram(NodeIndex from, NodeIndex to, std::function<void()> 
   const bool lost = prng_.chance(link_.loss);
   const bool twice = prng_.chance(link_.duplicate);
   const Duration second = delay();
-  if (lost || !connected(from, to)) return;
+  if (lost || !reaches(from, to)) return;
   if (twice) events_.after(second, deliver);
   events_.after(first, std::move(deliver));
 }

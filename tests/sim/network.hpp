@@ -39,36 +39,55 @@ class Network {
  public:
   Network(EventQueue& events, const LinkConfig& link, std::size_t node_count, std::uint64_t seed);
 
-  /// Delivers (or loses) a datagram.
+  /// Delivers (or loses, repeats, delays) a datagram.
   void send_datagram(NodeIndex from, NodeIndex to, std::function<void()> deliver);
   /// Runs `deliver` now or, while a partition lies between them, when it heals: a session loses
   /// nothing.
   void send_control(NodeIndex from, NodeIndex to, std::function<void()> deliver);
-  [[nodiscard]] bool connected(NodeIndex a, NodeIndex b) const;
+  /// Both directions: what a session needs.
+  [[nodiscard]] bool connected(NodeIndex a, NodeIndex b) const {
+    return reaches(a, b) && reaches(b, a);
+  }
+  /// What a datagram needs.
+  [[nodiscard]] bool reaches(NodeIndex from, NodeIndex to) const;
   [[nodiscard]] Duration delay();
+  /// When a control frame sent now arrives: frames of one pipe keep their order.
+  [[nodiscard]] TimePoint control_arrival(NodeIndex from, NodeIndex to);
 
   /// Bandwidth of one transfer: when its last byte arrives. Control frames pass by the queue.
   [[nodiscard]] TimePoint transfer_end(NodeIndex from, NodeIndex to, std::uint64_t bytes);
 
-  /// Cuts `side` off from everybody else.
-  void partition(const std::set<NodeIndex>& side) {
+  /// Cuts `side` off from everybody else. `one_way`: what others send to it still arrives.
+  void partition(const std::set<NodeIndex>& side, bool one_way = false) {
     heal();
     side_ = side;
+    one_way_ = one_way;
     ++partitions_;
   }
   void heal();
   [[nodiscard]] bool is_partitioned() const { return !side_.empty(); }
   [[nodiscard]] std::uint64_t partition_count() const { return partitions_; }
   void set_loss(double loss) { link_.loss = loss; }
+  void set_duplicates(double share) { link_.duplicate = share; }
+  /// Everything takes up to this much longer, each datagram another time: they overtake each other.
+  void set_extra_delay(Duration longest) { extra_delay_ = longest; }
+  [[nodiscard]] bool is_disturbed() const {
+    return is_partitioned() || link_.loss > 0.1 || extra_delay_ > Duration{0} ||
+           !uplink_share_.empty();
+  }
   /// A node's uplink runs at this share of the link rate.
   void slow_uplink(NodeIndex node, double share) { uplink_share_[node] = share; }
+  void full_uplink(NodeIndex node) { uplink_share_.erase(node); }
 
  private:
   EventQueue& events_;
   LinkConfig link_;
   Prng prng_;
   std::set<NodeIndex> side_;
+  bool one_way_ = false;
   std::uint64_t partitions_ = 0;
+  Duration extra_delay_{0};
+  std::vector<TimePoint> pipe_last_;  ///< [from * nodes + to]
   std::vector<std::function<void()>> held_;
   std::vector<TimePoint> uplink_free_;
   std::vector<TimePoint> downlink_free_;

@@ -1,7 +1,6 @@
 // A simulated node's pump and the answers to its commands.
 #include "sim/node.hpp"
 
-#include "base/assert.hpp"
 #include "sim/simulator.hpp"
 
 #include <algorithm>
@@ -14,19 +13,31 @@ namespace {
 using namespace std::chrono_literals;
 using transfer::ChunkVerdict;
 
-constexpr Duration disk_time = 200us;
+constexpr Duration write_time = 200us;
 constexpr Duration hash_time = 700us;
 constexpr Duration commit_time = 5ms;
 constexpr std::uint64_t control_overhead_bytes = 60;
+constexpr std::int64_t wall_start_ms = 1'800'000'000'000;
+constexpr std::size_t boot_offset = 12;  // of a datagram's header; its counter follows
+
+/// Key files by number: the same key for every node and simulation.
+KeyRing key_ring(const std::vector<std::uint32_t>& numbers) {
+  KeyRing ring;
+  for (const std::uint32_t number : numbers) {
+    SeededRandomSource random(7 + number);
+    ring.push_back(ClusterKey::generate(random));
+  }
+  return ring;
+}
 
 node::DistributorConfig make_config(const Simulator& sim, NodeIndex index, Disk& disk,
                                     const Endpoint& endpoint) {
-  SeededRandomSource key_random(7);  // one cluster key for every simulation
   node::DistributorConfig config;
-  config.gossip.keys = {ClusterKey::generate(key_random)};
+  config.gossip.keys = key_ring(disk.keys);
   config.gossip.advertise = {endpoint};
   config.gossip.name = "n" + std::to_string(index);
-  const auto wall_ms = static_cast<std::uint64_t>(sim.now().time_since_epoch() / 1ms) + 1'000'000;
+  const auto wall_ms = static_cast<std::uint64_t>(
+      (sim.now().time_since_epoch() + sim.wall_error(index)) / 1ms + wall_start_ms);
   disk.incarnation = std::max(disk.incarnation + 1, wall_ms);
   config.gossip.incarnation = disk.incarnation;
   config.gossip.seed = mix_seed(sim.config().seed * 1000 + index);
@@ -45,14 +56,14 @@ Node::Node(Simulator& simulator, NodeIndex index, Disk& disk, const Identity& id
       random_(mix_seed(simulator.config().seed * 77 + index * 1000 + simulator.life_of(index))),
       core_(std::make_unique<node::Distributor>(
           make_config(simulator, index, disk, simulator.endpoint_of(index)), identity, random_,
-          simulator.now())) {}
+          now())) {}
 
 Node::~Node() {
   for (const auto& [id, fetch] : fetches_) sim_.origin().cancel(fetch.handle);
 }
 
 void Node::start(const std::vector<Endpoint>& hints) {
-  const TimePoint now = sim_.now();
+  const TimePoint now = this->now();
   core_->disk_free(now, std::uint64_t{1} << 50U);
   for (const auto& [digest, size] : disk_.blobs) {
     core_->content_found(now, digest, size, now);
@@ -67,20 +78,75 @@ void Node::start(const std::vector<Endpoint>& hints) {
   pump();
 }
 
+TimePoint Node::now() const { return sim_.now() + sim_.clock_offset(index_); }
+
+void Node::lie(Variant variant) {
+  lie_ = variant;
+  sim_.memory().has_liars = true;
+}
+
+void Node::drain() {
+  core_->drain(now());
+  pump();
+}
+
+void Node::keys_changed() {
+  core_->set_keys(key_ring(disk_.keys));
+  pump();
+}
+
 void Node::leave() {
-  core_->leave(sim_.now());
+  core_->leave(now());
   pump();
 }
 
 void Node::wake() {
-  core_->handle_timeout(sim_.now());
+  core_->handle_timeout(now());
   pump();
 }
 
 void Node::receive(Endpoint from, ByteView datagram) {
   sim_.trace().add(sim_.now(), index_, "datagram", Trace::fingerprint(datagram), datagram.size());
-  core_->handle_datagram(sim_.now(), from, datagram);
+  sim_.overhear(index_, from, datagram);
+  core_->handle_datagram(now(), from, datagram);
   pump();
+}
+
+void Node::receive_hostile(Endpoint from, ByteView datagram, bool is_replay) {
+  wake();  // what is due now is not the stranger's doing
+  const auto root = core_->gossip().index_root();
+  const auto before = core_->gossip().members();
+  core_->handle_datagram(now(), from, datagram);
+  std::size_t answers = 0;
+  while (core_->poll_transmit()) ++answers;
+  expect(sim_, answers <= (is_replay ? 1U : 0U), "a stranger's datagram is not answered");
+  expect(sim_, core_->gossip().index_root() == root, "a stranger's datagram changes no index");
+  const auto after = core_->gossip().members();
+  const bool same = std::equal(before.begin(), before.end(), after.begin(), after.end(),
+                               [](const auto& one, const auto& other) {
+                                 return one.id == other.id && one.state == other.state &&
+                                        one.incarnation == other.incarnation;
+                               });
+  expect(sim_, same, "a stranger's datagram changes no member");
+  pump();
+}
+
+// No (key, nonce) pair twice: a boot belongs to one life, and in it each counter to one datagram.
+// They leave in another order than they were sealed in, so the latest ones are remembered.
+void Node::check_sealed_once(ByteView datagram) {
+  constexpr std::size_t remembered_max = 1024;
+  const auto boot = load_le<std::uint64_t>(datagram.subspan(boot_offset));
+  const auto counter = load_le<std::uint64_t>(datagram.subspan(boot_offset + sizeof(boot)));
+  if (boot_ == 0) {
+    expect(sim_, sim_.memory().boots.insert(boot).second, "no boot is used by two lives");
+  } else {
+    expect(sim_, boot == boot_, "a life has one boot");
+    const bool is_old = counters_.size() == remembered_max && counter <= *counters_.begin();
+    expect(sim_, !is_old && !counters_.contains(counter), "no nonce is used twice");
+  }
+  boot_ = boot;
+  counters_.insert(counter);
+  if (counters_.size() > remembered_max) counters_.erase(counters_.begin());
 }
 
 void Node::session_opened(SessionId session, const NodeId& peer, const SessionEnd& end) {
@@ -89,14 +155,14 @@ void Node::session_opened(SessionId session, const NodeId& peer, const SessionEn
     it = it->second.peer == end.peer ? sessions_.erase(it) : std::next(it);
   }
   sessions_[session] = end;
-  core_->session_opened(sim_.now(), session, peer);
+  core_->session_opened(now(), session, peer);
   pump();
 }
 
 void Node::session_closed(SessionId session) {
   if (sessions_.erase(session) == 0) return;
   sim_.trace().add(sim_.now(), index_, "closed", to_value(session));
-  core_->session_closed(sim_.now(), session);
+  core_->session_closed(now(), session);
   std::erase_if(buffers_, [&](const auto& entry) { return std::get<2>(entry.first) == session; });
   pump();
 }
@@ -104,61 +170,91 @@ void Node::session_closed(SessionId session) {
 void Node::control_arrived(SessionId session, const Bytes& frame) {
   if (!sessions_.contains(session)) return;
   sim_.trace().add(sim_.now(), index_, "control", Trace::fingerprint(frame), frame.size());
-  core_->handle_control(sim_.now(), session, frame);
+  core_->handle_control(now(), session, frame);
   pump();
 }
 
-void Node::block_arrived(SessionId session, const transfer::SendBlock& block, Variant variant) {
+void Node::block_arrived(SessionId session, const transfer::SendBlock& block, Variant variant,
+                         std::uint64_t sender_size) {
   if (!sessions_.contains(session)) return;
   sim_.trace().add(sim_.now(), index_, "block", to_value(block.chunk), block.offset);
   const auto swarm = core_->exchange().find(block.tag);
   if (!swarm) return;
+  const DiskPartial* target = partial(*swarm);
+  const Blob own{block.digest, target == nullptr ? sender_size : target->size};
+  if (!same_chunk(own, sender_size, block.chunk)) variant = misfit_bytes;
   // The bytes are in the buffer before the core may ask to verify them.
   const auto [buffer, is_new] = buffers_.try_emplace({*swarm, block.chunk, session}, variant);
   const Variant before = std::exchange(buffer->second, std::max(buffer->second, variant));
-  const bool wanted = core_->exchange().block_received(sim_.now(), session, block.tag, block.chunk,
+  const bool wanted = core_->exchange().block_received(now(), session, block.tag, block.chunk,
                                                        block.offset, block.length);
   if (!wanted && is_new) buffers_.erase(buffer);
   if (!wanted && !is_new) buffer->second = before;
-  core_->settle(sim_.now());
+  core_->settle(now());
   pump();
 }
 
 void Node::dial_failed(const NodeId& peer) {
-  core_->dial_failed(sim_.now(), peer);
+  core_->dial_failed(now(), peer);
   pump();
 }
 
-void Node::pull(const Blob& blob, const std::string& origin) {
+void Node::pull(const Blob& blob, const std::string& origin, const ReadPlan& plan) {
   sim_.trace().add(sim_.now(), index_, "pull", blob.size);
   Pull pull;
   pull.blob = blob;
   pull.origin = origin;
-  pull.started = sim_.now();
+  pull.plan = plan;
+  pull.plan.end = std::min(plan.end, blob.size);
+  pull.position = plan.begin;
+  pull.started = pull.moved = sim_.now();
   pull.reader = ReaderId{next_reader_++};
   if (core_->catalog().find_blob(blob.digest) != nullptr) {
     pull.first_chunk = pull.finished = sim_.now();
   } else {
-    pull.swarm = core_->open(sim_.now(), {blob.digest, origin});
-    WAGGLE_ASSERT(pull.swarm.has_value());
+    pull.swarm = core_->open(now(), {blob.digest, origin});
+    expect(sim_, pull.swarm.has_value(), "there is room for a swarm");
     swarms_.try_emplace(*pull.swarm, transfer::SwarmKey{blob.digest, origin});
-    core_->exchange().add_reader(sim_.now(), *pull.swarm, pull.reader, 0);
-    core_->settle(sim_.now());
+    core_->exchange().add_reader(now(), *pull.swarm, pull.reader, plan.begin);
+    core_->settle(now());
     if (core_->exchange().is_proven(*pull.swarm)) {
       pull.first_chunk = pull.finished = sim_.now();
-      later(1ms, [this, swarm = *pull.swarm, reader = pull.reader](TimePoint now) {
-        core_->exchange().remove_reader(now, swarm, reader);
-      });
+      end_reader(pull, 1ms);
     }
   }
   pulls_.push_back(pull);
   if (!pull.finished) read_on(*pull.swarm);
   pump();
+  if (!pull.finished && plan.patience) {
+    sim_.at_node(index_, *plan.patience,
+                 [reader = pull.reader](Node& node) { node.hang_up(reader); });
+  }
+}
+
+void Node::hang_up(ReaderId reader) {
+  for (Pull& pull : pulls_) {
+    if (pull.reader != reader || pull.is_over()) continue;
+    sim_.trace().add(sim_.now(), index_, "hang up", pull.position);
+    pull.hung_up = true;
+    end_reader(pull, 0ns);
+  }
+}
+
+void Node::end_reader(const Pull& pull, Duration after) {
+  later(after, [this, swarm = *pull.swarm, reader = pull.reader](TimePoint now) {
+    core_->exchange().remove_reader(now, swarm, reader);
+  });
+}
+
+std::size_t Node::buffer_count(SwarmId swarm) const {
+  return static_cast<std::size_t>(
+      std::count_if(buffers_.begin(), buffers_.end(),
+                    [&](const auto& entry) { return std::get<0>(entry.first) == swarm; }));
 }
 
 bool Node::pulls_done() const {
   return std::all_of(pulls_.begin(), pulls_.end(),
-                     [](const Pull& pull) { return pull.finished || pull.error; });
+                     [](const Pull& pull) { return pull.is_over(); });
 }
 
 void Node::pump() {
@@ -169,6 +265,7 @@ void Node::pump() {
     while (auto transmit = core_->poll_transmit()) {
       moved = true;
       gossip_bytes_ += transmit->datagram.size();
+      check_sealed_once(transmit->datagram);
       sim_.trace().add(sim_.now(), index_, "transmit", Trace::fingerprint(transmit->datagram));
       const auto to = sim_.index_of(transmit->to);
       if (!to) continue;
@@ -190,7 +287,7 @@ void Node::pump() {
   timer_ = deadline;
   ++timer_epoch_;
   if (!deadline) return;
-  sim_.at_node_time(index_, *deadline, [epoch = timer_epoch_](Node& node) {
+  sim_.at_node_time(index_, *deadline - sim_.clock_offset(index_), [epoch = timer_epoch_](Node& node) {
     if (node.timer_epoch_ != epoch) return;
     node.timer_.reset();
     node.wake();
@@ -227,8 +324,8 @@ void Node::execute(const node::Command& command) {
 
 void Node::later(Duration delay, std::function<void(TimePoint)> apply) {
   sim_.at_node(index_, delay, [apply = std::move(apply)](Node& node) {
-    apply(node.sim_.now());
-    node.core_->settle(node.sim_.now());
+    apply(node.now());
+    node.core_->settle(node.now());
     node.pump();
   });
 }
@@ -243,33 +340,33 @@ void Node::run(const transfer::SendControl& send) {
   if (session == sessions_.end()) return;
   const SessionEnd end = session->second;
   control_bytes_ += send.message.size() + control_overhead_bytes;
-  // One delay for all control of a pipe keeps its order.
   sim_.network().send_control(
       index_, end.peer,
       [&sim = sim_, to = end.peer, life = sim_.life_of(end.peer), session = end.peer_session,
-       frame = send.message] {
-        sim.at_life(to, life, sim.config().link.delay_max,
+       from = index_, frame = send.message] {
+        sim.at_life(to, life, sim.network().control_arrival(from, to) - sim.now(),
                     [session, frame](Node& peer) { peer.control_arrived(session, frame); });
       });
 }
 
-std::optional<Variant> Node::stored_variant(const transfer::SendBlock& block) {
-  if (lie_ != true_bytes) return lie_;
-  if (disk_.blobs.contains(block.digest)) return true_bytes;
+std::optional<Node::Stored> Node::content_of(const transfer::SendBlock& block) {
+  if (const auto blob = disk_.blobs.find(block.digest); blob != disk_.blobs.end()) {
+    return Stored{lie_, blob->second};
+  }
   if (!block.swarm) return std::nullopt;
-  DiskPartial* stored = partial(*block.swarm);
-  if (stored == nullptr) return std::nullopt;
-  const auto chunk = stored->chunks.find(block.chunk);
-  if (chunk == stored->chunks.end()) return std::nullopt;
-  return chunk->second.variant;
+  const DiskPartial* held = partial(*block.swarm);
+  if (held == nullptr) return std::nullopt;
+  const auto chunk = held->chunks.find(block.chunk);
+  if (chunk == held->chunks.end()) return std::nullopt;
+  return Stored{lie_ != true_bytes ? lie_ : chunk->second.variant, held->size};
 }
 
 void Node::run(const transfer::SendBlock& send) {
   const auto session = sessions_.find(send.session);
   if (session == sessions_.end()) return;
   const SessionEnd end = session->second;
-  const auto variant = stored_variant(send);
-  if (!variant) return;
+  const auto content = content_of(send);
+  if (!content) return;
   if (!sim_.network().connected(index_, end.peer)) {
     return sim_.network().send_control(index_, end.peer, [&sim = sim_, index = index_, send] {
       sim.at_node(index, Duration{0}, [send](Node& node) { node.run(send); });
@@ -278,9 +375,9 @@ void Node::run(const transfer::SendBlock& send) {
   const TimePoint arrives = std::max(sim_.network().transfer_end(index_, end.peer, send.length),
                                      sim_.now() + sim_.config().link.delay_max);
   sim_.at_node_time(end.peer, arrives,
-                    [to = end.peer_session, send, variant = *variant](Node& peer) {
+                    [to = end.peer_session, send, content = *content](Node& peer) {
                       peer.peer_bytes_ += send.length;
-                      peer.block_arrived(to, send, variant);
+                      peer.block_arrived(to, send, content.variant, content.blob_size);
                     });
 }
 
@@ -294,7 +391,7 @@ DiskPartial* Node::partial(SwarmId swarm) {
 }
 
 void Node::run(const transfer::CreateBlob& create) {
-  later(disk_time, [this, create](TimePoint now) {
+  later(disk_time(write_time), [this, create](TimePoint now) {
     if (disk_.full) return core_->exchange().blob_opened(now, create.swarm, std::nullopt);
     swarms_[create.swarm] = create.key;
     DiskPartial& stored = disk_.partials[create.key];
@@ -322,11 +419,13 @@ void Node::run(const transfer::VerifyChunk& verify) {
   const bool found = buffer != buffers_.end();
   const Variant variant = found ? buffer->second : true_bytes;
   if (found) buffers_.erase(buffer);
-  later(hash_time, [this, verify, variant, found](TimePoint now) {
+  const DiskPartial* target = partial(verify.swarm);
+  const std::uint64_t size = target == nullptr ? 0 : target->size;
+  later(hash_time, [this, verify, variant, found, size](TimePoint now) {
     ChunkVerdict verdict = ChunkVerdict::store_failed;
     DiskPartial* stored = partial(verify.swarm);
-    if (!found) {
-      verdict = ChunkVerdict::mismatch;  // it went with its session
+    if (!found || (stored != nullptr && stored->size != size)) {
+      verdict = ChunkVerdict::mismatch;  // it went with its session, or with the blob's size
     } else if (stored != nullptr && !disk_.full) {
       const Digest& digest = swarms_.at(verify.swarm).digest;
       const bool ok = proves(verify.proof, digest, BlobLayout(stored->size), verify.chunk, variant);
@@ -343,21 +442,21 @@ void Node::run(const transfer::StartFetch& start) {
   const auto here = [this](std::function<void(Node&)> apply) {
     sim_.at_node(index_, Duration{0}, [apply = std::move(apply)](Node& node) {
       apply(node);
-      node.core_->settle(node.sim_.now());
+      node.core_->settle(node.now());
       node.pump();
     });
   };
   FetchSink sink;
   sink.head = [here, id = start.fetch](const transfer::FetchHead& head) {
     here([id, head](Node& node) {
-      if (node.fetches_.contains(id)) node.core_->exchange().fetch_head(node.sim_.now(), id, head);
+      if (node.fetches_.contains(id)) node.core_->exchange().fetch_head(node.now(), id, head);
     });
   };
   sink.chunk = [here, id = start.fetch](ChunkIndex chunk, Variant variant) {
     here([id, chunk, variant](Node& node) { node.fetched(id, chunk, variant); });
   };
-  sink.end = [here, id = start.fetch](transfer::FetchEnd::Kind kind) {
-    here([id, kind](Node& node) { node.fetch_over(id, kind); });
+  sink.end = [here, id = start.fetch](const transfer::FetchEnd& end) {
+    here([id, end](Node& node) { node.fetch_over(id, end); });
   };
   Fetch& fetch = fetches_[start.fetch];
   fetch.swarm = start.swarm;
@@ -374,12 +473,15 @@ void Node::fetched(FetchId id, ChunkIndex chunk, Variant variant) {
     fetch.early.emplace_back(chunk, variant);
     return;
   }
-  const std::uint64_t bytes = BlobLayout(target->size).chunk_size(chunk);
+  const BlobLayout layout(target->size);
+  if (to_value(chunk) >= layout.chunk_count()) return;  // longer than the blob is taken for
+  const std::uint64_t bytes = layout.chunk_size(chunk);
   upstream_bytes_ += bytes;
   fetch.received += bytes;
-  core_->exchange().fetch_progress(sim_.now(), id, fetch.received);
-  later(hash_time, [this, id, swarm = fetch.swarm, chunk, variant](TimePoint now) {
+  core_->exchange().fetch_progress(now(), id, fetch.received);
+  later(hash_time, [this, id, swarm = fetch.swarm, chunk, variant, layout](TimePoint now) {
     DiskPartial* stored = partial(swarm);
+    if (stored != nullptr && stored->size != layout.size()) return;  // begun anew with another size
     const auto sha256 = chunk_sha256(swarms_.at(swarm).digest, chunk, variant);
     ChunkVerdict verdict = ChunkVerdict::store_failed;
     if (stored != nullptr && !disk_.full) {
@@ -390,17 +492,17 @@ void Node::fetched(FetchId id, ChunkIndex chunk, Variant variant) {
   });
 }
 
-void Node::fetch_over(FetchId id, transfer::FetchEnd::Kind kind) {
+void Node::fetch_over(FetchId id, const transfer::FetchEnd& end) {
   const auto found = fetches_.find(id);
   if (found == fetches_.end()) return;
   if (!found->second.early.empty()) {
-    found->second.end = kind;  // once the file is open
+    found->second.end = end;  // once the file is open
     return;
   }
   fetches_.erase(found);
   // After the last chunk's hashing and writing.
-  later(hash_time + disk_time,
-        [this, id, kind](TimePoint now) { core_->exchange().fetch_ended(now, id, {kind, {}}); });
+  later(hash_time + disk_time(write_time),
+        [this, id, end](TimePoint now) { core_->exchange().fetch_ended(now, id, end); });
 }
 
 void Node::cancel(FetchId id) {
@@ -430,19 +532,20 @@ void Node::run(const transfer::HashLink& hash) {
 }
 
 void Node::run(const transfer::CommitBlob& commit) {
-  later(commit_time, [this, commit](TimePoint now) {
+  expect(sim_, committing_.insert(commit.swarm).second, "a blob is committed once");
+  const CommitCrash crash = std::exchange(disk_.commit_crash, CommitCrash::none);
+  if (crash == CommitCrash::before_rename) return sim_.faults().crash_soon(index_);
+  later(disk_time(commit_time), [this, commit, crash](TimePoint now) {
+    committing_.erase(commit.swarm);
     DiskPartial* stored = partial(commit.swarm);
     const transfer::SwarmKey key = swarms_.at(commit.swarm);
     if (stored == nullptr || disk_.full)
       return core_->exchange().blob_committed(now, commit.swarm, false);
-    // Committed bytes always hash to the digest: the one promise that nothing may break.
-    const BlobLayout layout(stored->size);
-    WAGGLE_ASSERT(stored->size == 0 || stored->chunks.size() == layout.chunk_count());
-    for (const auto& [chunk, content] : stored->chunks)
-      WAGGLE_ASSERT(content.variant == true_bytes);
+    check_commit(*this, *stored, key.digest);
     disk_.blobs[key.digest] = stored->size;
-    committed_.insert(key.digest);
     disk_.partials.erase(key);
+    if (crash == CommitCrash::after_rename) return sim_.faults().crash_soon(index_);
+    committed_.insert(key.digest);
     core_->exchange().blob_committed(now, commit.swarm, true);
   });
 }
@@ -457,7 +560,7 @@ void Node::run(const transfer::CloseBlob& close) {
 }
 
 void Node::run(const transfer::LoadMidstates& load) {
-  later(disk_time, [this, load](TimePoint now) {
+  later(disk_time(write_time), [this, load](TimePoint now) {
     const auto found = disk_.blobs.find(load.digest);
     std::optional<std::vector<Midstate>> list;
     if (found != disk_.blobs.end()) list = true_midstates({load.digest, found->second});
@@ -467,27 +570,33 @@ void Node::run(const transfer::LoadMidstates& load) {
 
 void Node::run(const transfer::ChunkReady& ready) {
   auto& chunks = ready_[ready.swarm];
-  WAGGLE_ASSERT(chunks.insert(ready.chunk).second);  // told once per chunk
+  expect(sim_, chunks.insert(ready.chunk).second, "a chunk is ready once");
   read_on(ready.swarm);
 }
 
-// Readers take what is there from the start on.
+// Readers take what is there from their position on.
 void Node::read_on(SwarmId swarm) {
   const auto chunks = ready_.find(swarm);
   if (chunks == ready_.end()) return;
-  std::uint32_t prefix = 0;
-  for (auto it = chunks->second.begin(); it != chunks->second.end() && *it == ChunkIndex{prefix};
-       ++it) {
-    ++prefix;
-  }
-  if (prefix == 0) return;
   for (Pull& pull : pulls_) {
-    if (pull.swarm != swarm || pull.finished || pull.error) continue;
-    if (!pull.first_chunk) pull.first_chunk = sim_.now();
-    const std::uint64_t position =
-        std::min(pull.blob.size, prefix * pull.blob.layout().chunk_bytes());
+    if (pull.swarm != swarm || pull.is_over()) continue;
+    const BlobLayout layout = pull.blob.layout();
+    std::uint64_t position = pull.position;
+    while (position < pull.plan.end) {
+      const ChunkIndex chunk = layout.chunk_at(position);
+      if (!chunks->second.contains(chunk)) break;
+      position = std::min(pull.plan.end, layout.chunk_offset(chunk) + layout.chunk_size(chunk));
+    }
     if (position <= pull.position) continue;
+    if (!pull.first_chunk) pull.first_chunk = sim_.now();
     pull.position = position;
+    pull.moved = sim_.now();
+    // A whole blob is finished when it is proven: its tail is held back until then.
+    if (position == pull.plan.end && pull.plan.end < pull.blob.size) {
+      pull.finished = sim_.now();
+      end_reader(pull, 0ns);
+      continue;
+    }
     later(0ns, [this, swarm, reader = pull.reader, position](TimePoint now) {
       core_->exchange().move_reader(now, swarm, reader, position);
     });
@@ -495,22 +604,20 @@ void Node::read_on(SwarmId swarm) {
 }
 
 void Node::proven(SwarmId swarm) {
+  check_proven(*this, partial(swarm), swarms_.at(swarm).digest);
   for (Pull& pull : pulls_) {
-    if (pull.swarm != swarm || pull.finished) continue;
+    if (pull.swarm != swarm || pull.is_over()) continue;
+    if (!pull.first_chunk) pull.first_chunk = sim_.now();
     pull.finished = sim_.now();
-    later(1ms, [this, swarm, reader = pull.reader](TimePoint now) {
-      core_->exchange().remove_reader(now, swarm, reader);
-    });
+    end_reader(pull, 1ms);
   }
 }
 
 void Node::failed(SwarmId swarm, transfer::SwarmError error) {
   for (Pull& pull : pulls_) {
-    if (pull.swarm != swarm || pull.finished || pull.error) continue;
+    if (pull.swarm != swarm || pull.is_over()) continue;
     pull.error = error;
-    later(1ms, [this, swarm, reader = pull.reader](TimePoint now) {
-      core_->exchange().remove_reader(now, swarm, reader);
-    });
+    end_reader(pull, 1ms);
   }
 }
 

@@ -19,17 +19,28 @@ namespace waggle::sim {
 
 class Simulator;
 
+/// The bytes [begin, end) of a blob, for which a client waits so long.
+struct ReadPlan {
+  std::uint64_t begin = 0;
+  std::uint64_t end = UINT64_MAX;
+  std::optional<Duration> patience;  ///< then it hangs up
+};
+
 /// How one client's read of one blob stands.
 struct Pull {
   Blob blob;
   std::string origin;
+  ReadPlan plan;
   TimePoint started;
   std::optional<TimePoint> first_chunk;
-  std::optional<TimePoint> finished;  ///< proven: every byte could be given out
+  std::optional<TimePoint> finished;  ///< every byte could be given out; a whole blob is proven
   std::optional<transfer::SwarmError> error;
+  bool hung_up = false;
   std::optional<SwarmId> swarm;
   ReaderId reader{};
   std::uint64_t position = 0;  ///< what the reader has taken
+  TimePoint moved;             ///< when it took something last, or began to wait
+  [[nodiscard]] bool is_over() const { return finished || error || hung_up; }
 };
 
 class Node {
@@ -45,18 +56,28 @@ class Node {
   void session_opened(SessionId session, const NodeId& peer, const SessionEnd& end);
   void session_closed(SessionId session);
   void control_arrived(SessionId session, const Bytes& frame);
-  void block_arrived(SessionId session, const transfer::SendBlock& block, Variant variant);
+  /// `sender_size`: how long the sender takes the blob for.
+  void block_arrived(SessionId session, const transfer::SendBlock& block, Variant variant,
+                     std::uint64_t sender_size);
   void dial_failed(const NodeId& peer);
-  void pull(const Blob& blob, const std::string& origin);
+  void pull(const Blob& blob, const std::string& origin, const ReadPlan& plan = {});
+  void drain();
   void leave();
+  void keys_changed();
+  void clock_jumped() { wake(); }
+  /// Bytes that an outsider sent: a mangled datagram (nothing at all may happen) or a replayed one
+  /// (at most one answer, no change).
+  void receive_hostile(Endpoint from, ByteView datagram, bool is_replay);
   void wake();
 
   /// Peers that this node lies to: what it sends in place of the true chunk.
-  void lie(Variant variant) { lie_ = variant; }
+  void lie(Variant variant);
 
   [[nodiscard]] node::Distributor& core() { return *core_; }
   [[nodiscard]] const node::Distributor& core() const { return *core_; }
-  [[nodiscard]] Simulator& simulator() { return sim_; }
+  [[nodiscard]] Simulator& simulator() const { return sim_; }
+  /// This node's monotonic clock.
+  [[nodiscard]] TimePoint now() const;
   [[nodiscard]] NodeIndex index() const { return index_; }
   [[nodiscard]] const std::vector<Pull>& pulls() const { return pulls_; }
   [[nodiscard]] const std::map<SessionId, SessionEnd>& sessions() const { return sessions_; }
@@ -64,6 +85,7 @@ class Node {
   [[nodiscard]] std::uint64_t upstream_bytes() const { return upstream_bytes_; }
   [[nodiscard]] std::uint64_t gossip_bytes() const { return gossip_bytes_; }
   [[nodiscard]] std::size_t buffer_count() const { return buffers_.size(); }
+  [[nodiscard]] std::size_t buffer_count(SwarmId swarm) const;
   [[nodiscard]] std::size_t fetch_count() const { return fetches_.size(); }
   [[nodiscard]] std::uint64_t control_bytes() const { return control_bytes_; }
   [[nodiscard]] const std::set<Digest>& committed() const { return committed_; }
@@ -77,7 +99,7 @@ class Node {
     std::uint64_t received = 0;
     /// Arrived before the partial file was open.
     std::vector<std::pair<ChunkIndex, Variant>> early;
-    std::optional<transfer::FetchEnd::Kind> end;
+    std::optional<transfer::FetchEnd> end;
   };
 
   void pump();
@@ -96,13 +118,21 @@ class Node {
   void run(const transfer::LoadMidstates& load);
   void run(const transfer::ChunkReady& ready);
   void fetched(FetchId id, ChunkIndex chunk, Variant variant);
-  void fetch_over(FetchId id, transfer::FetchEnd::Kind kind);
+  void fetch_over(FetchId id, const transfer::FetchEnd& end);
   void cancel(FetchId id);
   void read_on(SwarmId swarm);
+  void end_reader(const Pull& pull, Duration after);
+  void hang_up(ReaderId reader);
+  [[nodiscard]] Duration disk_time(Duration usual) const { return usual * disk_.slowness; }
+  void check_sealed_once(ByteView datagram);
   void proven(SwarmId swarm);
   void failed(SwarmId swarm, transfer::SwarmError error);
   [[nodiscard]] DiskPartial* partial(SwarmId swarm);
-  [[nodiscard]] std::optional<Variant> stored_variant(const transfer::SendBlock& block);
+  struct Stored {
+    Variant variant = true_bytes;
+    std::uint64_t blob_size = 0;
+  };
+  [[nodiscard]] std::optional<Stored> content_of(const transfer::SendBlock& block);
 
   Simulator& sim_;
   NodeIndex index_;
@@ -125,6 +155,9 @@ class Node {
   std::uint64_t control_bytes_ = 0;
   Variant lie_ = true_bytes;
   bool pumping_ = false;
+  std::uint64_t boot_ = 0;  ///< of the datagrams sent; 0: none so far
+  std::set<std::uint64_t> counters_;  ///< of the latest ones
+  std::set<SwarmId> committing_;
 };
 
 }  // namespace waggle::sim

@@ -13,8 +13,12 @@ std::uint64_t Origin::fetch(NodeIndex from, const Digest& digest, std::uint64_t 
                             std::uint64_t length, FetchSink sink) {
   const std::uint64_t id = next_++;
   ++requests_;
-  fetches_[id] = {from, digest, offset, offset + (length == 0 ? limits::extent_bytes : length),
-                  std::move(sink)};
+  Fetch& fetch = fetches_[id];
+  fetch.from = from;
+  fetch.digest = digest;
+  fetch.at = offset;
+  fetch.stop = offset + (length == 0 ? limits::extent_bytes : length);
+  fetch.sink = std::move(sink);
   events_.after(config_.first_byte, [this, id] { begin(id); });
   return id;
 }
@@ -26,7 +30,9 @@ void Origin::end(std::uint64_t id, Kind kind) {
   if (found == fetches_.end()) return;
   const auto tell = found->second.sink.end;
   fetches_.erase(found);
-  tell(kind);
+  transfer::FetchEnd end{kind, std::nullopt};
+  if (kind == Kind::throttled) end.retry_after = retry_after_;
+  tell(end);
 }
 
 std::uint64_t Origin::egress_bytes(const Digest& digest) const {
@@ -70,13 +76,18 @@ void Origin::begin(std::uint64_t id) {
   if (status_ == 429 || status_ == 503) return end(id, Kind::throttled);
   if (status_ >= 500) return end(id, Kind::failed);
   if (blob == blobs_.end() || status_ == 404) return end(id, Kind::not_found);
-  transfer::FetchHead head{206, blob->second.size, false};
+  fetch.served = blob->second;
+  const bool can_shrink = length_error_ >= 0 || blob->second.size > limits::MiB;
+  if (can_shrink) fetch.served.size += static_cast<std::uint64_t>(length_error_);
+  transfer::FetchHead head{206, fetch.served.size, false};
   if (!ranges_) {
-    head = {200, blob->second.size, true};
+    head = {200, fetch.served.size, true};
     fetch.at = 0;
-    fetch.stop = blob->second.size;
+    fetch.stop = fetch.served.size;
   }
-  fetch.stop = std::min(fetch.stop, blob->second.size);
+  fetch.stop = std::min(fetch.stop, fetch.served.size);
+  // Asked for what lies behind its end: 416.
+  if (fetch.at >= fetch.stop && fetch.at > 0) return end(id, Kind::failed);
   fetch.sink.head(head);
   next_chunk(id);
 }
@@ -88,27 +99,35 @@ void Origin::next_chunk(std::uint64_t id) {
   if (stalled_.contains(fetch.from)) {
     return events_.after(config_.idle_timeout, [this, id] { end(id, Kind::failed); });
   }
-  const Blob& blob = blobs_.at(fetch.digest);
-  const BlobLayout layout = blob.layout();
+  const BlobLayout layout = fetch.served.layout();
   const ChunkIndex chunk = layout.chunk_at(fetch.at);
   const std::uint64_t bytes = layout.chunk_size(chunk);
-  const double rate = config_.bytes_per_second / static_cast<double>(fetches_.size());
-  events_.after(from_seconds(static_cast<double>(bytes) / rate), [this, id, chunk, bytes] {
-    const auto again = fetches_.find(id);
-    if (again == fetches_.end()) return;
-    if (down_) return end(id, Kind::failed);
-    egress_ += bytes;
-    egress_of_[again->second.digest] += bytes;
-    again->second.at += bytes;
-    const bool last = again->second.at >= again->second.stop;
-    const FetchSink sink = again->second.sink;
-    const auto own = variants_.find(again->second.from);
-    const Variant variant = own == variants_.end() ? variant_ : own->second;
-    if (last) fetches_.erase(again);
-    sink.chunk(chunk, variant);
-    if (last) return sink.end(Kind::complete);
-    next_chunk(id);
-  });
+  const double rate =
+      rate_share_ * config_.bytes_per_second / static_cast<double>(fetches_.size());
+  events_.after(from_seconds(static_cast<double>(bytes) / rate),
+                [this, id, chunk, bytes] { sent(id, chunk, bytes); });
+}
+
+void Origin::sent(std::uint64_t id, ChunkIndex chunk, std::uint64_t bytes) {
+  const auto found = fetches_.find(id);
+  if (found == fetches_.end()) return;
+  if (down_) return end(id, Kind::failed);
+  Fetch& fetch = found->second;
+  egress_ += bytes;
+  egress_of_[fetch.digest] += bytes;
+  fetch.at += bytes;
+  ++fetch.chunks;
+  const bool last = fetch.at >= fetch.stop;
+  const bool is_cut = !last && cut_after_ != 0 && fetch.chunks >= cut_after_;
+  const FetchSink sink = fetch.sink;
+  const auto own = variants_.find(fetch.from);
+  Variant variant = own == variants_.end() ? variant_ : own->second;
+  if (!same_chunk(fetch.served, blobs_.at(fetch.digest).size, chunk)) variant = misfit_bytes;
+  if (last) fetches_.erase(found);
+  sink.chunk(chunk, variant);
+  if (last) return sink.end({Kind::complete, std::nullopt});
+  if (is_cut) return end(id, Kind::failed);
+  next_chunk(id);
 }
 
 }  // namespace waggle::sim

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -27,8 +28,11 @@ struct OriginConfig {
 struct FetchSink {
   std::function<void(const transfer::FetchHead&)> head;
   std::function<void(ChunkIndex, Variant)> chunk;
-  std::function<void(transfer::FetchEnd::Kind)> end;
+  std::function<void(const transfer::FetchEnd&)> end;
 };
+
+/// Bytes of a chunk that was cut for another length of the blob than the true one.
+inline constexpr Variant misfit_bytes = 1000;
 
 class Origin {
  public:
@@ -42,15 +46,37 @@ class Origin {
 
   // Faults.
   void set_down(bool down) { down_ = down; }
-  void set_status(unsigned status) { status_ = status; }
-  void set_range_support(bool supported) { ranges_ = supported; }
+  /// `retry_after`: what a 429 or 503 says.
+  void set_status(unsigned status, std::optional<Duration> retry_after = std::nullopt) {
+    status_ = status;
+    retry_after_ = retry_after;
+  }
+  /// The connection breaks after so many chunks of each answer; 0: it holds.
+  void cut_after(std::uint32_t chunks) { cut_after_ = chunks; }
+  /// Sends at this share of its rate.
+  void set_rate_share(double share) { rate_share_ = share; }
+  /// Serves blobs that are `bytes` longer (shorter when negative) than they should be.
+  void set_length_error(std::int64_t bytes) {
+    length_error_ = bytes;
+    if (bytes != 0) was_dishonest_ = true;
+  }
+  void set_range_support(bool supported) {
+    ranges_ = supported;
+    if (!supported) was_streamed_ = true;
+  }
   /// Sends nothing more to this node, but keeps its connections.
   void stall(NodeIndex node) { stalled_.insert(node); }
   void unstall() { stalled_.clear(); }
   /// From now on answers with wrong bytes.
-  void set_variant(Variant variant) { variant_ = variant; }
+  void set_variant(Variant variant) {
+    variant_ = variant;
+    if (variant != true_bytes) was_dishonest_ = true;
+  }
   /// Somebody on this node's way to the registry changes the bytes.
-  void set_variant_for(NodeIndex node, Variant variant) { variants_[node] = variant; }
+  void set_variant_for(NodeIndex node, Variant variant) {
+    variants_[node] = variant;
+    was_dishonest_ = true;
+  }
 
   /// Body bytes that left, whole chunks.
   [[nodiscard]] std::uint64_t egress_bytes() const { return egress_; }
@@ -59,8 +85,17 @@ class Origin {
   [[nodiscard]] std::set<NodeIndex> most_fetched_extent() const;
   /// Nodes with a fetch under way.
   [[nodiscard]] std::set<NodeIndex> fetching() const;
-  [[nodiscard]] bool is_honest() const { return variant_ == true_bytes && variants_.empty(); }
+  /// It never sent anything but the true bytes.
+  [[nodiscard]] bool is_honest() const { return !was_dishonest_; }
+  /// It answers everybody with what is asked for, at its usual speed.
+  [[nodiscard]] bool is_well() const {
+    return !down_ && status_ == 200 && stalled_.empty() && cut_after_ == 0 && rate_share_ == 1.0 &&
+           ranges_;
+  }
   [[nodiscard]] std::vector<Digest> digests() const;
+  [[nodiscard]] const std::map<Digest, Blob>& blobs() const { return blobs_; }
+  /// It was without ranges at some time: every request costs the whole blob.
+  [[nodiscard]] bool was_streamed() const { return was_streamed_; }
   [[nodiscard]] std::uint64_t request_count() const { return requests_; }
 
  private:
@@ -69,10 +104,13 @@ class Origin {
     Digest digest;
     std::uint64_t at = 0;
     std::uint64_t stop = 0;
+    std::uint32_t chunks = 0;  ///< sent so far
+    Blob served;               ///< with the length it has while this answer runs
     FetchSink sink;
   };
   void begin(std::uint64_t id);
   void end(std::uint64_t id, transfer::FetchEnd::Kind kind);
+  void sent(std::uint64_t id, ChunkIndex chunk, std::uint64_t bytes);
   void next_chunk(std::uint64_t id);
 
   EventQueue& events_;
@@ -86,7 +124,13 @@ class Origin {
   std::uint64_t requests_ = 0;
   bool down_ = false;
   bool ranges_ = true;
+  bool was_dishonest_ = false;
+  bool was_streamed_ = false;
   unsigned status_ = 200;
+  std::optional<Duration> retry_after_;
+  std::uint32_t cut_after_ = 0;
+  double rate_share_ = 1.0;
+  std::int64_t length_error_ = 0;
   Variant variant_ = true_bytes;
   std::map<NodeIndex, Variant> variants_;
 };

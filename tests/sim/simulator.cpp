@@ -20,10 +20,15 @@ constexpr Duration dial_timeout = 3s;
 constexpr Duration dead_session_timeout = 12s;  ///< keepalive of a peer that vanished
 constexpr std::uint16_t gossip_port = 7947;
 
-const Simulator* current = nullptr;  ///< whose story is told when an invariant breaks
+Simulator* current = nullptr;  ///< whose story is told when an invariant breaks
 
 extern "C" void tell_story(int signal) {
-  if (current != nullptr) std::fputs(current->story().c_str(), stderr);
+  // Once: what fails while it is told must not be told again.
+  if (Simulator* failed = std::exchange(current, nullptr)) {
+    std::fputs("the last events:\n", stderr);
+    std::fputs(failed->trace().tail().c_str(), stderr);
+    std::fputs(failed->story().c_str(), stderr);
+  }
   std::signal(signal, SIG_DFL);
   std::raise(signal);
 }
@@ -39,14 +44,16 @@ Simulator::Simulator(const SimConfig& config)
       disks_(config.node_count),
       nodes_(config.node_count),
       lives_(config.node_count),
-      paused_until_(config.node_count) {
+      paused_until_(config.node_count),
+      clock_offsets_(config.node_count),
+      wall_errors_(config.node_count),
+      noise_prng_(mix_seed(config.seed ^ 0x6e6f697365U)) {
   SeededRandomSource random(mix_seed(config.seed ^ 0x6964U));
   for (std::size_t i = 0; i < config.node_count; ++i)
     identities_.push_back(Identity::generate(random));
   current = this;
   std::signal(SIGABRT, tell_story);
-  story_ = std::to_string(config.node_count) +
-           " nodes, ./dev sim --seed=" + std::to_string(config.seed) + "\n";
+  story_ = std::to_string(config.node_count) + " nodes, seed " + std::to_string(config.seed) + "\n";
   if (!config.start_all) return;
   for (NodeIndex i = 0; i < config.node_count; ++i) start_node(i);
 }
@@ -98,6 +105,7 @@ void Simulator::start_node(NodeIndex index) {
   WAGGLE_ASSERT(nodes_[index] == nullptr);
   ++lives_[index];
   trace_.add(now(), index, "start", lives_[index]);
+  last_start_ = now();
   nodes_[index] = std::make_unique<Node>(*this, index, disks_[index], identities_[index]);
   // Three static hints, as a bootstrap list would hold.
   std::vector<Endpoint> hints;
@@ -161,6 +169,7 @@ void Simulator::open_session(NodeIndex dialler, NodeIndex acceptor) {
   const auto life = lives_[acceptor];
   at_node(dialler, 2 * round_trip, [=, this](Node& node) {
     const bool answers = lives_[acceptor] == life && nodes_[acceptor] != nullptr &&
+                         shares_key(dialler, acceptor) &&
                          network_.connected(dialler, acceptor);
     if (!answers) return node.dial_failed(target);
     if (paused_until_[acceptor] > now()) return give_up();
@@ -172,6 +181,11 @@ void Simulator::open_session(NodeIndex dialler, NodeIndex acceptor) {
     nodes_[acceptor]->session_opened(theirs, id_of(dialler), {dialler, own, false});
     node.session_opened(own, target, {acceptor, theirs, true});
   });
+}
+
+bool Simulator::shares_key(NodeIndex dialler, NodeIndex acceptor) const {
+  const auto& opens = disks_[acceptor].keys;
+  return std::find(opens.begin(), opens.end(), disks_[dialler].keys.front()) != opens.end();
 }
 
 void Simulator::close_session(NodeIndex index, SessionId session) {
@@ -186,13 +200,14 @@ void Simulator::close_session(NodeIndex index, SessionId session) {
   at_node(index, Duration{0}, [session](Node& own) { own.session_closed(session); });
 }
 
-void Simulator::pull(NodeIndex index, const Blob& blob, std::optional<TimePoint> at) {
+void Simulator::pull(NodeIndex index, const Blob& blob, std::optional<TimePoint> at,
+                     const ReadPlan& plan) {
   origin_.add(blob);
   tell("pull " + std::to_string(index) + " " + blob.digest.hex().substr(0, 8) + " size " +
        std::to_string(blob.size) +
        (at ? " at " + std::to_string(to_seconds(at->time_since_epoch())) : ""));
   at_node_time(index, at.value_or(now()),
-               [this, blob](Node& node) { node.pull(blob, origin_name_); });
+               [this, blob, plan](Node& node) { node.pull(blob, origin_name_, plan); });
 }
 
 void Simulator::step() {
@@ -205,10 +220,61 @@ void Simulator::step() {
 }
 
 void Simulator::check() {
+  note_state();
   check_swarms(*this);
   check_index(*this);
+  check_convergence(*this);
   check_membership(*this);
   check_limits(*this);
+  if (now() >= memory_.second_next) memory_.second_next = now() + 1s;
+}
+
+// What lasts is looked at; what happens once is told by Faults.
+void Simulator::note_state() {
+  bool disturbed = network_.is_disturbed();
+  for (NodeIndex i = 0; i < nodes_.size(); ++i) {
+    disturbed = disturbed || paused_until_[i] > now() || disks_[i].slowness > 1 || disks_[i].full ||
+                disks_[i].keys != disks_[0].keys;
+  }
+  if (disturbed) memory_.disturbed_at = now();
+  if (!origin_.is_well()) memory_.origin_ill_at = now();
+}
+
+Duration Simulator::calm_for() const {
+  return now() -
+         std::max({last_fault_, last_start_, memory_.disturbed_at, memory_.origin_ill_at});
+}
+
+bool Simulator::is_cache_small() const {
+  return config_.cache_quota_bytes != SimConfig{}.cache_quota_bytes;
+}
+
+void Simulator::overhear(NodeIndex receiver, Endpoint from, ByteView datagram) {
+  constexpr std::size_t captured_max = 64;
+  if (noise_ == 0) return;
+  captured_.resize(captured_max);
+  captured_[captured_next_++ % captured_max] = {receiver, from,
+                                                Bytes(datagram.begin(), datagram.end())};
+  if (!noise_prng_.chance(noise_)) return;
+  const std::size_t known = std::min(captured_next_, captured_max);
+  const Captured& chosen = captured_[noise_prng_.below(known)];
+  Bytes bytes = chosen.datagram;
+  const bool is_replay = noise_prng_.chance(0.5);
+  if (!is_replay && noise_prng_.chance(0.3)) {
+    bytes.resize(noise_prng_.below(bytes.size()));
+  } else if (!is_replay) {
+    bytes[noise_prng_.below(bytes.size())] ^= static_cast<std::byte>(1 + noise_prng_.below(255));
+  }
+  const auto anybody = static_cast<NodeIndex>(noise_prng_.below(nodes_.size()));
+  const NodeIndex victim = noise_prng_.chance(0.5) ? chosen.receiver : anybody;
+  at_node(victim, network_.delay(), [source = chosen.from, bytes, is_replay](Node& node) {
+    node.receive_hostile(source, bytes, is_replay);
+  });
+}
+
+void Simulator::wind_down() {
+  run_for(75s);
+  check_leaks(*this);
 }
 
 void Simulator::check_all() {
@@ -243,6 +309,7 @@ void Faults::note(const char* what, std::uint64_t a, std::uint64_t b) {
   sim_.trace().add(sim_.now(), 0, what, a, b);
   sim_.tell(std::string(what) + " " + std::to_string(a) + " " + std::to_string(b));
   sim_.last_fault_ = std::max(sim_.last_fault_, sim_.now());
+  ++sim_.memory_.faults;
 }
 
 void Faults::crash(NodeIndex node) {
@@ -263,6 +330,117 @@ void Faults::restart(NodeIndex node) {
 void Faults::leave(NodeIndex node) {
   note("leave", node);
   sim_.at_node(node, Duration{0}, [](Node& leaving) { leaving.leave(); });
+}
+
+void Faults::crash_soon(NodeIndex node) {
+  sim_.events_.after(Duration{0}, [this, node, life = sim_.life_of(node)] {
+    if (sim_.life_of(node) == life) crash(node);
+  });
+}
+
+void Faults::lose_cache(NodeIndex node) {
+  note("cache lost", node);
+  WAGGLE_ASSERT(sim_.nodes_[node] == nullptr);
+  ++sim_.memory_.extra_copies;
+  sim_.disks_[node].blobs.clear();
+  sim_.disks_[node].partials.clear();
+}
+
+void Faults::reinstall(NodeIndex node) {
+  note("reinstalled", node);
+  WAGGLE_ASSERT(sim_.nodes_[node] == nullptr);
+  ++sim_.memory_.extra_copies;
+  Disk fresh;
+  fresh.keys = sim_.disks_[node].keys;
+  sim_.disks_[node] = fresh;
+  SeededRandomSource random(mix_seed(sim_.config_.seed ^ (sim_.life_of(node) << 32U) ^ node));
+  sim_.identities_[node] = Identity::generate(random);
+}
+
+void Faults::drain(NodeIndex node) {
+  note("drain", node);
+  sim_.at_node(node, Duration{0}, [](Node& draining) { draining.drain(); });
+}
+
+void Faults::disk_full(NodeIndex node, bool full) {
+  note(full ? "disk full" : "disk has room", node);
+  sim_.disks_[node].full = full;
+}
+
+void Faults::slow_disk(NodeIndex node, std::uint32_t times) {
+  note("disk is slower (times)", node, times);
+  sim_.disks_[node].slowness = times;
+}
+
+void Faults::crash_in_commit(NodeIndex node, CommitCrash when) {
+  note("crash in the next commit", node, static_cast<std::uint64_t>(when));
+  sim_.disks_[node].commit_crash = when;
+}
+
+void Faults::clock_jump(NodeIndex node, Duration ahead) {
+  note("clock jumps (ms)", node, static_cast<std::uint64_t>(ahead / 1ms));
+  sim_.clock_offsets_[node] += ahead;
+  sim_.at_node(node, Duration{0}, [](Node& jumped) { jumped.clock_jumped(); });
+}
+
+void Faults::wall_error(NodeIndex node, Duration error) {
+  note("wall clock is wrong", node);
+  sim_.wall_errors_[node] = error;
+}
+
+void Faults::set_keys(NodeIndex node, const std::vector<std::uint32_t>& keys) {
+  note("keys (first, count)", keys.front(), keys.size());
+  sim_.disks_[node].keys = keys;
+  sim_.at_node(node, Duration{0}, [](Node& holder) { holder.keys_changed(); });
+}
+
+void Faults::set_duplicates(double share) {
+  note("duplicates (1/1000)", static_cast<std::uint64_t>(share * 1000));
+  sim_.network().set_duplicates(share);
+}
+
+void Faults::set_extra_delay(Duration longest) {
+  note("delay (ms)", static_cast<std::uint64_t>(longest / 1ms));
+  sim_.network().set_extra_delay(longest);
+}
+
+void Faults::slow_uplink(NodeIndex node, double share) {
+  note("uplink (1/1000)", node, static_cast<std::uint64_t>(share * 1000));
+  if (share < 1) {
+    sim_.network().slow_uplink(node, share);
+  } else {
+    sim_.network().full_uplink(node);
+  }
+}
+
+void Faults::set_noise(double share) {
+  note("noise (1/1000)", static_cast<std::uint64_t>(share * 1000));
+  sim_.noise_ = share;
+}
+
+void Faults::origin_ranges(bool supported) {
+  note(supported ? "origin has ranges" : "origin has no ranges");
+  sim_.origin().set_range_support(supported);
+}
+
+void Faults::origin_cut(std::uint32_t chunks) {
+  note("origin cuts after (chunks)", chunks);
+  sim_.origin().cut_after(chunks);
+}
+
+void Faults::origin_rate(double share) {
+  note("origin's rate (1/1000)", static_cast<std::uint64_t>(share * 1000));
+  sim_.origin().set_rate_share(share);
+}
+
+void Faults::origin_length_error(std::int64_t bytes) {
+  note("origin's blobs are longer by", static_cast<std::uint64_t>(bytes));
+  sim_.origin().set_length_error(bytes);
+}
+
+void Faults::origin_variant(Variant variant) {
+  note("origin's bytes (0 = true)", variant);
+  sim_.origin().set_variant(variant);
 }
 
 void Faults::pause(NodeIndex node, Duration duration) {
@@ -286,9 +464,9 @@ void Faults::origin_down(bool down) {
   sim_.origin().set_down(down);
 }
 
-void Faults::origin_status(unsigned status) {
+void Faults::origin_status(unsigned status, std::optional<Duration> retry_after) {
   note("origin answers", status);
-  sim_.origin().set_status(status);
+  sim_.origin().set_status(status, retry_after);
 }
 
 void Faults::stall(NodeIndex node) {
@@ -301,11 +479,12 @@ void Faults::unstall() {
   sim_.origin().unstall();
 }
 
-void Faults::partition(const std::set<NodeIndex>& side) {
+void Faults::partition(const std::set<NodeIndex>& side, bool one_way) {
   std::uint64_t mask = 0;
   for (const NodeIndex node : side) mask |= std::uint64_t{1} << (node % 64U);
-  note("partition (mask)", mask);
-  sim_.network().partition(side);
+  note(one_way ? "partition, one way (mask)" : "partition (mask)", mask);
+  ++sim_.memory_.extra_copies;
+  sim_.network().partition(side, one_way);
   for (NodeIndex i = 0; i < sim_.size(); ++i) {
     if (sim_.node(i) == nullptr) continue;
     for (const auto& [session, end] : sim_.node(i)->sessions()) {

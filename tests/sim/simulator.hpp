@@ -4,6 +4,7 @@
 //   sim.run_for(10s); sim.faults().partition({0, 1}); sim.run_until(sim::converged, 120s);
 #pragma once
 
+#include "base/prng.hpp"
 #include "sim/checkers/checkers.hpp"
 #include "sim/event_queue.hpp"
 #include "sim/network.hpp"
@@ -46,13 +47,43 @@ class Faults {
   void power_off(NodeIndex node);
   void restart(NodeIndex node);
   void leave(NodeIndex node);
+  /// As crash, from within an event of that node.
+  void crash_soon(NodeIndex node);
+  /// Of a node that is down: its cache is gone. @pre the node is down
+  void lose_cache(NodeIndex node);
+  /// Another machine at the same address: nothing on its disk, another identity.
+  /// @pre the node is down
+  void reinstall(NodeIndex node);
+  /// No new registrar work for this node.
+  void drain(NodeIndex node);
   void pause(NodeIndex node, Duration duration);
-  void partition(const std::set<NodeIndex>& side);
+  void disk_full(NodeIndex node, bool full);
+  void slow_disk(NodeIndex node, std::uint32_t times);
+  /// The process dies in its next commit.
+  void crash_in_commit(NodeIndex node, CommitCrash when);
+  /// The node's monotonic clock jumps ahead; clocks of others do not.
+  void clock_jump(NodeIndex node, Duration ahead);
+  /// The node's wall clock is wrong from its next start on.
+  void wall_error(NodeIndex node, Duration error);
+  /// Its key files; the first one seals. Read at once, or at its next start.
+  void set_keys(NodeIndex node, const std::vector<std::uint32_t>& keys);
+  /// @param one_way  the others still reach `side`
+  void partition(const std::set<NodeIndex>& side, bool one_way = false);
   void heal();
   void set_loss(double loss);
+  void set_duplicates(double share);
+  void set_extra_delay(Duration longest);
+  void slow_uplink(NodeIndex node, double share);
+  /// An outsider listens and sends: of so many datagrams in one a mangled copy, or a replay.
+  void set_noise(double share);
   // Of the origin.
   void origin_down(bool down);
-  void origin_status(unsigned status);
+  void origin_status(unsigned status, std::optional<Duration> retry_after = std::nullopt);
+  void origin_ranges(bool supported);
+  void origin_cut(std::uint32_t chunks);
+  void origin_rate(double share);
+  void origin_length_error(std::int64_t bytes);
+  void origin_variant(Variant variant);
   void stall(NodeIndex node);
   void unstall();
 
@@ -87,6 +118,18 @@ class Simulator {
   [[nodiscard]] CheckMemory& memory() { return memory_; }
   /// When the last crash, restart, pause or change of partition happened (a pause: ends).
   [[nodiscard]] TimePoint last_fault() const { return last_fault_; }
+  /// How long nothing has been wrong: no fault, no start of a node, no lasting trouble of network,
+  /// nodes or origin.
+  [[nodiscard]] Duration calm_for() const;
+  [[nodiscard]] bool is_cache_small() const;
+  /// Ahead of virtual time.
+  [[nodiscard]] Duration clock_offset(NodeIndex index) const { return clock_offsets_[index]; }
+  [[nodiscard]] Duration wall_error(NodeIndex index) const { return wall_errors_[index]; }
+  /// A node received this: an outsider on the wire may use it.
+  void overhear(NodeIndex receiver, Endpoint from, ByteView datagram);
+  /// Lets everything come to rest for 75 s and looks for what was left behind. Only when nothing is
+  /// wrong any more.
+  void wind_down();
   [[nodiscard]] const SimConfig& config() const { return config_; }
   [[nodiscard]] const NodeId& id_of(NodeIndex index) const { return identities_[index].node_id(); }
   [[nodiscard]] Endpoint endpoint_of(NodeIndex index) const;
@@ -97,7 +140,8 @@ class Simulator {
   [[nodiscard]] std::vector<NodeIndex> registrars(const Digest& digest) const;
 
   /// A client of `node` reads the whole blob, at once or at `at`.
-  void pull(NodeIndex node, const Blob& blob, std::optional<TimePoint> at = std::nullopt);
+  void pull(NodeIndex node, const Blob& blob, std::optional<TimePoint> at = std::nullopt,
+            const ReadPlan& plan = {});
   [[nodiscard]] const std::string& origin_name() const { return origin_name_; }
 
   // For nodes and faults.
@@ -117,7 +161,14 @@ class Simulator {
 
  private:
   friend class Faults;
+  struct Captured {
+    NodeIndex receiver = 0;
+    Endpoint from;
+    Bytes datagram;
+  };
   void step();
+  void note_state();
+  [[nodiscard]] bool shares_key(NodeIndex dialler, NodeIndex acceptor) const;
   void check();
   void check_all();
   void run_at(NodeIndex index, std::uint64_t life, const std::function<void(Node&)>& action);
@@ -134,8 +185,14 @@ class Simulator {
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::uint64_t> lives_;
   std::vector<TimePoint> paused_until_;
+  std::vector<Duration> clock_offsets_, wall_errors_;
+  double noise_ = 0;
+  Prng noise_prng_;
+  std::vector<Captured> captured_;
+  std::size_t captured_next_ = 0;
   CheckMemory memory_;
   TimePoint last_fault_ = TimePoint{} - std::chrono::hours(1);
+  TimePoint last_start_{};
   std::uint64_t next_session_ = 1;
   std::string story_;
 };
