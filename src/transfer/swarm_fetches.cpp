@@ -371,6 +371,16 @@ void Swarm::pause_claims(TimePoint now, std::optional<Duration> retry_after) {
   claims_paused_until_ = now + from_seconds(to_seconds(pause) * jitter);
 }
 
+// Whether waiting may still bring bytes although this node can't or mustn't ask upstream.
+bool Swarm::has_hope() const {
+  if (!downloads_.empty() || holders_known()) return true;
+  const bool fetching = std::any_of(fetches_.begin(), fetches_.end(),
+                                    [](const auto& entry) { return !entry.second.canceled; });
+  return fetching || std::any_of(peers_.begin(), peers_.end(), [](const auto& entry) {
+           return entry.second.all || !entry.second.have.none();
+         });
+}
+
 // An owned extent whose rest should come from peers, but those are gone: fetch the rest.
 void Swarm::resume_stalled_extents(TimePoint now) {
   if (!opened_) return;
@@ -407,7 +417,13 @@ void Swarm::bypass(TimePoint now) {
     const bool waits = std::any_of(readers_.begin(), readers_.end(), [&](const auto& entry) {
       return now - entry.second.waiting_since >= patience_;
     });
-    if (waits && fetches_.empty()) {
+    // A request that waits for its head for so long may still get one: it is left alone.
+    const bool hedged = std::any_of(fetches_.begin(), fetches_.end(), [&](const auto& entry) {
+      const Fetch& fetch = entry.second;
+      return !fetch.canceled &&
+             (fetch.kind == FetchKind::bypass || now - fetch.last_progress < patience_);
+    });
+    if (waits && !hedged) {
       ++context_.stats.bypasses;
       start_unsized(now, FetchKind::bypass);
     }

@@ -356,8 +356,8 @@ void Node::run(const transfer::StartFetch& start) {
   sink.chunk = [here, id = start.fetch](ChunkIndex chunk, Variant variant) {
     here([id, chunk, variant](Node& node) { node.fetched(id, chunk, variant); });
   };
-  sink.end = [here, id = start.fetch](transfer::FetchEnd::Kind kind) {
-    here([id, kind](Node& node) { node.fetch_over(id, kind); });
+  sink.end = [here, id = start.fetch](const transfer::FetchEnd& end) {
+    here([id, end](Node& node) { node.fetch_over(id, end); });
   };
   Fetch& fetch = fetches_[start.fetch];
   fetch.swarm = start.swarm;
@@ -390,17 +390,17 @@ void Node::fetched(FetchId id, ChunkIndex chunk, Variant variant) {
   });
 }
 
-void Node::fetch_over(FetchId id, transfer::FetchEnd::Kind kind) {
+void Node::fetch_over(FetchId id, const transfer::FetchEnd& end) {
   const auto found = fetches_.find(id);
   if (found == fetches_.end()) return;
   if (!found->second.early.empty()) {
-    found->second.end = kind;  // once the file is open
+    found->second.end = end;  // once the file is open
     return;
   }
   fetches_.erase(found);
   // After the last chunk's hashing and writing.
   later(hash_time + disk_time,
-        [this, id, kind](TimePoint now) { core_->exchange().fetch_ended(now, id, {kind, {}}); });
+        [this, id, end](TimePoint now) { core_->exchange().fetch_ended(now, id, end); });
 }
 
 void Node::cancel(FetchId id) {

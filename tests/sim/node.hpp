@@ -77,7 +77,7 @@ class Node {
     std::uint64_t received = 0;
     /// Arrived before the partial file was open.
     std::vector<std::pair<ChunkIndex, Variant>> early;
-    std::optional<transfer::FetchEnd::Kind> end;
+    std::optional<transfer::FetchEnd> end;
   };
 
   void pump();
@@ -96,7 +96,7 @@ class Node {
   void run(const transfer::LoadMidstates& load);
   void run(const transfer::ChunkReady& ready);
   void fetched(FetchId id, ChunkIndex chunk, Variant variant);
-  void fetch_over(FetchId id, transfer::FetchEnd::Kind kind);
+  void fetch_over(FetchId id, const transfer::FetchEnd& end);
   void cancel(FetchId id);
   void read_on(SwarmId swarm);
   void proven(SwarmId swarm);

@@ -26,7 +26,7 @@ void Origin::end(std::uint64_t id, Kind kind) {
   if (found == fetches_.end()) return;
   const auto tell = found->second.sink.end;
   fetches_.erase(found);
-  tell(kind);
+  tell({kind, kind == Kind::throttled ? retry_after_ : std::nullopt});
 }
 
 std::uint64_t Origin::egress_bytes(const Digest& digest) const {
@@ -62,7 +62,9 @@ void Origin::begin(std::uint64_t id) {
   if (found == fetches_.end()) return;
   Fetch& fetch = found->second;
   const auto blob = blobs_.find(fetch.digest);
-  if (stalled_.contains(fetch.from)) {
+  const bool unanswered = stall_next_ > 0;
+  if (unanswered) --stall_next_;
+  if (unanswered || stalled_.contains(fetch.from)) {
     return events_.after(config_.idle_timeout, [this, id] { end(id, Kind::failed); });
   }
   if (down_) return end(id, Kind::failed);
@@ -106,7 +108,7 @@ void Origin::next_chunk(std::uint64_t id) {
     const Variant variant = own == variants_.end() ? variant_ : own->second;
     if (last) fetches_.erase(again);
     sink.chunk(chunk, variant);
-    if (last) return sink.end(Kind::complete);
+    if (last) return sink.end({Kind::complete, {}});
     next_chunk(id);
   });
 }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -27,7 +28,7 @@ struct OriginConfig {
 struct FetchSink {
   std::function<void(const transfer::FetchHead&)> head;
   std::function<void(ChunkIndex, Variant)> chunk;
-  std::function<void(transfer::FetchEnd::Kind)> end;
+  std::function<void(const transfer::FetchEnd&)> end;
 };
 
 class Origin {
@@ -47,6 +48,10 @@ class Origin {
   /// Sends nothing more to this node, but keeps its connections.
   void stall(NodeIndex node) { stalled_.insert(node); }
   void unstall() { stalled_.clear(); }
+  /// So many requests from now on get no answer.
+  void stall_next(std::size_t requests) { stall_next_ = requests; }
+  /// What a 429 or 503 says.
+  void set_retry_after(Duration retry_after) { retry_after_ = retry_after; }
   /// From now on answers with wrong bytes.
   void set_variant(Variant variant) { variant_ = variant; }
   /// Somebody on this node's way to the registry changes the bytes.
@@ -81,6 +86,8 @@ class Origin {
   std::map<std::uint64_t, Fetch> fetches_;
   std::map<Digest, std::uint64_t> egress_of_;
   std::set<NodeIndex> stalled_;
+  std::size_t stall_next_ = 0;
+  std::optional<Duration> retry_after_;
   std::uint64_t next_ = 1;
   std::uint64_t egress_ = 0;
   std::uint64_t requests_ = 0;
