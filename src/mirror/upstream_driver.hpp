@@ -36,9 +36,9 @@ struct UpstreamConfig {
   std::map<std::string, RegistryConfig> registries;  ///< by registry name as in `ns`
   std::string docker_config;                         ///< path of a docker config.json; empty: none
   Duration connect_timeout = std::chrono::seconds(3);  ///< each of: DNS, TCP, proxy, TLS
-  Duration idle_timeout = std::chrono::seconds(10);  ///< until the head is complete; then between
-                                                     ///< two reads, limits::upstream_body_gap at
-                                                     ///< most
+  Duration idle_timeout = std::chrono::seconds(10);    ///< until the head is complete; then between
+                                                       ///< two reads, limits::upstream_body_gap at
+                                                       ///< most
   std::vector<std::string> allow = {"*"};              ///< host globs
   std::vector<std::string> allow_local;                ///< `host[:port]` globs
   std::string https_proxy;  ///< "http://[user:password@]host:port", used for https origins

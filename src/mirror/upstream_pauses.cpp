@@ -9,8 +9,8 @@ namespace waggle::mirror {
 
 void UpstreamPauses::pause(TimePoint now, const std::string& who,
                            std::optional<Duration> retry_after) {
-  const Duration wanted = std::min<Duration>(retry_after.value_or(std::chrono::seconds(1)),
-                                             limits::upstream_pause_max);
+  const Duration wanted =
+      std::min<Duration>(retry_after.value_or(std::chrono::seconds(1)), limits::upstream_pause_max);
   if (wanted <= Duration::zero()) return;
   std::erase_if(until_, [&](const auto& entry) { return entry.second <= now; });
   if (until_.size() >= limits::upstream_pauses_max && !until_.contains(who)) {

@@ -130,8 +130,7 @@ mirror::UpstreamTarget FetchDriver::upstream_target(const Fetch& fetch,
     return target;
   }
   target.path_and_query = mirror::blob_path(target.repository, command.key.digest);
-  target.range =
-      mirror::RangeSpec{mirror::RangeSpec::Kind::closed, range.first, range.last, 0};
+  target.range = mirror::RangeSpec{mirror::RangeSpec::Kind::closed, range.first, range.last, 0};
   return target;
 }
 
@@ -265,8 +264,8 @@ asio::awaitable<std::optional<FetchEnd>> FetchDriver::resume(std::shared_ptr<Fet
   const auto head = co_await ask(fetch, asked);
   if (!head) co_return end_of_error(*fetch, head.error());
   if (head->status != 206) co_return end_of_status(*fetch, *head);
-  const auto body = mirror::read_upstream_body(head->status, head->content_length,
-                                               head->content_range, asked);
+  const auto body =
+      mirror::read_upstream_body(head->status, head->content_length, head->content_range, asked);
   if (!body) co_return end_of_error(*fetch, body.error());
   if (body->total && *body->total != fetch->layout.size())
     co_return end_of_error(*fetch, mirror::MirrorError::protocol);

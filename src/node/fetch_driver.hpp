@@ -56,8 +56,9 @@ class FetchDriver {
   boost::asio::awaitable<Result<mirror::UpstreamHead>> ask(std::shared_ptr<Fetch> fetch,
                                                            mirror::ByteRange range);
   boost::asio::awaitable<std::optional<transfer::FetchEnd>> open_body(std::shared_ptr<Fetch> fetch);
-  boost::asio::awaitable<std::optional<transfer::FetchEnd>> resume(
-      std::shared_ptr<Fetch> fetch, std::uint64_t next, boost::system::error_code why);
+  boost::asio::awaitable<std::optional<transfer::FetchEnd>> resume(std::shared_ptr<Fetch> fetch,
+                                                                   std::uint64_t next,
+                                                                   boost::system::error_code why);
   boost::asio::awaitable<Result<std::size_t>> read(std::shared_ptr<Fetch> fetch,
                                                    MutableByteView room);
   [[nodiscard]] transfer::FetchEnd end_of_status(const Fetch& fetch,

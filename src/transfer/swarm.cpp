@@ -357,14 +357,16 @@ void Swarm::tick(TimePoint now) {
 void Swarm::judge(TimePoint now) {
   if (ended_) return;
   const bool long_pause = claims_paused_until_ - now >= give_up_after;
-  const bool closed = no_credential_ || not_found_ || long_pause;
+  const bool down = upstream_failures_ > 0 && context_.is_origin_down(now, key_.origin);
+  const bool closed = no_credential_ || not_found_ || long_pause || down;
   const Duration patience = closed && !has_hope() ? hope_lasts : give_up_after;
   if (now - progress_ < patience) return;
   if (no_credential_) {
     fail(now, SwarmError::unauthorized);
   } else if (not_found_) {
     fail(now, SwarmError::not_found);
-  } else if (long_pause || upstream_failures_ >= upstream_failures_max) {
+  } else if (long_pause || down || upstream_failures_ >= upstream_failures_max) {
+    if (!long_pause) context_.origin_down(now, key_.origin);
     fail(now, SwarmError::unreachable);
   }
 }

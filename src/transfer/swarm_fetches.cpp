@@ -261,6 +261,7 @@ void Swarm::fetch_head(TimePoint now, FetchId id, const FetchHead& head) {
   const auto it = fetches_.find(id);
   if (it == fetches_.end() || it->second.canceled) return;
   if (head.status != 200 && head.status != 206) return;  // fetch_ended says what it means
+  context_.down_origins.erase(key_.origin);
   it->second.last_progress = progress_ = now;
   if (!head.total_size) {
     if (!size_ || head.whole) fail(now, SwarmError::unsupported);
@@ -425,6 +426,7 @@ void Swarm::bypass(TimePoint now) {
     });
     if (waits && !hedged) {
       ++context_.stats.bypasses;
+      for (auto& [id, reader] : readers_) reader.bypass_chunks = 1;  // goes on as one rescued
       start_unsized(now, FetchKind::bypass);
     }
     return;

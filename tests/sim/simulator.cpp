@@ -291,6 +291,11 @@ void Faults::origin_status(unsigned status) {
   sim_.origin().set_status(status);
 }
 
+void Faults::origin_stall_next(std::size_t requests) {
+  note("origin stalls the next", requests);
+  sim_.origin().stall_next(requests);
+}
+
 void Faults::stall(NodeIndex node) {
   note("origin stalls", node);
   sim_.origin().stall(node);

@@ -53,6 +53,7 @@ class Faults {
   // Of the origin.
   void origin_down(bool down);
   void origin_status(unsigned status);
+  void origin_stall_next(std::size_t requests);
   void stall(NodeIndex node);
   void unstall();
 

@@ -4,11 +4,14 @@ CI runs every fault before curl, and those that a fallback decides before skopeo
 WAGGLE_FAULTS_FULL=1 (./dev soak) every fault meets every client.
 """
 
+import concurrent.futures
 import os
 
 from harness.cases import Skip, case, expect
-from harness.clients import Containerd, Containerd2
+from harness.clients import Containerd, Containerd2, http_pull
+from harness.cluster import Cluster
 from harness.fault_rows import CASES, Table
+from harness.image import MIB
 
 FULL = bool(os.environ.get("WAGGLE_FAULTS_FULL"))
 BY_CONTAINERD = ("stall before the head, for ever", "503, for ever", "wrong bytes, once",
@@ -41,6 +44,27 @@ def _(context):
     everything = table(context)
     judge(everything.run([(fault, "curl") for fault in CASES] + [(fault, "skopeo") for fault in only(BY_SKOPEO)] +
                          ([] if FULL else [(fault, "containerd") for fault in only(BY_CONTAINERD)])))
+
+
+PAIRS = ("stall before the head, once", "stall in the body, once", "503, once", "reset in the body, once",
+         "Content-Length too small, once", "slow drip, once")
+
+
+@case("a claimant whose request goes wrong: two nodes that pull at once both finish, near one image of egress")
+def _(context):
+    registry = context.registry()
+    for number, fault in enumerate(fault for fault in CASES if fault.name in (PAIRS if FULL else PAIRS[:1])):
+        front = registry.another_front(f"pair{number}")
+        image = context.image(registry, 20 * MIB, repo=f"faults/pair{number}")
+        front.faults.add(**fault.rule, path="/blobs/" + image.biggest.digest)
+        nodes = Cluster(context.scratch, front, 2, first=1 + 2 * number).start().nodes
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            for pull in [pool.submit(http_pull, node.mirror, image) for node in nodes]:
+                pull.result()
+        egress = front.log.blob_bytes() / image.blob_bytes
+        expect(egress <= 1.5, f"{fault.name}: egress {egress:.2f}x")
+        for node in nodes:
+            node.terminate()
 
 
 if FULL:

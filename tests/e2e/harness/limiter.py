@@ -235,7 +235,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             cut = self.owner.faults.cut_after
             if cut is not None and is_blob and record["bytes"] >= cut:
                 raise ConnectionAbortedError("cut on purpose")
-        if breaks:
+        if breaks and response.length != 0:
             self._break(response, record, rule)
 
     def _break(self, response, record, rule):

@@ -51,14 +51,15 @@ TEST_SUITE("mirror/upstream_body") {
     CHECK(read_upstream_body(416, 0, std::nullopt, {0, 99}).error() == MirrorError::protocol);
   }
 
-  TEST_CASE("a body is too slow when a window of waiting brought too little, not before") {
+  TEST_CASE("a body is too slow when a gap's worth of waiting brought too little, not before") {
+    const Duration step = limits::upstream_body_gap / 5;
     RateFloor floor;
-    for (int i = 0; i < 4; ++i) CHECK_FALSE(floor.too_slow(1s, 1000));
-    CHECK(floor.too_slow(1s, 1000));
+    for (int i = 0; i < 4; ++i) CHECK_FALSE(floor.too_slow(step, 1000));
+    CHECK(floor.too_slow(step, 1000));
     for (int i = 0; i < 40; ++i)
-      CHECK_FALSE(floor.too_slow(1s, limits::upstream_rate_bytes_min / 5));
+      CHECK_FALSE(floor.too_slow(step, limits::upstream_rate_bytes_min / 5));
     RateFloor bursty;
     CHECK_FALSE(bursty.too_slow(0s, limits::upstream_rate_bytes_min));
-    CHECK_FALSE(bursty.too_slow(limits::upstream_rate_window, 0));
+    CHECK_FALSE(bursty.too_slow(limits::upstream_body_gap, 0));
   }
 }

@@ -381,9 +381,10 @@ TEST_SUITE("mirror/upstream_driver") {
     std::array<char, 64> date{};
     std::strftime(date.data(), date.size(), "%a, %d %b %Y %H:%M:%S GMT",
                   std::gmtime(&in_half_a_minute));
-    for (const auto& [value, low, high] :
-         {std::tuple<std::string, Duration, Duration>{"7", 7s, 7s}, {date.data(), 25s, 30s},
-          {"Wed, 21 Oct 2015 07:28:00 GMT", 0s, 0s}, {"soon", 60s, 60s}}) {
+    for (const auto& [value, low, high] : {std::tuple<std::string, Duration, Duration>{"7", 7s, 7s},
+                                           {date.data(), 25s, 30s},
+                                           {"Wed, 21 Oct 2015 07:28:00 GMT", 0s, 0s},
+                                           {"soon", 60s, 60s}}) {
       CAPTURE(value);
       const ScriptedServer server([&value = value](const std::string&) -> Reply {
         return {http_text("429 Too Many Requests", "Retry-After: " + value + "\r\n", "")};
@@ -401,9 +402,8 @@ TEST_SUITE("mirror/upstream_driver") {
     const ScriptedServer busy([&](const std::string&) -> Reply {
       return {http_text("503 Service Unavailable", "Retry-After: 40\r\n", "")};
     });
-    const ScriptedServer well([&](const std::string&) -> Reply {
-      return {http_text("200 OK", "", "x")};
-    });
+    const ScriptedServer well(
+        [&](const std::string&) -> Reply { return {http_text("200 OK", "", "x")}; });
     auto config = config_for(busy);
     config.registries["w.test"].endpoint = well.origin();
     Client client(config);
@@ -436,7 +436,8 @@ TEST_SUITE("mirror/upstream_driver") {
     std::size_t signatures = 0;
     std::size_t good = 2;
     const ScriptedServer server([&](const std::string& request) -> Reply {
-      if (has(request, "/signed/" + std::to_string(good) + " ")) return {http_text("200 OK", "", "x")};
+      if (has(request, "/signed/" + std::to_string(good) + " "))
+        return {http_text("200 OK", "", "x")};
       if (has(request, "/signed/")) return {http_text("403 Forbidden", "", "expired")};
       return {http_text("307 Temporary Redirect",
                         "Location: /signed/" + std::to_string(++signatures) + "\r\n", "")};
@@ -464,7 +465,8 @@ TEST_SUITE("mirror/upstream_driver") {
     CHECK(std::chrono::steady_clock::now() - began < 3s);
   }
 
-  TEST_CASE("a body that falls silent is given up after the body's gap, however long the head may take") {
+  TEST_CASE(
+      "a body that falls silent is given up after the body's gap, however long the head may take") {
     const ScriptedServer server([](const std::string&) -> Reply {
       return {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", false, true};
     });

@@ -28,7 +28,8 @@ TEST_SUITE("mirror/upstream_pauses") {
     }
   }
 
-  TEST_CASE("without a time it is a second, with an endless one a minute, with none of it nothing") {
+  TEST_CASE(
+      "without a time it is a second, with an endless one a minute, with none of it nothing") {
     UpstreamPauses pauses(7);
     pauses.pause(start, "none", std::nullopt);
     pauses.pause(start, "endless", 24h);

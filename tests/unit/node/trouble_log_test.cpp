@@ -10,13 +10,16 @@ using namespace waggle::node;
 using namespace std::chrono_literals;
 
 TEST_SUITE("node/trouble_log") {
-  TEST_CASE("a trouble is told at once with what, where and what to do, then counted for a minute") {
+  TEST_CASE(
+      "a trouble is told at once with what, where and what to do, then counted for a minute") {
     TroubleLog log;
     const Trouble trouble{"r.test", "it fails", "HTTP 500", "look at its log"};
-    CHECK(log.note(TimePoint(1s), trouble) == "upstream r.test: it fails (HTTP 500); look at its log");
+    CHECK(log.note(TimePoint(1s), trouble) ==
+          "upstream r.test: it fails (HTTP 500); look at its log");
     for (int i = 0; i < 1000; ++i) CHECK_FALSE(log.note(TimePoint(2s + i * 1ms), trouble));
     CHECK(log.note(TimePoint(61s), trouble) ==
-          "upstream r.test: it fails (HTTP 500); look at its log [1000 more since the last such line]");
+          "upstream r.test: it fails (HTTP 500); look at its log [1000 more since the last such "
+          "line]");
   }
 
   TEST_CASE("another place or another trouble has a line of its own") {
