@@ -24,14 +24,6 @@ const AuthChallenge* find_scheme(const std::vector<AuthChallenge>& challenges,
   return found == challenges.end() ? nullptr : &*found;
 }
 
-std::string account_of(const std::optional<Credential>& credential) {
-  if (!credential) return {};
-  // Part of a key only: two credentials of one user must not share a token.
-  return sha256_of(as_bytes(credential->username + "\n" + credential->password + "\n" +
-                            credential->identity_token))
-      .hex();
-}
-
 /// The token server's URL and, for an identity token, the form to post.
 std::string token_query(const TokenKey& key) {
   std::string query = "service=" + encode_component(key.service);
@@ -40,6 +32,14 @@ std::string token_query(const TokenKey& key) {
 }
 
 }  // namespace
+
+std::string account_of(const std::optional<Credential>& credential) {
+  if (!credential) return {};
+  // Part of a key only: two credentials of one user must not share a token.
+  return sha256_of(as_bytes(credential->username + "\n" + credential->password + "\n" +
+                            credential->identity_token))
+      .hex();
+}
 
 std::string request_text(std::string_view method, const Url& url,
                          const UpstreamConnection& connection, std::string_view user_agent) {

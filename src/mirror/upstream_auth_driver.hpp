@@ -9,11 +9,15 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace waggle::mirror {
+
+/// A credential's name in keys, which does not tell it; empty for none.
+[[nodiscard]] std::string account_of(const std::optional<Credential>& credential);
 
 class UpstreamAuth : public std::enable_shared_from_this<UpstreamAuth> {
  public:

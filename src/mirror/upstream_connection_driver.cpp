@@ -205,12 +205,18 @@ asio::awaitable<Result<void>> UpstreamConnection::write_all(std::string text) {
   co_return boost::system::in_place_value;
 }
 
+std::chrono::nanoseconds UpstreamConnection::read_patience() const {
+  const std::chrono::nanoseconds idle = options_.idle_timeout;
+  if (!head_deadline_) return std::min<std::chrono::nanoseconds>(idle, limits::upstream_body_gap);
+  return std::max(std::chrono::nanoseconds(1), *head_deadline_ - std::chrono::steady_clock::now());
+}
+
 /// At least one byte, or 0 at the end of the stream; an unclean end of TLS is an error.
 asio::awaitable<Result<std::size_t>> UpstreamConnection::read_stream(MutableByteView buffer) {
   error_code failed;
   std::size_t count = 0;
   const auto target = asio::buffer(buffer.data(), buffer.size());
-  watchdog_.arm(options_.idle_timeout);
+  watchdog_.arm(read_patience());
   if (tls_) {
     const auto [error, size] = co_await tls_->async_read_some(target, no_throw);
     failed = error;
@@ -231,7 +237,9 @@ asio::awaitable<Result<ResponseHead>> UpstreamConnection::exchange(std::string t
                                                                    bool head_method) {
   got_bytes_ = body_done_ = false;
   if (auto sent = co_await write_all(std::move(text)); !sent) co_return sent.error();
+  head_deadline_ = std::chrono::steady_clock::now() + options_.idle_timeout;
   auto head = co_await read_head(head_method);
+  head_deadline_.reset();
   if (!head) close();
   co_return head;
 }

@@ -87,6 +87,7 @@ class UpstreamConnection {
   boost::asio::awaitable<Result<void>> handshake();
   boost::asio::awaitable<Result<void>> write_all(std::string text);
   boost::asio::awaitable<Result<std::size_t>> read_stream(MutableByteView buffer);
+  [[nodiscard]] std::chrono::nanoseconds read_patience() const;
   boost::asio::awaitable<Result<ResponseHead>> read_head(bool head_method);
   boost::asio::awaitable<Result<std::size_t>> read_plain(MutableByteView buffer);
   boost::asio::awaitable<Result<std::size_t>> read_chunked(MutableByteView buffer);
@@ -101,6 +102,8 @@ class UpstreamConnection {
   std::optional<Parser> parser_;
   Watchdog watchdog_;
   std::function<void()> cancel_lookup_;
+  /// While a head is awaited: a head that trickles ends, too.
+  std::optional<std::chrono::steady_clock::time_point> head_deadline_;
   bool timed_out_ = false;
   bool canceled_ = false;
   bool closed_ = false;

@@ -5,9 +5,12 @@
 #include "mirror/callback_gate_driver.hpp"
 #include "mirror/text.hpp"
 #include "mirror/upstream_auth_driver.hpp"
+#include "mirror/upstream_body.hpp"
+#include "mirror/upstream_pauses.hpp"
 #include "mirror/upstream_pool_driver.hpp"
 
 #include <cstdlib>
+#include <ctime>
 
 namespace waggle::mirror {
 namespace {
@@ -33,9 +36,16 @@ std::optional<Duration> retry_after(const ResponseHead& head) {
   const auto text = head.header("Retry-After");
   if (text.empty()) return std::nullopt;
   unsigned long long seconds = 0;
-  if (!parse_decimal(trim(text), seconds)) return std::chrono::seconds(60);
-  return std::chrono::seconds(std::min<unsigned long long>(seconds, 86'400));
+  if (parse_decimal(trim(text), seconds))
+    return std::chrono::seconds(std::min<unsigned long long>(seconds, 86'400));
+  std::tm date{};
+  if (::strptime(text.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &date) == nullptr)
+    return std::chrono::seconds(60);
+  const auto left = ::timegm(&date) - std::time(nullptr);
+  return std::chrono::seconds(std::clamp<std::int64_t>(left, 0, 86'400));
 }
+
+TimePoint core_now() { return TimePoint(std::chrono::steady_clock::now().time_since_epoch()); }
 
 UpstreamHead to_upstream_head(const ResponseHead& head) {
   UpstreamHead result;
@@ -62,6 +72,7 @@ struct RequestState {
   std::shared_ptr<UpstreamPool> pool;
   std::shared_ptr<UpstreamAuth> auth;
   std::shared_ptr<UpstreamRules> rules;
+  std::shared_ptr<UpstreamPauses> pauses;
   UpstreamTarget target;
   bool head_method = false;
 
@@ -70,6 +81,8 @@ struct RequestState {
   std::string authorization;
   bool may_authenticate = true;  ///< until the first redirect to another origin
   bool answered_challenge = false;
+  bool asked_again = false;  ///< for a fresh redirect
+  RateFloor rate;
   std::shared_ptr<UpstreamConnection> connection;
   std::function<void()> cancel_wait;
   bool canceled = false;
@@ -101,6 +114,7 @@ struct RequestState {
     url.origin = *origin;
     url.target = target.path_and_query;
     authorization = target.authorization.empty() ? auth->remembered(route) : target.authorization;
+    may_authenticate = true;
     return boost::system::in_place_value;
   }
 
@@ -129,6 +143,15 @@ struct RequestState {
     route.insecure = settings->insecure;
   }
 
+  /// Whom a pause is kept for: the host, and who asks it.
+  std::string who() const {
+    const auto& own = target.authorization;
+    const auto account = own.empty()
+                             ? account_of(rules->credential(route.registry, route.repository))
+                             : sha256_of(as_bytes(own)).hex();
+    return url.origin.to_string() + " " + account;
+  }
+
   std::string text(const UpstreamConnection& via) const {
     std::string text =
         request_text(head_method ? "HEAD" : "GET", url, via, rules->config.user_agent);
@@ -141,8 +164,19 @@ struct RequestState {
   static asio::awaitable<Result<UpstreamHead>> start(std::shared_ptr<RequestState> self) {
     if (auto prepared = self->prepare(); !prepared) co_return prepared.error();
     for (std::size_t redirects = 0;;) {
+      const std::string who = self->who();
+      if (const auto left = self->pauses->remaining(core_now(), who)) {
+        UpstreamHead pause;
+        pause.status = 429;
+        pause.retry_after = *left;
+        pause.paused = true;
+        co_return pause;
+      }
       auto head = co_await send(self);
       if (!head) co_return head.error();
+      const auto wait = retry_after(*head);
+      if (head->status == 429 || (head->status == 503 && wait))
+        self->pauses->pause(core_now(), who, wait);
       const auto location = head->header("Location");
       if (is_redirect(head->status) && !location.empty()) {
         if (++redirects > limits::upstream_redirects_max) co_return MirrorError::too_many_redirects;
@@ -150,9 +184,20 @@ struct RequestState {
         ++self->pool->stats.redirects;
         continue;
       }
+      const bool refused = head->status == 401 || head->status == 403;
+      if (refused && redirects > 0 && !self->asked_again) {
+        self->asked_again = true;
+        redirects = 0;
+        if (auto prepared = self->prepare(); !prepared) co_return prepared.error();
+        continue;
+      }
       const bool challenged = head->status == 401 && self->may_authenticate &&
                               !self->answered_challenge && self->target.authorization.empty();
-      if (!challenged) co_return to_upstream_head(*head);
+      if (!challenged) {
+        auto answer = to_upstream_head(*head);
+        answer.redirected = redirects > 0;
+        co_return answer;
+      }
       const auto answered = co_await answer_challenge(self, head->header("WWW-Authenticate"));
       if (self->canceled) co_return MirrorError::canceled;
       if (!answered)
@@ -238,8 +283,13 @@ struct RequestState {
     if (self->canceled) co_return MirrorError::canceled;
     if (!self->connection) co_return 0;
     const auto connection = self->connection;
+    const TimePoint asked = core_now();
     const auto read = co_await connection->read_some(buffer);
     if (self->canceled) co_return MirrorError::canceled;
+    if (read && *read > 0 && self->rate.too_slow(core_now() - asked, *read)) {
+      connection->cancel();
+      co_return MirrorError::timeout;
+    }
     if (read && connection->reusable()) {
       self->pool->put(self->route, self->url.origin, connection);
       self->connection.reset();
@@ -296,13 +346,16 @@ struct UpstreamDriver::Impl {
   explicit Impl(const asio::any_io_executor& executor, UpstreamConfig config)
       : pool(std::make_shared<UpstreamPool>(executor)),
         auth(std::make_shared<UpstreamAuth>(pool)),
-        rules(std::make_shared<UpstreamRules>(std::move(config), pool->start_generation())) {}
+        rules(std::make_shared<UpstreamRules>(std::move(config), pool->start_generation())),
+        pauses(std::make_shared<UpstreamPauses>(
+            static_cast<std::uint64_t>(core_now().time_since_epoch().count()))) {}
 
   std::unique_ptr<UpstreamRequest> request(UpstreamTarget target, bool head_method) const {
     auto state = std::make_shared<RequestState>();
     state->pool = pool;
     state->auth = auth;
     state->rules = rules;
+    state->pauses = pauses;
     state->target = std::move(target);
     state->head_method = head_method;
     return std::make_unique<RequestHandle>(std::move(state));
@@ -311,6 +364,7 @@ struct UpstreamDriver::Impl {
   std::shared_ptr<UpstreamPool> pool;
   std::shared_ptr<UpstreamAuth> auth;
   std::shared_ptr<UpstreamRules> rules;
+  std::shared_ptr<UpstreamPauses> pauses;
 };
 
 UpstreamDriver::UpstreamDriver(asio::any_io_executor executor, UpstreamConfig config)

@@ -36,7 +36,9 @@ struct UpstreamConfig {
   std::map<std::string, RegistryConfig> registries;  ///< by registry name as in `ns`
   std::string docker_config;                         ///< path of a docker config.json; empty: none
   Duration connect_timeout = std::chrono::seconds(3);  ///< each of: DNS, TCP, proxy, TLS
-  Duration idle_timeout = std::chrono::seconds(10);    ///< until the head, then between two reads
+  Duration idle_timeout = std::chrono::seconds(10);    ///< until the head is complete; then between
+                                                       ///< two reads, limits::upstream_body_gap at
+                                                       ///< most
   std::vector<std::string> allow = {"*"};              ///< host globs
   std::vector<std::string> allow_local;                ///< `host[:port]` globs
   std::string https_proxy;  ///< "http://[user:password@]host:port", used for https origins
@@ -77,7 +79,9 @@ struct UpstreamHead {
   std::string link;
   std::string date;                     ///< the server's clock, as HTTP writes it
   std::string www_authenticate;         ///< of a 401 that our credentials could not answer
-  std::optional<Duration> retry_after;  ///< 429 and 503; an HTTP date counts as 60 s
+  std::optional<Duration> retry_after;  ///< 429 and 503; an unreadable one counts as 60 s
+  bool redirected = false;              ///< somebody else than the registry answered
+  bool paused = false;  ///< a 429 of our own: the host asked for a pause, nothing was sent
 };
 
 /// One request. Contract: start() once, then read_some() until it returns 0; one operation at a
@@ -88,10 +92,12 @@ class UpstreamRequest {
   virtual ~UpstreamRequest() = default;
 
   /// Connects (or reuses), sends, follows redirects, authenticates, and waits for the head of the
-  /// final answer.
+  /// final answer. When a redirect's target says 401 or 403 (its signature has expired) the
+  /// registry is asked once more. A host that said 429, or 503 with Retry-After, is not asked
+  /// until its pause ends (UpstreamHead::paused).
   virtual boost::asio::awaitable<Result<UpstreamHead>> start() = 0;
   /// Body bytes as they arrive; 0 = the body is complete. MirrorError::short_body when the other
-  /// side ended early.
+  /// side ended early, timeout when it fell silent or trickles (RateFloor).
   virtual boost::asio::awaitable<Result<std::size_t>> read_some(MutableByteView buffer) = 0;
   /// Ends the running operation with MirrorError::canceled; safe to call at any time on the
   /// executor's thread.

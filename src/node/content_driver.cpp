@@ -177,7 +177,7 @@ asio::awaitable<Result<mirror::BlobInfo>> ContentDriver::ask_size(mirror::BlobRe
   target.path_and_query = mirror::blob_path(request.repository, request.digest);
   const auto upstream = deps_.upstream.head(std::move(target));
   const auto head = co_await upstream->start();
-  deps_.metrics.count_upstream_request(head ? head->status : 0);
+  if (!head || !head->paused) deps_.metrics.count_upstream_request(head ? head->status : 0);
   if (!head) co_return head.error();
   if (const auto error = mirror::error_of_status(head->status)) co_return error;
   if (!head->content_length) co_return MirrorError::unavailable;
@@ -225,7 +225,10 @@ void ContentDriver::swarm_proven(SwarmId swarm) {
 }
 
 void ContentDriver::swarm_failed(SwarmId swarm, transfer::SwarmError error) {
-  if (error == transfer::SwarmError::bad_upstream) deps_.metrics.count_verify_failure_upstream();
+  if (error == transfer::SwarmError::bad_upstream) {
+    deps_.metrics.count_verify_failure_upstream();
+    deps_.fetches.note_wrong_bytes(swarm);
+  }
   const auto found = swarms_.find(swarm);
   if (found == swarms_.end()) return;
   const std::vector<ReaderId> waiting(found->second.readers.begin(), found->second.readers.end());
@@ -338,7 +341,7 @@ asio::awaitable<Result<mirror::ResolvedTag>> ContentDriver::resolve_upstream(
   target.accept = mirror::manifest_accept;
   const auto upstream = deps_.upstream.head(std::move(target));
   const auto head = co_await upstream->start();
-  deps_.metrics.count_upstream_request(head ? head->status : 0);
+  if (!head || !head->paused) deps_.metrics.count_upstream_request(head ? head->status : 0);
   if (!head) co_return head.error();
   if (const auto error = mirror::error_of_status(head->status)) co_return error;
   const auto digest = Digest::parse(head->docker_content_digest);
@@ -370,7 +373,7 @@ asio::awaitable<Result<mirror::ForwardResponse>> ContentDriver::forward(
   const auto upstream =
       request.head ? deps_.upstream.head(std::move(target)) : deps_.upstream.get(std::move(target));
   const auto head = co_await upstream->start();
-  deps_.metrics.count_upstream_request(head ? head->status : 0);
+  if (!head || !head->paused) deps_.metrics.count_upstream_request(head ? head->status : 0);
   if (!head) co_return head.error();
   mirror::ForwardResponse response{head->status, head->content_type, head->link, {}};
   std::array<std::byte, 16 * limits::KiB> buffer{};

@@ -2,7 +2,10 @@
 #include "node/fetch_driver.hpp"
 
 #include "base/limits.hpp"
+#include "mirror/upstream_body.hpp"
+#include "mirror/url.hpp"
 
+#include <spdlog/spdlog.h>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -22,6 +25,7 @@ constexpr std::size_t read_bytes = 256 * limits::KiB;
 /// Chunks hashed or written at once; beyond, the body waits, and TCP's window slows upstream.
 constexpr std::size_t chunks_in_store_max = 4;
 constexpr std::uint64_t progress_bytes = 256 * limits::KiB;
+constexpr Duration resume_delay = std::chrono::milliseconds(100);  ///< doubled while in vain
 
 FetchEnd::Kind kind_of(const boost::system::error_code& error) {
   if (error == mirror::MirrorError::canceled) return FetchEnd::Kind::canceled;
@@ -33,13 +37,14 @@ FetchEnd::Kind kind_of(const boost::system::error_code& error) {
   return FetchEnd::Kind::failed;
 }
 
-FetchEnd end_of_status(const mirror::UpstreamHead& head) {
-  if (head.status == 401 || head.status == 403) return {FetchEnd::Kind::unauthorized, {}};
-  if (head.status == 404 || head.status == 410) return {FetchEnd::Kind::not_found, {}};
-  if (head.status == 429 || head.status == 503)
-    return {FetchEnd::Kind::throttled, head.retry_after};
-  return {FetchEnd::Kind::failed, {}};
+/// Never more of a client's URL than its host: the rest may hold a signature.
+std::string host_of(const FetchTarget& target) {
+  if (!target.url) return target.registry;
+  const auto url = mirror::Url::parse(target.url->url);
+  return url ? url->origin.authority() : std::string();
 }
+
+TimePoint steady_now() { return TimePoint(std::chrono::steady_clock::now().time_since_epoch()); }
 
 }  // namespace
 
@@ -60,6 +65,10 @@ struct FetchDriver::Fetch {
   std::uint64_t stop = 0;      ///< where the body ends
   std::uint64_t received = 0;  ///< body bytes
   std::uint64_t reported = 0;  ///< of them told to the core
+  bool whole = false;          ///< upstream knows no ranges: a body that breaks off is lost
+  std::size_t resumes = 0;
+  std::size_t vain_resumes = 0;     ///< in a row that brought no byte
+  std::uint64_t before_resume = 0;  ///< `received` at the last one
 };
 
 FetchDriver::FetchDriver(asio::any_io_executor strand, mirror::UpstreamDriver& upstream,
@@ -68,7 +77,8 @@ FetchDriver::FetchDriver(asio::any_io_executor strand, mirror::UpstreamDriver& u
       upstream_(upstream),
       payload_(payload),
       metrics_(metrics),
-      input_(std::move(input)) {}
+      input_(std::move(input)),
+      prng_(static_cast<std::uint64_t>(steady_now().time_since_epoch().count())) {}
 
 bool FetchTarget::same_way(const FetchTarget& other) const {
   if (url.has_value() != other.url.has_value()) return false;
@@ -157,16 +167,15 @@ asio::awaitable<void> FetchDriver::run(std::shared_ptr<Fetch> fetch) {
   });
 }
 
-mirror::UpstreamTarget FetchDriver::upstream_target(const Fetch& fetch) {
+mirror::UpstreamTarget FetchDriver::upstream_target(const Fetch& fetch,
+                                                    const mirror::ByteRange& range) {
   const auto& command = fetch.command;
   mirror::UpstreamTarget target;
-  const std::uint64_t length = command.length == 0 ? limits::extent_bytes : command.length;
-  const mirror::RangeSpec range{mirror::RangeSpec::Kind::closed, command.offset,
-                                command.offset + length - 1, 0};
+  const mirror::RangeSpec closed{mirror::RangeSpec::Kind::closed, range.first, range.last, 0};
   if (fetch.target.url) {
     target.url = fetch.target.url->url;
     target.authorization = fetch.target.url->authorization;
-    target.range = range;
+    target.range = closed;
     return target;
   }
   target.registry = fetch.target.registry;
@@ -178,17 +187,23 @@ mirror::UpstreamTarget FetchDriver::upstream_target(const Fetch& fetch) {
     return target;
   }
   target.path_and_query = mirror::blob_path(target.repository, command.key.digest);
-  target.range = range;
+  target.range = closed;
   return target;
 }
 
+asio::awaitable<Result<mirror::UpstreamHead>> FetchDriver::ask(std::shared_ptr<Fetch> fetch,
+                                                               mirror::ByteRange range) {
+  fetch->request = upstream_.get(upstream_target(*fetch, range));
+  auto head = co_await fetch->request->start();
+  if (!head || !head->paused) metrics_.count_upstream_request(head ? head->status : 0);
+  co_return head;
+}
+
 // The head of the first way that is not denied. Each is asked once.
-asio::awaitable<Result<mirror::UpstreamHead>> FetchDriver::ask_upstream(
-    std::shared_ptr<Fetch> fetch) {
+asio::awaitable<Result<mirror::UpstreamHead>> FetchDriver::ask_all_ways(
+    std::shared_ptr<Fetch> fetch, mirror::ByteRange range) {
   for (;;) {
-    fetch->request = upstream_.get(upstream_target(*fetch));
-    auto head = co_await fetch->request->start();
-    metrics_.count_upstream_request(head ? head->status : 0);
+    auto head = co_await ask(fetch, range);
     const auto error = head ? mirror::error_of_status(head->status) : head.error();
     const auto ways = ways_.find(fetch->command.swarm);
     if (!error && ways != ways_.end()) ways->second.failure = {};
@@ -197,27 +212,83 @@ asio::awaitable<Result<mirror::UpstreamHead>> FetchDriver::ask_upstream(
   }
 }
 
+FetchEnd FetchDriver::end_of_status(const Fetch& fetch, const mirror::UpstreamHead& head) {
+  const std::string status = "HTTP " + std::to_string(head.status);
+  const std::string blob = fetch.command.key.digest.to_string();
+  if (head.status == 401 || head.status == 403) {
+    if (head.redirected) {
+      note(fetch.target, "it redirects to an address that refuses", status + ", " + blob,
+           "compare the clocks of the registry and its storage");
+      return {FetchEnd::Kind::failed, {}};
+    }
+    note(fetch.target, "it wants a credential, or another one", status + ", " + blob,
+         "set upstream.registries or upstream.docker_config");
+    return {FetchEnd::Kind::unauthorized, {}};
+  }
+  if (head.status == 404 || head.status == 410) return {FetchEnd::Kind::not_found, {}};
+  if (head.status == 429 || head.status == 503) {
+    const auto seconds = to_seconds(head.retry_after.value_or(Duration::zero()));
+    note(fetch.target, "it is overloaded or limits us",
+         status + ", Retry-After " + std::to_string(static_cast<unsigned>(seconds)) + " s",
+         "raise its limits, or give waggle a credential with higher ones");
+    return {FetchEnd::Kind::throttled, head.retry_after};
+  }
+  note(fetch.target, "it fails", status + ", " + blob, "look at the registry's own log");
+  return {FetchEnd::Kind::failed, {}};
+}
+
+FetchEnd FetchDriver::end_of_error(const Fetch& fetch, const boost::system::error_code& error) {
+  const auto kind = kind_of(error);
+  if (kind == FetchEnd::Kind::canceled) return {kind, {}};
+  const std::string blob = fetch.command.key.digest.to_string();
+  if (error == mirror::MirrorError::protocol) {
+    note(fetch.target, "its answers are no HTTP/1.1, or their lengths contradict each other", blob,
+         "look at the registry and at what stands before it");
+  } else if (error == mirror::MirrorError::tls_failed) {
+    note(fetch.target, "its certificate is not trusted, or TLS fails", blob,
+         "set ca_file in upstream.registries");
+  } else {
+    note(fetch.target, "it does not deliver", error.message() + ", " + blob,
+         "check the network, a proxy or firewall on the way, and the registry");
+  }
+  return {kind, {}};
+}
+
+void FetchDriver::note(const FetchTarget& target, std::string what, std::string about,
+                       std::string remedy) {
+  const auto line = troubles_.note(
+      steady_now(), {host_of(target), std::move(what), std::move(about), std::move(remedy)});
+  if (line) spdlog::warn("{}", *line);
+}
+
+void FetchDriver::note_wrong_bytes(SwarmId swarm) {
+  const auto ways = ways_.find(swarm);
+  if (ways == ways_.end() || ways->second.targets.empty()) return;
+  const FetchTarget& target = ways->second.targets.front();
+  note(target, "its bytes do not have the digest asked for", target.repository,
+       "look for a broken cache or proxy before it, or a damaged blob in it");
+}
+
 // The head, the size it teaches, and the file to write to. nullopt: the body may follow.
 asio::awaitable<std::optional<FetchEnd>> FetchDriver::open_body(std::shared_ptr<Fetch> fetch) {
   const auto& command = fetch->command;
-  const auto started = co_await ask_upstream(fetch);
-  if (!started) co_return FetchEnd{kind_of(started.error()), {}};
+  const std::uint64_t length = command.length == 0 ? limits::extent_bytes : command.length;
+  const mirror::ByteRange asked{command.offset, command.offset + length - 1};
+  const auto started = co_await ask_all_ways(fetch, asked);
+  if (!started) co_return end_of_error(*fetch, started.error());
   // An empty blob has no first byte: that range cannot be satisfied, and the answer says why.
   const bool empty =
       started->status == 416 && started->content_range && started->content_range->total == 0U;
   if (started->status != 200 && started->status != 206 && !empty) {
-    co_return end_of_status(*started);
+    co_return end_of_status(*fetch, *started);
   }
+  const auto body = mirror::read_upstream_body(started->status, started->content_length,
+                                               started->content_range, asked);
+  if (!body) co_return end_of_error(*fetch, body.error());
   transfer::FetchHead head;
   head.status = started->status;
-  head.whole = started->status == 200;
-  if (head.whole) {
-    head.total_size = started->content_length;
-  } else if (started->content_range) {
-    head.total_size = started->content_range->total;
-    const auto& range = started->content_range->range;
-    if (range && range->first != command.offset) co_return FetchEnd{FetchEnd::Kind::failed, {}};
-  }
+  head.whole = fetch->whole = body->whole;
+  head.total_size = body->total;
   input_([&](TimePoint now, transfer::Exchange& exchange) {
     exchange.fetch_head(now, command.fetch, head);
   });
@@ -227,9 +298,48 @@ asio::awaitable<std::optional<FetchEnd>> FetchDriver::open_body(std::shared_ptr<
   fetch->layout = payload_.partial(command.swarm)->layout();
   if (fetch->layout.size() != *head.total_size) co_return FetchEnd{FetchEnd::Kind::failed, {}};
   // Whole chunks only: the ranges asked for begin and end at chunk boundaries.
-  const std::uint64_t asked = command.length == 0 ? limits::extent_bytes : command.length;
-  fetch->at = head.whole ? 0 : command.offset;
-  fetch->stop = head.whole ? *head.total_size : std::min(*head.total_size, command.offset + asked);
+  fetch->at = body->first;
+  fetch->stop = head.whole ? *head.total_size : std::min(*head.total_size, asked.last + 1);
+  co_return std::nullopt;
+}
+
+asio::awaitable<Result<std::size_t>> FetchDriver::read(std::shared_ptr<Fetch> fetch,
+                                                       MutableByteView room) {
+  const auto count = co_await fetch->request->read_some(room);
+  if (count && *count == 0) co_return mirror::MirrorError::short_body;
+  co_return count;
+}
+
+// A body that broke off is asked for again from its next byte, a few times. nullopt: it goes on.
+asio::awaitable<std::optional<FetchEnd>> FetchDriver::resume(std::shared_ptr<Fetch> fetch,
+                                                             std::uint64_t next,
+                                                             boost::system::error_code why) {
+  if (fetch->canceled || why == mirror::MirrorError::canceled) co_return end_of_error(*fetch, why);
+  const bool in_vain = fetch->resumes > 0 && fetch->received == fetch->before_resume;
+  fetch->vain_resumes = in_vain ? fetch->vain_resumes + 1 : 0;
+  fetch->before_resume = fetch->received;
+  // A server without ranges would begin again; so would one that is asked for a manifest.
+  if (fetch->whole || fetch->target.kind == mirror::BlobRequest::Kind::manifest ||
+      ++fetch->resumes > limits::upstream_resumes_max ||
+      fetch->vain_resumes >= limits::upstream_vain_resumes_max) {
+    co_return end_of_error(*fetch, why);
+  }
+  fetch->request.reset();
+  boost::system::error_code woken;
+  asio::steady_timer delay(strand_);
+  delay.expires_after(from_seconds(to_seconds(resume_delay) * (0.5 + prng_.unit()) *
+                                   static_cast<double>(1U << fetch->vain_resumes)));
+  co_await delay.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+  if (fetch->canceled) co_return FetchEnd{FetchEnd::Kind::canceled, {}};
+  const mirror::ByteRange asked{next, fetch->stop - 1};
+  const auto head = co_await ask(fetch, asked);
+  if (!head) co_return end_of_error(*fetch, head.error());
+  if (head->status != 206) co_return end_of_status(*fetch, *head);
+  const auto body =
+      mirror::read_upstream_body(head->status, head->content_length, head->content_range, asked);
+  if (!body) co_return end_of_error(*fetch, body.error());
+  if (body->total && *body->total != fetch->layout.size())
+    co_return end_of_error(*fetch, mirror::MirrorError::protocol);
   co_return std::nullopt;
 }
 
@@ -241,9 +351,12 @@ asio::awaitable<FetchEnd> FetchDriver::transfer_body(std::shared_ptr<Fetch> fetc
     for (std::size_t filled = 0; filled < bytes.size();) {
       const auto room =
           MutableByteView(bytes).subspan(filled, std::min(read_bytes, bytes.size() - filled));
-      const auto count = co_await fetch->request->read_some(room);
-      if (!count) co_return FetchEnd{kind_of(count.error()), {}};
-      if (*count == 0) co_return FetchEnd{FetchEnd::Kind::failed, {}};
+      const auto count = co_await read(fetch, room);
+      if (!count) {
+        const auto end = co_await resume(fetch, fetch->at + filled, count.error());
+        if (end) co_return *end;
+        continue;
+      }
       filled += *count;
       note_received(*fetch, *count);
     }

@@ -3,10 +3,12 @@
 #pragma once
 
 #include "base/ids.hpp"
+#include "base/prng.hpp"
 #include "mirror/content_source.hpp"
 #include "mirror/error.hpp"
 #include "mirror/upstream_driver.hpp"
 #include "node/payload_driver.hpp"
+#include "node/trouble_log.hpp"
 #include "ops/metrics.hpp"
 #include "transfer/exchange.hpp"
 
@@ -58,6 +60,8 @@ class FetchDriver {
   void blob_opened(SwarmId swarm);
   void swarm_closed(SwarmId swarm) { ways_.erase(swarm); }
   void stop();
+  /// Upstream's bytes did not have their digest: said in the log.
+  void note_wrong_bytes(SwarmId swarm);
 
  private:
   struct Fetch;
@@ -66,10 +70,24 @@ class FetchDriver {
     FetchFailure failure;             ///< of the last one that failed
   };
   [[nodiscard]] bool next_way(Fetch& fetch, const FetchFailure& failure);
-  boost::asio::awaitable<Result<mirror::UpstreamHead>> ask_upstream(std::shared_ptr<Fetch> fetch);
   boost::asio::awaitable<void> run(std::shared_ptr<Fetch> fetch);
-  [[nodiscard]] static mirror::UpstreamTarget upstream_target(const Fetch& fetch);
+  [[nodiscard]] static mirror::UpstreamTarget upstream_target(const Fetch& fetch,
+                                                              const mirror::ByteRange& range);
+  boost::asio::awaitable<Result<mirror::UpstreamHead>> ask(std::shared_ptr<Fetch> fetch,
+                                                           mirror::ByteRange range);
+  boost::asio::awaitable<Result<mirror::UpstreamHead>> ask_all_ways(std::shared_ptr<Fetch> fetch,
+                                                                    mirror::ByteRange range);
   boost::asio::awaitable<std::optional<transfer::FetchEnd>> open_body(std::shared_ptr<Fetch> fetch);
+  boost::asio::awaitable<std::optional<transfer::FetchEnd>> resume(std::shared_ptr<Fetch> fetch,
+                                                                   std::uint64_t next,
+                                                                   boost::system::error_code why);
+  boost::asio::awaitable<Result<std::size_t>> read(std::shared_ptr<Fetch> fetch,
+                                                   MutableByteView room);
+  [[nodiscard]] transfer::FetchEnd end_of_status(const Fetch& fetch,
+                                                 const mirror::UpstreamHead& head);
+  [[nodiscard]] transfer::FetchEnd end_of_error(const Fetch& fetch,
+                                                const boost::system::error_code& error);
+  void note(const FetchTarget& target, std::string what, std::string about, std::string remedy);
   boost::asio::awaitable<transfer::FetchEnd> transfer_body(std::shared_ptr<Fetch> fetch);
   void note_received(Fetch& fetch, std::size_t count);
   boost::asio::awaitable<bool> wait(std::shared_ptr<Fetch> fetch, std::function<bool()> ready);
@@ -82,6 +100,8 @@ class FetchDriver {
   CoreInput input_;
   std::map<SwarmId, Ways> ways_;
   std::map<FetchId, std::shared_ptr<Fetch>> fetches_;
+  TroubleLog troubles_;
+  Prng prng_;  ///< for the jitter of resumes
 };
 
 }  // namespace waggle::node

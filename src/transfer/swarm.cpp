@@ -19,6 +19,7 @@ constexpr Duration veil_max = 200ms;
 constexpr std::size_t first_told = 2;   // peers that hear of a fresh chunk at once
 constexpr Duration linger = 30s;        // a swarm without readers stays this long
 constexpr Duration give_up_after = 8s;  // without any sign of life from any source
+constexpr Duration hope_lasts = 1s;     // upstream is closed to us, and nobody else has a byte
 constexpr std::uint32_t upstream_failures_max = 3;
 constexpr std::size_t windows_max = 16;
 constexpr Duration bypass_after = 3s;   // a reader without head-of-line progress
@@ -371,12 +372,18 @@ void Swarm::tick(TimePoint now) {
 
 // Ends the swarm when every way to the bytes is closed.
 void Swarm::judge(TimePoint now) {
-  if (ended_ || now - progress_ < give_up_after) return;
+  if (ended_) return;
+  const bool long_pause = claims_paused_until_ - now >= give_up_after;
+  const bool down = upstream_failures_ > 0 && context_.is_origin_down(now, key_.origin);
+  const bool closed = no_credential_ || not_found_ || long_pause || down;
+  const Duration patience = closed && !has_hope() ? hope_lasts : give_up_after;
+  if (now - progress_ < patience) return;
   if (no_credential_) {
     fail(now, SwarmError::unauthorized);
   } else if (not_found_) {
     fail(now, SwarmError::not_found);
-  } else if (upstream_failures_ >= upstream_failures_max) {
+  } else if (long_pause || down || upstream_failures_ >= upstream_failures_max) {
+    if (!long_pause) context_.origin_down(now, key_.origin);
     fail(now, SwarmError::unreachable);
   }
 }

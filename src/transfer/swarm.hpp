@@ -155,6 +155,7 @@ class Swarm {
   void tell_haves(TimePoint now, SwarmPeer& peer, const std::vector<ChunkIndex>& chunks);
   void reveal_due(TimePoint now);
   void tick(TimePoint now);
+  [[nodiscard]] bool has_hope() const;
   void judge(TimePoint now);
   void fail(TimePoint now, SwarmError error);
   void close(TimePoint now, bool discard);

@@ -261,6 +261,7 @@ void Swarm::fetch_head(TimePoint now, FetchId id, const FetchHead& head) {
   const auto it = fetches_.find(id);
   if (it == fetches_.end() || it->second.canceled) return;
   if (head.status != 200 && head.status != 206) return;  // fetch_ended says what it means
+  context_.down_origins.erase(key_.origin);
   it->second.last_progress = progress_ = now;
   if (!head.total_size) {
     if (!size_ || head.whole) fail(now, SwarmError::unsupported);
@@ -371,6 +372,16 @@ void Swarm::pause_claims(TimePoint now, std::optional<Duration> retry_after) {
   claims_paused_until_ = now + from_seconds(to_seconds(pause) * jitter);
 }
 
+// Whether waiting may still bring bytes although this node can't or mustn't ask upstream.
+bool Swarm::has_hope() const {
+  if (!downloads_.empty() || holders_known()) return true;
+  const bool fetching = std::any_of(fetches_.begin(), fetches_.end(),
+                                    [](const auto& entry) { return !entry.second.canceled; });
+  return fetching || std::any_of(peers_.begin(), peers_.end(), [](const auto& entry) {
+           return entry.second.all || !entry.second.have.none();
+         });
+}
+
 // An owned extent whose rest should come from peers, but those are gone: fetch the rest.
 void Swarm::resume_stalled_extents(TimePoint now) {
   if (!opened_) return;
@@ -407,8 +418,15 @@ void Swarm::bypass(TimePoint now) {
     const bool waits = std::any_of(readers_.begin(), readers_.end(), [&](const auto& entry) {
       return now - entry.second.waiting_since >= patience_;
     });
-    if (waits && fetches_.empty()) {
+    // A request that waits for its head for so long may still get one: it is left alone.
+    const bool hedged = std::any_of(fetches_.begin(), fetches_.end(), [&](const auto& entry) {
+      const Fetch& fetch = entry.second;
+      return !fetch.canceled &&
+             (fetch.kind == FetchKind::bypass || now - fetch.last_progress < patience_);
+    });
+    if (waits && !hedged) {
       ++context_.stats.bypasses;
+      for (auto& [id, reader] : readers_) reader.bypass_chunks = 1;  // goes on as one rescued
       start_unsized(now, FetchKind::bypass);
     }
     return;

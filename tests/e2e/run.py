@@ -14,7 +14,7 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
-from harness.cases import CASES, Context, daemon_is_in_this_build  # noqa: E402
+from harness.cases import CASES, Context, Skip, daemon_is_in_this_build  # noqa: E402
 from harness.cluster import ROOT  # noqa: E402
 from harness.process import Scratch  # noqa: E402
 
@@ -34,7 +34,7 @@ def too_long(_number, _frame):
 
 
 def run_case(name, function):
-    """(passed, seconds, what went wrong)"""
+    """(status, seconds, what went wrong)"""
     signal.alarm(CASE_SECONDS_MAX)
     began = time.monotonic()
     logs = os.path.join(ROOT, "build", "e2e-logs", re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"))
@@ -42,13 +42,16 @@ def run_case(name, function):
         with Scratch("waggle-e2e-", keep_logs_in=logs) as scratch:
             function(Context(scratch))
             signal.alarm(0)
-        return True, time.monotonic() - began, ""
+        return "passed", time.monotonic() - began, ""
+    except Skip as reason:
+        signal.alarm(0)
+        return "skipped", time.monotonic() - began, str(reason)
     except Exception as error:
         signal.alarm(0)
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{os.path.relpath(place.filename, ROOT)}:{place.lineno}"
         text = str(error) or type(error).__name__
-        return False, time.monotonic() - began, f"{where}: {text}\n  logs: {os.path.relpath(logs, ROOT)}"
+        return "failed", time.monotonic() - began, f"{where}: {text}\n  logs: {os.path.relpath(logs, ROOT)}"
 
 
 def stop(number, _frame):
@@ -75,10 +78,10 @@ def main():
             print(f"SKIP {name}: waggled is not in this build", flush=True)
             results.append({"name": name, "status": "skipped", "seconds": 0})
             continue
-        passed, seconds, reason = run_case(name, function)
-        print(f"{'PASS' if passed else 'FAIL'} {name} ({seconds:.1f} s)" + (f"\n  {reason}" if reason else ""),
-              flush=True)
-        results.append({"name": name, "status": "passed" if passed else "failed", "seconds": seconds})
+        status, seconds, reason = run_case(name, function)
+        word = {"passed": "PASS", "skipped": "SKIP", "failed": "FAIL"}[status]
+        print(f"{word} {name} ({seconds:.1f} s)" + (f"\n  {reason}" if reason else ""), flush=True)
+        results.append({"name": name, "status": status, "seconds": seconds})
     if options.json:
         with open(options.json, "w") as file:
             json.dump(results, file)

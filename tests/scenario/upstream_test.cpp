@@ -70,6 +70,48 @@ TEST_SUITE("scenario/upstream") {
     }
   }
 
+  TEST_CASE("without any credential in the cluster everybody knows within two seconds") {
+    for (const std::uint64_t seed : sim::seeds(4)) {
+      CAPTURE(seed);
+      sim::Simulator simulator({.node_count = node_count, .seed = seed});
+      REQUIRE(simulator.run_until(sim::converged, 30s));
+      simulator.faults().origin_status(401);
+      pull_everywhere(simulator, sim::make_blob("layer", 20 * MiB));
+      REQUIRE(simulator.run_until(sim::pulls_done, 2s));
+      all_failed(simulator, transfer::SwarmError::unauthorized);
+      CHECK(simulator.origin().request_count() <= node_count);
+    }
+  }
+
+  TEST_CASE(
+      "an origin that asks for a minute's pause is left alone, and readers go elsewhere soon") {
+    sim::Simulator simulator({.node_count = node_count, .seed = 3});
+    REQUIRE(simulator.run_until(sim::converged, 30s));
+    simulator.faults().origin_status(429);
+    simulator.origin().set_retry_after(60s);
+    pull_everywhere(simulator, sim::make_blob("layer", 20 * MiB));
+    REQUIRE(simulator.run_until(sim::pulls_done, 4s));
+    all_failed(simulator, transfer::SwarmError::unreachable);
+    CHECK(simulator.origin().request_count() <= node_count);
+  }
+
+  TEST_CASE("a first request that is never answered is hedged, not waited for") {
+    for (const sim::NodeIndex nodes : {1U, 3U}) {
+      for (const std::uint64_t seed : sim::seeds(4)) {
+        CAPTURE(nodes);
+        CAPTURE(seed);
+        sim::Simulator simulator({.node_count = nodes, .seed = seed});
+        REQUIRE(simulator.run_until(sim::converged, 30s));
+        simulator.faults().origin_stall_next(1);
+        const sim::Blob blob = sim::make_blob("layer", 20 * MiB);
+        pull_everywhere(simulator, blob);
+        REQUIRE(simulator.run_until(sim::pulls_done, 7s));
+        all_finished(simulator);
+        CHECK(simulator.origin().egress_bytes() <= blob.size + 2 * MiB);
+      }
+    }
+  }
+
   TEST_CASE("an overloaded or broken origin is asked again with pauses until it recovers") {
     for (const unsigned status : {503U, 500U, 429U}) {
       CAPTURE(status);
@@ -112,6 +154,27 @@ TEST_SUITE("scenario/upstream") {
     pull_everywhere(simulator, blob);
     REQUIRE(simulator.run_until(sim::pulls_done, 20s));
     all_failed(simulator, transfer::SwarmError::unreachable);
+  }
+
+  TEST_CASE("an origin that was gone a moment ago is not waited for again, until it answers") {
+    sim::Simulator simulator({.node_count = 1, .seed = 5});
+    REQUIRE(simulator.run_until(sim::converged, 30s));
+    simulator.faults().origin_down(true);
+    simulator.pull(0, sim::make_blob("manifest", 7'000));
+    REQUIRE(simulator.run_until(sim::pulls_done, 12s));
+    for (int i = 0; i < 5; ++i) {
+      simulator.pull(0, sim::make_blob("layer" + std::to_string(i), 20 * MiB));
+      REQUIRE(simulator.run_until(sim::pulls_done, 2s));
+      all_failed(simulator, transfer::SwarmError::unreachable);
+    }
+    simulator.faults().origin_down(false);
+    simulator.pull(0, sim::make_blob("layer0", 20 * MiB));
+    REQUIRE(simulator.run_until(sim::pulls_done, 10s));
+    all_finished(simulator);
+    simulator.faults().origin_down(true);
+    simulator.pull(0, sim::make_blob("another", 20 * MiB));
+    simulator.run_for(3s);
+    CHECK_FALSE(simulator.node(0)->pulls().back().error);
   }
 
   TEST_CASE("wrong bytes from upstream are never committed; right ones later are") {

@@ -68,7 +68,9 @@ void Origin::begin(std::uint64_t id) {
   if (found == fetches_.end()) return;
   Fetch& fetch = found->second;
   const auto blob = blobs_.find(fetch.digest);
-  if (stalled_.contains(fetch.from)) {
+  const bool unanswered = stall_next_ > 0;
+  if (unanswered) --stall_next_;
+  if (unanswered || stalled_.contains(fetch.from)) {
     return events_.after(config_.idle_timeout, [this, id] { end(id, Kind::failed); });
   }
   if (down_) return end(id, Kind::failed);

@@ -67,6 +67,10 @@ class Origin {
   /// Sends nothing more to this node, but keeps its connections.
   void stall(NodeIndex node) { stalled_.insert(node); }
   void unstall() { stalled_.clear(); }
+  /// So many requests from now on get no answer.
+  void stall_next(std::size_t requests) { stall_next_ = requests; }
+  /// What a 429 or 503 says.
+  void set_retry_after(Duration retry_after) { retry_after_ = retry_after; }
   /// From now on answers with wrong bytes.
   void set_variant(Variant variant) {
     variant_ = variant;
@@ -119,6 +123,8 @@ class Origin {
   std::map<std::uint64_t, Fetch> fetches_;
   std::map<Digest, std::uint64_t> egress_of_;
   std::set<NodeIndex> stalled_;
+  std::size_t stall_next_ = 0;
+  std::optional<Duration> retry_after_;
   std::uint64_t next_ = 1;
   std::uint64_t egress_ = 0;
   std::uint64_t requests_ = 0;

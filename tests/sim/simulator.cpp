@@ -469,6 +469,11 @@ void Faults::origin_status(unsigned status, std::optional<Duration> retry_after)
   sim_.origin().set_status(status, retry_after);
 }
 
+void Faults::origin_stall_next(std::size_t requests) {
+  note("origin stalls the next", requests);
+  sim_.origin().stall_next(requests);
+}
+
 void Faults::stall(NodeIndex node) {
   note("origin stalls", node);
   sim_.origin().stall(node);

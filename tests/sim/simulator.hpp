@@ -84,6 +84,7 @@ class Faults {
   void origin_rate(double share);
   void origin_length_error(std::int64_t bytes);
   void origin_variant(Variant variant);
+  void origin_stall_next(std::size_t requests);
   void stall(NodeIndex node);
   void unstall();
 

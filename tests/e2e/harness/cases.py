@@ -17,6 +17,10 @@ def case(name, needs_daemon=True):
     return register
 
 
+class Skip(Exception):
+    """What the case needs is not here; it is counted as skipped, with this reason."""
+
+
 def expect(condition, message):
     if not condition:
         raise AssertionError(message)

@@ -113,6 +113,8 @@ class Containerd:
     """A containerd with root, state and socket of its own; pulls registry.test through a hosts.toml."""
 
     kind = "containerd"
+    containerd, ctr = "containerd", "ctr"
+    config = _CONTAINERD
 
     def __init__(self, scratch, name):
         self._scratch, self._name = scratch, name
@@ -128,13 +130,13 @@ class Containerd:
     def start(self):
         config = os.path.join(self.home, "config.toml")
         with open(config, "w") as file:
-            file.write(_CONTAINERD.format(home=self.home, socket=self._socket))
-        self._process = self._scratch.start(f"containerd-{self._name}", ["containerd", "--config", config])
+            file.write(self.config.format(home=self.home, socket=self._socket, hosts=self._hosts))
+        self._process = self._scratch.start(f"containerd-{self._name}", [self.containerd, "--config", config])
         process.wait_for(self._answers, 30, "containerd answers")
         return self
 
     def _ctr(self, *args):
-        return ["ctr", "--address", self._socket, *args]
+        return [self.ctr, "--address", self._socket, *args]
 
     def _answers(self):
         if not self._process.running():
@@ -163,6 +165,42 @@ class Containerd:
         """Removes the image and its content, so that the next pull asks for every blob."""
         for name in (f"{HOST}/{image.repo}@{image.manifest.digest}", f"{HOST}/{image.repo}:v1"):
             subprocess.run(self._ctr("images", "rm", "--sync", name), capture_output=True, timeout=60)
+
+
+_CONTAINERD2 = """version = 3
+root = "{home}/root"
+state = "{home}/state"
+disabled_plugins = ["io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri",
+  "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.erofs", "io.containerd.nri.v1.nri",
+  "io.containerd.tracing.processor.v1.otlp"]
+[grpc]
+  address = "{socket}"
+[ttrpc]
+  address = "{socket}.ttrpc"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{home}/opt"
+[plugins."io.containerd.transfer.v1.local"]
+  config_path = "{hosts}"
+  concurrent_layer_fetch_buffer = 1048576
+"""
+
+
+class Containerd2(Containerd):
+    """containerd 2.x as dev.d/containerd2.sh builds it, fetching each layer in parallel pieces of 1 MiB."""
+
+    kind = "containerd2"
+    config = _CONTAINERD2
+    _bin = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", ".deps", "containerd2", "bin")
+    containerd, ctr = os.path.join(_bin, "containerd"), os.path.join(_bin, "ctr")
+
+    @classmethod
+    def can_be_tried(cls):
+        return os.geteuid() == 0 and os.access(cls.containerd, os.X_OK) and os.access(cls.ctr, os.X_OK)
+
+    def pull(self, _mirror, image, deadline=300, reference=None, unpack=True):
+        """Through the transfer service, which alone fetches in parallel; it always unpacks."""
+        super().pull(_mirror, image, deadline, reference, unpack=True)
 
 
 def check_files(paths):

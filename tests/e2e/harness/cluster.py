@@ -120,14 +120,17 @@ class Node:
 
 
 class Cluster:
-    """Nodes n1.. on NET.11, NET.12, ... that share one key and join through the first two (the only one)."""
+    """Nodes n1.. on NET.11, NET.12, ... that share one key and join through the first two (the only one).
 
-    def __init__(self, scratch, registry, count, net=None, config=None):
-        self._scratch, self._registry = scratch, registry
+    With `first` they begin at that number: several clusters on one net.
+    """
+
+    def __init__(self, scratch, registry, count, net=None, config=None, first=1):
+        self._scratch, self._registry, self._first = scratch, registry, first
         self.net = net or process.private_net()
         self._changes = config or {}
         self._count = count  # a node alone names only itself, and so is ready at once
-        self.key_file = os.path.join(scratch.dir("keys"), "cluster.key")
+        self.key_file = os.path.join(scratch.dir("keys"), f"cluster-{first}.key")
         make_key(self.key_file)
         self.nodes = []
         for _ in range(count):
@@ -135,7 +138,7 @@ class Cluster:
 
     def add(self, config=None):
         """One more node, not started yet."""
-        number = len(self.nodes) + 1
+        number = self._first + len(self.nodes)
         name, address = f"n{number}", f"{self.net}.{10 + number}"
         changes = merged(self._changes, config or {})
         node = Node(self._scratch, name, address, merged(self._base(name, address), changes))
@@ -147,7 +150,8 @@ class Cluster:
         return {
             "node": {"name": name, "data_dir": self._scratch.dir(name, "data")},
             "cluster": {"name": "e2e", "key_files": [self.key_file], "bind": [f"{address}:{GOSSIP_PORT}"],
-                        "join": [f"{self.net}.{last}:{GOSSIP_PORT}" for last in (11, 12)][:self._count]},
+                        "join": [f"{self.net}.{last}:{GOSSIP_PORT}" for last in (self._first + 10, self._first + 11)]
+                        [:self._count]},
             "upstream": {"registries": {"registry.test": {"endpoint": self._registry.endpoint}}},
             "mirror": {"bind": [f"{address}:{MIRROR_PORT}"], "default_registry": "registry.test"},
             "huggingface": {"bind": [f"{address}:30002"]},

@@ -7,10 +7,14 @@ log is the far side's count: what was really handed to a client's connection, re
 import http.client
 import http.server
 import json
+import os
 import socket
 import socketserver
+import struct
 import threading
 import time
+
+from .faults import Faults
 
 BLOCK = 64 * 1024
 _HOP_HEADERS = {"connection", "keep-alive", "transfer-encoding", "date", "server"}
@@ -33,16 +37,6 @@ class TokenBucket:
         delay = start - time.monotonic()
         if delay > 0:
             time.sleep(delay)
-
-
-class Faults:
-    """What goes wrong on purpose; all off at first, may be changed at any time."""
-
-    def __init__(self):
-        self.cut_after = None    # bytes of a blob response, then the connection is reset
-        self.corrupt = set()     # digests whose bytes come with one bit turned
-        self.silent = False      # accept and never answer
-        self.status = None       # answer this code to everything
 
 
 class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
@@ -151,50 +145,114 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _relay(self, record):
         faults = self.owner.faults
         if faults.silent:
-            while faults.silent and not self.owner.stopping.wait(0.05):
-                pass
-            self.close_connection = True
+            self._wait_while(lambda: faults.silent)
             return
         if faults.status:
-            record["status"] = faults.status
-            self.send_response(faults.status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            record["complete"] = True
+            self._say(faults.status, record)
             return
+        if record["path"].startswith("/expired/"):
+            self._say(403, record)
+            return
+        rule = faults.take(record["path"], record["user_agent"]) if self.command == "GET" else None
+        if rule:
+            record["fault"] = rule.kind
+        if rule and rule.kind == "stall_head":
+            self._wait_while(lambda: True)
+        elif rule and rule.kind == "status":
+            self._say(rule.code, record, rule.headers)
+        elif rule and rule.kind == "expired_redirect":
+            self._say(302, record, {"Location": "/expired" + record["path"] + "?signature=old"})
+        else:
+            self._pass_on(record, rule)
+
+    def _wait_while(self, condition):
+        """Silence, until the client has gone or the front stops."""
+        self.close_connection = True
+        self.connection.settimeout(0.05)
+        while condition() and not self.owner.stopping.is_set():
+            try:
+                if not self.connection.recv(1, socket.MSG_PEEK):
+                    return
+                time.sleep(0.05)
+            except TimeoutError:
+                pass
+
+    def _say(self, code, record, headers=None):
+        record["status"] = code
+        self.send_response(code)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        record["complete"] = True
+
+    def _pass_on(self, record, rule):
         backend = http.client.HTTPConnection(*self.owner.backend, timeout=30)
         try:
             backend.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():  # clients repeat Accept: each line goes on
-                if name.lower() not in _HOP_HEADERS:
+                ignored = rule and rule.kind == "no_range" and name.lower() == "range"
+                if name.lower() not in _HOP_HEADERS and not ignored:
                     backend.putheader(name, value)
             backend.endheaders()
             response = backend.getresponse()
             record["status"] = response.status
             self.send_response_only(response.status)
             for name, value in response.getheaders():
+                if name.lower() == "content-length" and rule and rule.kind.startswith("length_"):
+                    value = str(max(0, int(value) + (1000 if rule.kind == "length_long" else -1000)))
+                    self.close_connection = True
                 if name.lower() not in _HOP_HEADERS:
                     self.send_header(name, value)
-            if response.getheader("Content-Length") is None:
+            if response.getheader("Content-Length") is None or self.close_connection:
                 self.send_header("Connection", "close")
             self.end_headers()
             if self.command == "GET":
-                self._copy_body(response, record)
+                self._copy_body(response, record, rule)
             record["complete"] = True
         finally:
             backend.close()
 
-    def _copy_body(self, response, record):
+    def _copy_body(self, response, record, rule):
         is_blob = "/blobs/" in record["path"]
         corrupt = is_blob and record["path"].rpartition("/")[2] in self.owner.faults.corrupt
-        while block := response.read(BLOCK):
+        corrupt = corrupt or (rule is not None and rule.kind == "wrong_bytes")
+        left = None
+        if rule and rule.kind == "length_short":
+            left = max(0, int(response.getheader("Content-Length")) - 1000)
+        breaks = rule is not None and rule.kind in ("stall_body", "drip", "reset")
+        while True:
+            block = response.read(min(BLOCK, max(0, rule.after - record["bytes"])) if breaks else BLOCK)
+            if not block:
+                break
             if corrupt:
                 block, corrupt = bytes([block[0] ^ 1]) + block[1:], False
+            if left is not None:
+                block = block[:left]
+                left -= len(block)
             self.owner.bucket.take(len(block))
             self._send(block, record)
             cut = self.owner.faults.cut_after
             if cut is not None and is_blob and record["bytes"] >= cut:
                 raise ConnectionAbortedError("cut on purpose")
+        if breaks and response.length != 0:
+            self._break(response, record, rule)
+
+    def _break(self, response, record, rule):
+        """What comes after the first `after` bytes of a body that goes wrong in its middle."""
+        if rule.kind == "stall_body":
+            self._wait_while(lambda: True)
+            raise ConnectionAbortedError("stalled on purpose")
+        if rule.kind == "reset":
+            # Closed behind the socket's back: its own shutdown() would send a FIN first.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(self.connection.detach())
+            raise ConnectionResetError("reset on purpose")
+        while not self.owner.stopping.wait(0.1):
+            block = response.read(max(1, rule.rate // 10))
+            if not block:
+                return
+            self._send(block, record)
 
     def _send(self, block, record):
         view = memoryview(block)

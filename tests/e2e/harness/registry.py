@@ -1,5 +1,6 @@
 """Debian's docker-registry on loopback with a rate-limited, counting front: the upstream of every test."""
 
+import dataclasses
 import http.client
 import os
 import urllib.parse
@@ -12,6 +13,26 @@ log: {{ level: warn, accesslog: {{ disabled: true }} }}
 storage: {{ filesystem: {{ rootdirectory: {root} }}, delete: {{ enabled: true }} }}
 http: {{ addr: "127.0.0.1:{port}", secret: waggle-e2e }}
 """
+
+
+@dataclasses.dataclass
+class Front:
+    """One way to a registry's content."""
+
+    front: UpstreamFront
+    log: AccessLog
+
+    @property
+    def endpoint(self):
+        return f"http://127.0.0.1:{self.front.port}"
+
+    @property
+    def faults(self):
+        return self.front.faults
+
+    def settle(self, deadline=30):
+        """Waits until no request is open, so that the access log is complete."""
+        process.wait_for(self.front.idle, deadline, "the front is idle")
 
 
 class Registry:
@@ -48,6 +69,13 @@ class Registry:
     @property
     def faults(self):
         return self.front.faults
+
+    def another_front(self, name, rate=None):
+        """The same content on a port of its own: an upstream with its own log and faults."""
+        path = os.path.join(self._scratch.dir("logs"), name + "-access.jsonl")
+        front = UpstreamFront(("127.0.0.1", self._backend_port), path, rate)
+        self._scratch.defer(front.stop)
+        return Front(front, AccessLog(path))
 
     def settle(self, deadline=30):
         """Waits until no request is open, so that the access log is complete."""

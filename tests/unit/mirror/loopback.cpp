@@ -256,6 +256,10 @@ void ScriptedServer::talk(Stream& stream) {
     const Reply reply = script_(request);
     boost::system::error_code error;
     asio::write(stream, asio::buffer(reply.text), error);
+    while (!reply.trickle.empty() && !error && !stopping_) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      asio::write(stream, asio::buffer(reply.trickle), error);
+    }
     while (reply.stall && more()) {
     }
     if (error || reply.close || reply.stall) return;

@@ -70,9 +70,10 @@ class TestClient {
 
 /// What the script of a server says to one request.
 struct Reply {
-  std::string text;    ///< head and body, verbatim
-  bool close = false;  ///< close after it
-  bool stall = false;  ///< send `text`, then stay silent until the server goes
+  std::string text;     ///< head and body, verbatim
+  bool close = false;   ///< close after it
+  bool stall = false;   ///< send `text`, then stay silent until the server goes
+  std::string trickle;  ///< then this again and again, 50 ms apart, until the client goes
 };
 
 /// Answers each request on a loopback port by calling `script` with the request's text (head and

@@ -17,8 +17,10 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <tuple>
 
 using namespace waggle;
 using namespace waggle::mirror;
@@ -442,16 +444,108 @@ TEST_SUITE("mirror/upstream_driver") {
     CHECK(client.get(std::string(64, 'a') + ".test").error == MirrorError::resolve_failed);
   }
 
-  TEST_CASE("Retry-After of a 429 or 503 is read") {
-    std::string value = "7";
+  TEST_CASE("Retry-After of a 429 or 503 is read: seconds, a date, or something else") {
+    std::time_t in_half_a_minute = std::time(nullptr) + 30;
+    std::array<char, 64> date{};
+    std::strftime(date.data(), date.size(), "%a, %d %b %Y %H:%M:%S GMT",
+                  std::gmtime(&in_half_a_minute));
+    for (const auto& [value, low, high] : {std::tuple<std::string, Duration, Duration>{"7", 7s, 7s},
+                                           {date.data(), 25s, 30s},
+                                           {"Wed, 21 Oct 2015 07:28:00 GMT", 0s, 0s},
+                                           {"soon", 60s, 60s}}) {
+      CAPTURE(value);
+      const ScriptedServer server([&value = value](const std::string&) -> Reply {
+        return {http_text("429 Too Many Requests", "Retry-After: " + value + "\r\n", "")};
+      });
+      Client client(config_for(server));
+      const auto answer = client.get("r.test").head;
+      CHECK_FALSE(answer.paused);
+      CHECK(answer.retry_after.value() >= low);
+      CHECK(answer.retry_after.value() <= high);
+    }
+    CHECK(error_of_status(429) == MirrorError::unavailable);
+  }
+
+  TEST_CASE("Retry-After is heeded: a paused host is not asked, another one is") {
+    const ScriptedServer busy([&](const std::string&) -> Reply {
+      return {http_text("503 Service Unavailable", "Retry-After: 40\r\n", "")};
+    });
+    const ScriptedServer well(
+        [&](const std::string&) -> Reply { return {http_text("200 OK", "", "x")}; });
+    auto config = config_for(busy);
+    config.registries["w.test"].endpoint = well.origin();
+    Client client(config);
+    CHECK(client.get("r.test").head.status == 503);
+    for (int i = 0; i < 3; ++i) {
+      const auto answer = client.get("r.test").head;
+      CHECK(answer.status == 429);
+      CHECK(answer.paused);
+      CHECK(answer.retry_after.value() > 35s);
+      CHECK(answer.retry_after.value() <= 44s);
+    }
+    CHECK(busy.requests().size() == 1);
+    CHECK(client.get("w.test").body == "x");
+    // Another account is another quota.
+    config.registries["r.test"].username = "somebody";
+    client.driver.reconfigure(config);
+    CHECK_FALSE(client.get("r.test").head.paused);
+  }
+
+  TEST_CASE("a 503 without Retry-After is about one request, not about the host") {
     const ScriptedServer server([&](const std::string&) -> Reply {
-      return {http_text("429 Too Many Requests", "Retry-After: " + value + "\r\n", "")};
+      return {http_text("503 Service Unavailable", "", "")};
     });
     Client client(config_for(server));
-    CHECK(client.get("r.test").head.retry_after == Duration(7s));
-    value = "Wed, 21 Oct 2015 07:28:00 GMT";
-    CHECK(client.get("r.test").head.retry_after == Duration(60s));
-    CHECK(error_of_status(429) == MirrorError::unavailable);
+    for (int i = 0; i < 3; ++i) CHECK_FALSE(client.get("r.test").head.paused);
+    CHECK(server.requests().size() == 3);
+  }
+
+  TEST_CASE("a redirect whose target has expired is asked for anew, once") {
+    std::size_t signatures = 0;
+    std::size_t good = 2;
+    const ScriptedServer server([&](const std::string& request) -> Reply {
+      if (has(request, "/signed/" + std::to_string(good) + " "))
+        return {http_text("200 OK", "", "x")};
+      if (has(request, "/signed/")) return {http_text("403 Forbidden", "", "expired")};
+      return {http_text("307 Temporary Redirect",
+                        "Location: /signed/" + std::to_string(++signatures) + "\r\n", "")};
+    });
+    Client client(config_for(server));
+    const auto answer = client.get("r.test");
+    CHECK(answer.head.status == 200);
+    CHECK(answer.body == "x");
+    good = 0;
+    const auto refused = client.get("r.test");
+    CHECK(refused.head.status == 403);
+    CHECK(refused.head.redirected);
+    CHECK(signatures == 4);
+  }
+
+  TEST_CASE("a head that trickles ends at the idle timeout") {
+    const ScriptedServer server([](const std::string&) -> Reply {
+      return {"HTTP/1.1 200 OK\r\n", false, false, "A: b\r\n"};
+    });
+    auto config = config_for(server);
+    config.idle_timeout = 300ms;
+    Client client(config);
+    const auto began = std::chrono::steady_clock::now();
+    CHECK(client.get("r.test").error == MirrorError::timeout);
+    CHECK(std::chrono::steady_clock::now() - began < 3s);
+  }
+
+  TEST_CASE(
+      "a body that falls silent is given up after the body's gap, however long the head may take") {
+    const ScriptedServer server([](const std::string&) -> Reply {
+      return {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab", false, true};
+    });
+    auto config = config_for(server);
+    config.idle_timeout = 60s;
+    Client client(config);
+    const auto began = std::chrono::steady_clock::now();
+    const auto answer = client.get("r.test");
+    CHECK(answer.body == "ab");
+    CHECK(answer.body_error == MirrorError::timeout);
+    CHECK(std::chrono::steady_clock::now() - began < limits::upstream_body_gap + 3s);
   }
 
   TEST_CASE("a reused connection that died meanwhile is replaced unnoticed") {
