@@ -117,6 +117,10 @@ inline constexpr std::uint64_t reassembly_bytes_per_peer_max =
     2 * chunk_bytes_max;  ///< per swarm: no further chunk is begun
 inline constexpr std::uint64_t download_buffer_bytes_max = 256 * MiB;
 
+// Refuted digests. Beyond: the oldest mark goes.
+inline constexpr std::size_t tainted_digests_max = 1024;
+inline constexpr Duration tainted_for = 24h;
+
 // Cache. Beyond these: longer proofs and journals are refused, partials are refused, the oldest
 // sidecars without a copy go first.
 inline constexpr std::size_t journal_proof_bytes_max = 256;    ///< a serialized CREC

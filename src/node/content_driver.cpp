@@ -121,6 +121,7 @@ std::unique_ptr<mirror::BlobReader> ContentDriver::open(const mirror::BlobReques
   });
 
   if (!swarm) return std::make_unique<FailedReader>(MirrorError::unavailable);
+  if (deps_.distributor.exchange().is_tainted(deps_.now(), request.digest)) swarm_tainted(*swarm);
   return std::make_unique<SwarmReader>(*this, *swarm, ReaderId{next_reader_++}, range);
 }
 
@@ -190,6 +191,8 @@ void ContentDriver::swarm_proven(SwarmId swarm) {
   swarms_[swarm].proven = true;
   wake(swarm);
 }
+
+void ContentDriver::swarm_tainted(SwarmId swarm) { swarms_[swarm].tainted = true; }
 
 void ContentDriver::swarm_failed(SwarmId swarm, transfer::SwarmError error) {
   if (error == transfer::SwarmError::bad_upstream) deps_.metrics.count_verify_failure_upstream();

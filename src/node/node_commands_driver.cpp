@@ -116,4 +116,14 @@ void NodeDriver::run_command(transfer::SwarmFailed& failed) {
   content_->swarm_failed(failed.swarm, failed.error);
 }
 
+void NodeDriver::run_command(transfer::SwarmTainted& tainted) {
+  const std::string digest = tainted.digest.to_string();
+  spdlog::warn(
+      "{} is tainted: its bytes were wrong after some may have been given out; for 24 h nothing of "
+      "it is given out before proof. A client may keep a partial ingest: ctr -n k8s.io content "
+      "active, then remove layer-{}",
+      digest, digest);
+  content_->swarm_tainted(tainted.swarm);
+}
+
 }  // namespace waggle::node

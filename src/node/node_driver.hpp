@@ -93,6 +93,7 @@ class NodeDriver final : public ops::ApiSource {
   void run_command(transfer::SwarmProven& command);
   void run_command(transfer::SwarmCommitted& command);
   void run_command(transfer::SwarmFailed& command);
+  void run_command(transfer::SwarmTainted& command);
   [[nodiscard]] TimePoint now() const;
 
   boost::asio::awaitable<void> wait_timer();

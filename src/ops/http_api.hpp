@@ -39,6 +39,7 @@ struct StatusInfo {
   std::size_t index_digests = 0, index_facts = 0, swarms = 0, sessions = 0;
   std::uint64_t index_root = 0, cache_bytes = 0, cache_max_bytes = 0, disk_free_bytes = 0;
   double uptime_seconds = 0;
+  std::vector<std::string> tainted;  ///< digests refuted here within the last 24 h
 };
 
 /// What the API asks the node.

@@ -552,6 +552,14 @@ ExchangeStats Exchange::stats() const {
   return stats;
 }
 
+std::vector<Digest> Exchange::tainted(TimePoint now) const {
+  return impl_->context.tainted.list(now);
+}
+
+bool Exchange::is_tainted(TimePoint now, const Digest& digest) const {
+  return impl_->context.tainted.contains(now, digest);
+}
+
 void Exchange::check_invariants() const {
   impl_->claims.check_invariants();
   impl_->context.sessions.check_invariants();

@@ -186,11 +186,18 @@ struct SwarmFailed {
   SwarmId swarm{};
   SwarmError error{};
 };
+/// All chunks were here and the digest is another: the swarm begins anew, nothing of it may be
+/// given out before SwarmProven, and the digest is marked for limits::tainted_for.
+struct SwarmTainted {
+  SwarmId swarm{};
+  Digest digest;
+};
 
 using ExchangeOutput =
     std::variant<EnsureSession, SendControl, SendBlock, CloseSession, SendClaim, CreateBlob,
                  VerifyChunk, DropBuffer, StartFetch, CancelFetch, HashLink, CommitBlob, CloseBlob,
-                 LoadMidstates, SwarmSize, ChunkReady, SwarmProven, SwarmCommitted, SwarmFailed>;
+                 LoadMidstates, SwarmSize, ChunkReady, SwarmProven, SwarmCommitted, SwarmFailed,
+                 SwarmTainted>;
 
 struct StoredChunk {
   ChunkIndex chunk{};
@@ -315,6 +322,9 @@ class Exchange {
   [[nodiscard]] bool has_chunk(SwarmId swarm, ChunkIndex chunk) const;
   [[nodiscard]] bool is_proven(SwarmId swarm) const;
   [[nodiscard]] ExchangeStats stats() const;
+  /// Digests refuted here within limits::tainted_for, ascending: nothing of them streams before proof.
+  [[nodiscard]] std::vector<Digest> tainted(TimePoint now) const;
+  [[nodiscard]] bool is_tainted(TimePoint now, const Digest& digest) const;
   void check_invariants() const;
 
  private:

@@ -7,6 +7,7 @@
 #include "transfer/peer_scores.hpp"
 #include "transfer/session_message.hpp"
 #include "transfer/session_table.hpp"
+#include "transfer/tainted.hpp"
 
 #include <cstdint>
 #include <deque>
@@ -27,6 +28,7 @@ struct ExchangeContext {
   SessionTable sessions{};
   PeerScores scores{};
   ExchangeStats stats{};
+  TaintedDigests tainted{};
   std::map<Digest, std::uint64_t> complete{};  ///< blobs this node can serve, with their sizes
   std::map<std::string, std::uint64_t> upstream_bytes{};  ///< taken from each origin so far
   std::uint64_t download_bytes = 0;                       ///< of chunks begun, all swarms

@@ -237,6 +237,8 @@ void Swarm::judge_signers(TimePoint now) {
 // All chunks passed their CRECs and yet the whole is wrong: somebody signed a lie, or upstream sent
 // one.
 void Swarm::refuted(TimePoint now) {
+  context_.tainted.mark(now, key_.digest);
+  context_.emit(SwarmTainted{id_, key_.digest});
   if (solo_) {
     fail(now, SwarmError::bad_upstream);
     return;

@@ -218,6 +218,7 @@ void Node::execute(const node::Command& command) {
         } else if constexpr (std::is_same_v<T, transfer::SwarmFailed>) {
           failed(item.swarm, item.error);
         } else if constexpr (!std::is_same_v<T, transfer::SwarmSize> &&
+                             !std::is_same_v<T, transfer::SwarmTainted> &&
                              !std::is_same_v<T, transfer::SwarmCommitted>) {
           run(item);
         }
