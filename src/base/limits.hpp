@@ -110,6 +110,8 @@ inline constexpr std::size_t swarms_max = 1024;
 inline constexpr std::size_t swarm_peers_out = 8;  ///< degree d
 inline constexpr std::size_t swarm_peers_in_max = 24;
 inline constexpr std::size_t registrar_blobs_max = 4096;  ///< least recently used goes first
+inline constexpr std::size_t registrar_blobs_per_node_max =
+    1024;  ///< made by one node's messages; its own oldest goes first
 inline constexpr std::size_t registrar_wanters_max =
     8192;  ///< further wanters are answered, not listed
 inline constexpr std::size_t claim_bitmap_bits = 1024;  ///< window from the first unfinished extent
@@ -120,6 +122,7 @@ inline constexpr std::uint64_t download_buffer_bytes_max = 256 * MiB;
 // Refuted digests. Beyond: the oldest mark goes.
 inline constexpr std::size_t tainted_digests_max = 1024;
 inline constexpr Duration tainted_for = 24h;
+inline constexpr std::size_t disputed_swarms_max = 16;  ///< whose CRECs are kept: lowest tag goes
 
 // Cache. Beyond these: longer proofs and journals are refused, partials are refused, the oldest
 // sidecars without a copy go first.

@@ -78,6 +78,9 @@ ops::StatusInfo NodeDriver::status() {
   for (const Digest& digest : distributor_->exchange().tainted(now())) {
     status.tainted.push_back(digest.to_string());
   }
+  for (const NodeId& node : distributor_->exchange().banned(now())) {
+    status.banned.push_back(member_name(node));
+  }
   status.uptime_seconds = to_seconds(now().time_since_epoch());
   return status;
 }

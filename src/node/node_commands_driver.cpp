@@ -51,9 +51,9 @@ void NodeDriver::run_command(transfer::CreateBlob& create) {
 
 void NodeDriver::run_command(transfer::VerifyChunk& verify) {
   payload_->verify_chunk(verify, [this, swarm = verify.swarm, chunk = verify.chunk,
-                                  source = verify.source](transfer::ChunkVerdict verdict) {
+                                  source = verify.source](auto verdict, const auto& sha256) {
     input([&](TimePoint at, transfer::Exchange& exchange) {
-      exchange.chunk_verified(at, swarm, chunk, source, verdict);
+      exchange.chunk_verified(at, swarm, chunk, source, verdict, sha256);
     });
   });
 }

@@ -80,7 +80,8 @@ Json to_json(const StatusInfo& status) {
             {"disk_free_bytes", status.disk_free_bytes}}},
           {"swarms", status.swarms},
           {"sessions", status.sessions},
-          {"tainted", status.tainted}};
+          {"tainted", status.tainted},
+          {"banned", status.banned}};
 }
 
 template <typename Items>

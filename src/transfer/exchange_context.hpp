@@ -5,6 +5,7 @@
 #include "transfer/claims.hpp"
 #include "transfer/exchange.hpp"
 #include "transfer/peer_scores.hpp"
+#include "transfer/proof.hpp"
 #include "transfer/session_message.hpp"
 #include "transfer/session_table.hpp"
 #include "transfer/tainted.hpp"
@@ -16,6 +17,9 @@
 #include <utility>
 
 namespace waggle::transfer {
+
+/// Per chunk, what its signers said.
+using DisputedCrecs = std::map<ChunkIndex, std::vector<Crec>>;
 
 /// Owned by the exchange; lives longer than every swarm.
 struct ExchangeContext {
@@ -34,6 +38,10 @@ struct ExchangeContext {
   std::uint64_t download_bytes = 0;                       ///< of chunks begun, all swarms
   std::uint64_t next_fetch = 1;
   std::map<FetchId, SwarmId> fetches{};  ///< whose upstream request it is
+  std::map<SwarmTag, SwarmId> claimants{};  ///< whose claims go by this tag
+  /// CRECs of refuted swarms that ended before upstream's own bytes told who lied; at most
+  /// limits::disputed_swarms_max.
+  std::map<SwarmTag, DisputedCrecs> disputed{};
   std::vector<NodeId> banned{};          ///< since the last settling: every swarm drops them
   bool claims_dirty = false;             ///< some swarm's need of extents changed
 

@@ -255,7 +255,7 @@ void Node::run(const transfer::SendControl& send) {
 }
 
 std::optional<Variant> Node::stored_variant(const transfer::SendBlock& block) {
-  if (lie_ != true_bytes) return lie_;
+  if (const auto forged = forged_variant(lie_, block.chunk)) return forged;
   if (disk_.blobs.contains(block.digest)) return true_bytes;
   if (!block.swarm) return std::nullopt;
   DiskPartial* stored = partial(*block.swarm);
@@ -266,6 +266,7 @@ std::optional<Variant> Node::stored_variant(const transfer::SendBlock& block) {
 }
 
 void Node::run(const transfer::SendBlock& send) {
+  if (lie_ == Lie::rejecting_holder) return reject(send);
   const auto session = sessions_.find(send.session);
   if (session == sessions_.end()) return;
   const SessionEnd end = session->second;
@@ -334,7 +335,10 @@ void Node::run(const transfer::VerifyChunk& verify) {
       verdict = ok ? ChunkVerdict::ok : ChunkVerdict::mismatch;
       if (ok) stored->chunks[verify.chunk] = {variant, verify.record};
     }
-    core_->exchange().chunk_verified(now, verify.swarm, verify.chunk, verify.source, verdict);
+    std::optional<transfer::ChunkSha256> hash;
+    if (verify.want_sha256 && found)
+      hash = chunk_sha256(swarms_.at(verify.swarm).digest, verify.chunk, variant);
+    core_->exchange().chunk_verified(now, verify.swarm, verify.chunk, verify.source, verdict, hash);
   });
 }
 
@@ -360,6 +364,8 @@ void Node::run(const transfer::StartFetch& start) {
   sink.end = [here, id = start.fetch](transfer::FetchEnd::Kind kind) {
     here([id, kind](Node& node) { node.fetch_over(id, kind); });
   };
+  if (lie_ == Lie::idle_claimant) return;
+  if (lie_ == Lie::boasting_claimant) return fake_progress(start.fetch, 0);
   Fetch& fetch = fetches_[start.fetch];
   fetch.swarm = start.swarm;
   fetch.handle =
@@ -461,7 +467,7 @@ void Node::run(const transfer::LoadMidstates& load) {
   later(disk_time, [this, load](TimePoint now) {
     const auto found = disk_.blobs.find(load.digest);
     std::optional<std::vector<Midstate>> list;
-    if (found != disk_.blobs.end()) list = true_midstates({load.digest, found->second});
+    if (found != disk_.blobs.end()) list = told_midstates(lie_, {load.digest, found->second});
     core_->exchange().midstates_loaded(now, load.digest, std::move(list));
   });
 }

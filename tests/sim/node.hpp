@@ -4,6 +4,7 @@
 #include "node/distributor.hpp"
 #include "sim/content.hpp"
 #include "sim/disk.hpp"
+#include "sim/hostile.hpp"
 #include "sim/network.hpp"
 #include "sim/trace.hpp"
 
@@ -51,8 +52,10 @@ class Node {
   void leave();
   void wake();
 
-  /// Peers that this node lies to: what it sends in place of the true chunk.
-  void lie(Variant variant) { lie_ = variant; }
+  /// From now on this node is hostile (hostile.hpp); its core stays what it is.
+  void lie(Lie lie) { lie_ = lie; }
+  /// Says that it holds the blob, and does not.
+  void pretend(const Blob& blob);
 
   [[nodiscard]] node::Distributor& core() { return *core_; }
   [[nodiscard]] const node::Distributor& core() const { return *core_; }
@@ -86,6 +89,8 @@ class Node {
   void run(const node::Dial& dial);
   void run(const transfer::SendControl& send);
   void run(const transfer::SendBlock& send);
+  void reject(const transfer::SendBlock& send);
+  void fake_progress(FetchId id, std::uint64_t bytes);
   void run(const transfer::CloseSession& close);
   void run(const transfer::CreateBlob& create);
   void run(const transfer::VerifyChunk& verify);
@@ -123,7 +128,7 @@ class Node {
   std::uint64_t upstream_bytes_ = 0;
   std::uint64_t gossip_bytes_ = 0;
   std::uint64_t control_bytes_ = 0;
-  Variant lie_ = true_bytes;
+  Lie lie_ = Lie::none;
   bool pumping_ = false;
 };
 
