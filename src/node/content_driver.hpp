@@ -84,7 +84,7 @@ class ContentDriver final : public mirror::ContentSource {
     std::vector<bool> present;
     bool proven = false;
     bool tainted = false;  ///< only proven bytes may be given out
-    bool closed = false;  ///< the core is done with it; its last reader's leaving forgets it
+    bool closed = false;   ///< the core is done with it; its last reader's leaving forgets it
     std::set<ReaderId> readers;
   };
   struct TagLookup {

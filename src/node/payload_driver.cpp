@@ -168,13 +168,14 @@ void PayloadDriver::verify_chunk(
         const auto kind = linked ? cache::ProofKind::linked : cache::ProofKind::crec;
         return {store(*partial, command.chunk, bytes, kind, command.record), hash};
       },
-      [done = std::move(done)](const Verified& verified) { done(verified.first, verified.second); });
+      [done = std::move(done)](const Verified& verified) {
+        done(verified.first, verified.second);
+      });
 }
 
 void PayloadDriver::hash_chunk(std::shared_ptr<const Bytes> bytes,
                                std::function<void(Sha256Bytes)> done) {
-  run(
-      [bytes = std::move(bytes)] { return plain_hash(*bytes); }, std::move(done));
+  run([bytes = std::move(bytes)] { return plain_hash(*bytes); }, std::move(done));
 }
 
 void PayloadDriver::store_chunk(SwarmId swarm, ChunkIndex chunk, std::shared_ptr<const Bytes> bytes,

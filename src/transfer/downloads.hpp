@@ -39,8 +39,8 @@ struct Download {
   TimePoint deadline{};
   ChunkProof proof;  ///< what it was handed to the driver with
   // What its sender says of it: bytes that fail the sender's own word convict it.
-  bool from_complete = false;                          ///< it said that it has the whole blob
-  std::optional<Crec> crec;                            ///< valid; sent with the chunk
+  bool from_complete = false;                             ///< it said that it has the whole blob
+  std::optional<Crec> crec;                               ///< valid; sent with the chunk
   std::optional<std::array<std::byte, 32>> vouched_list;  ///< verified there under this list
 };
 

@@ -327,7 +327,8 @@ class Exchange {
   [[nodiscard]] bool has_chunk(SwarmId swarm, ChunkIndex chunk) const;
   [[nodiscard]] bool is_proven(SwarmId swarm) const;
   [[nodiscard]] ExchangeStats stats() const;
-  /// Digests refuted here within limits::tainted_for, ascending: nothing of them streams before proof.
+  /// Digests refuted here within limits::tainted_for, ascending: nothing of them streams before
+  /// proof.
   [[nodiscard]] std::vector<Digest> tainted(TimePoint now) const;
   [[nodiscard]] bool is_tainted(TimePoint now, const Digest& digest) const;
   /// Nodes that this one asks nothing and answers nothing now, ascending. Nobody else is told.

@@ -37,13 +37,13 @@ struct ExchangeContext {
   std::map<std::string, std::uint64_t> upstream_bytes{};  ///< taken from each origin so far
   std::uint64_t download_bytes = 0;                       ///< of chunks begun, all swarms
   std::uint64_t next_fetch = 1;
-  std::map<FetchId, SwarmId> fetches{};  ///< whose upstream request it is
+  std::map<FetchId, SwarmId> fetches{};     ///< whose upstream request it is
   std::map<SwarmTag, SwarmId> claimants{};  ///< whose claims go by this tag
   /// CRECs of refuted swarms that ended before upstream's own bytes told who lied; at most
   /// limits::disputed_swarms_max.
   std::map<SwarmTag, DisputedCrecs> disputed{};
-  std::vector<NodeId> banned{};          ///< since the last settling: every swarm drops them
-  bool claims_dirty = false;             ///< some swarm's need of extents changed
+  std::vector<NodeId> banned{};  ///< since the last settling: every swarm drops them
+  bool claims_dirty = false;     ///< some swarm's need of extents changed
 
   [[nodiscard]] const NodeId& self() const { return identity.node_id(); }
   void emit(ExchangeOutput output) { outputs.push_back(std::move(output)); }

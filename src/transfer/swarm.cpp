@@ -216,7 +216,8 @@ void Swarm::mark_have(TimePoint now, ChunkIndex chunk, ChunkSource source) {
   if (have_.run_length(first) >= layout_.extent_chunk_count(extent) &&
       extents_done_.set(to_value(extent))) {
     // Who streams the whole blob keeps its one claim to the end: nobody else is to begin.
-    if (!no_range_ && owned_.erase(extent) > 0) context_.claims.extent_done(now, claims_tag_, extent);
+    if (!no_range_ && owned_.erase(extent) > 0)
+      context_.claims.extent_done(now, claims_tag_, extent);
     context_.claims_dirty = true;
   }
   note_progress(now, chunk, true);

@@ -292,8 +292,8 @@ class Swarm {
   std::set<NodeId> pump_peers_;
   bool pump_all_ = false;
   TimePoint replace_at_{};
-  TimePoint peer_progress_{};  ///< last block, state or list from a peer
-  TimePoint progress_{};       ///< last sign of life from any source
+  TimePoint peer_progress_{};                         ///< last block, state or list from a peer
+  TimePoint progress_{};                              ///< last sign of life from any source
   TimePoint sure_peer_progress_{}, sure_progress_{};  ///< without blocks that are not proven
 
   // Downloads.
@@ -318,8 +318,8 @@ class Swarm {
   Duration patience_{};  ///< of a reader without head-of-line progress, then it is rescued
 
   // Proofs.
-  std::map<ChunkIndex, OwnCrec> crecs_;  ///< of chunks here, each checked against the bytes
-  DisputedCrecs disputed_;               ///< that failed or belong to a refuted blob
+  std::map<ChunkIndex, OwnCrec> crecs_;       ///< of chunks here, each checked against the bytes
+  DisputedCrecs disputed_;                    ///< that failed or belong to a refuted blob
   std::map<ChunkIndex, ChunkSha256> hashes_;  ///< of disputed chunks as they came the second time
   std::optional<std::vector<Midstate>> list_;
   std::array<std::byte, 32> list_hash_{};
@@ -336,10 +336,10 @@ class Swarm {
   RunningProof running_;
   // After a refutation.
   std::uint32_t refutations_ = 0;
-  bool careful_ = false;        ///< links and own upstream bytes only; one node fetches it all
-  bool own_only_ = false;       ///< refuted again: not even links
-  bool whole_mine_ = false;     ///< this node is the one that fetches
-  bool has_foreign_ = false;    ///< some chunk of this round did not come from upstream to here
+  bool careful_ = false;      ///< links and own upstream bytes only; one node fetches it all
+  bool own_only_ = false;     ///< refuted again: not even links
+  bool whole_mine_ = false;   ///< this node is the one that fetches
+  bool has_foreign_ = false;  ///< some chunk of this round did not come from upstream to here
   TimePoint careful_since_{};
   SwarmKey claims_key_;  ///< what this swarm claims by: key_, in a careful round one of its own
   SwarmTag claims_tag_;

@@ -233,8 +233,7 @@ void Swarm::chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source, Ch
 
 // Whether these bytes break what their sender itself said of them. Then no third party's lie can
 // explain them.
-bool Swarm::is_own_fault(const Download& download,
-                         const std::optional<ChunkSha256>& sha256) const {
+bool Swarm::is_own_fault(const Download& download, const std::optional<ChunkSha256>& sha256) const {
   if (layout_.chunk_count() == 1) return true;  // the digest itself was the proof
   if (std::holds_alternative<CrecProof>(download.proof)) return true;  // it came with the chunk
   if (download.crec && sha256 && download.crec->sha256 != *sha256) return true;
@@ -248,9 +247,8 @@ void Swarm::verify_failed(TimePoint now, ChunkIndex chunk, const Download& downl
                           const std::optional<ChunkSha256>& sha256) {
   const NodeId node = download.node;
   const auto* link = std::get_if<LinkProof>(&download.proof);
-  const bool is_current =
-      link == nullptr || layout_.chunk_count() == 1 ||
-      (list_ && link_proof(*list_, layout_, chunk) == *link);
+  const bool is_current = link == nullptr || layout_.chunk_count() == 1 ||
+                          (list_ && link_proof(*list_, layout_, chunk) == *link);
   if (!is_current) return;  // the list was dropped meanwhile
   auto& suspects = suspects_[chunk];
   suspects.insert(node);

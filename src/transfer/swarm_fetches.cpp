@@ -416,7 +416,8 @@ void Swarm::resume_stalled_extents(TimePoint now) {
       continue;
     }
     const std::uint32_t first = to_value(layout_.extent_first_chunk(extent));
-    context_.claims.progress(now, claims_tag_, extent, have_.run_length(first) * layout_.chunk_bytes());
+    context_.claims.progress(now, claims_tag_, extent,
+                             have_.run_length(first) * layout_.chunk_bytes());
     if (now >= claims_paused_until_) start_extent(now, extent, FetchKind::claimed);
   }
 }

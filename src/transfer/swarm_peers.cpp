@@ -215,8 +215,8 @@ void Swarm::apply_state(TimePoint now, const NodeId& node, SwarmPeer& peer,
   peer.have = have.chunks;
   if (have.all) add_candidate(node, true);
   for (const ChunkIndex chunk : downloads_.chunks_of(peer.session)) {
-    const bool still = have.all || (have.chunks.size() > to_value(chunk) &&
-                                    have.chunks.test(to_value(chunk)));
+    const bool still =
+        have.all || (have.chunks.size() > to_value(chunk) && have.chunks.test(to_value(chunk)));
     if (!still && !downloads_.find(peer.session, chunk)->submitted) {
       drop_download(peer.session, chunk);
     }
@@ -422,8 +422,7 @@ void Swarm::replace_worst(TimePoint now) {
 
 bool Swarm::someone_has(TimePoint now, ChunkIndex chunk) const {
   return std::any_of(peers_.begin(), peers_.end(), [&](const auto& entry) {
-    return entry.second.has(chunk) && !suspects_.contains(chunk) &&
-           !is_set_aside(now, entry.first);
+    return entry.second.has(chunk) && !suspects_.contains(chunk) && !is_set_aside(now, entry.first);
   });
 }
 

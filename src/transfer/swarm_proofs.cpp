@@ -129,9 +129,9 @@ void Swarm::adopt_list(TimePoint now, SessionId session) {
   const NodePublicKey& prover = assembly.signature.prover;
   if (context_.scores.is_banned(now, prover.node_id())) return;
   const auto hash = list_hash(assembly.list);
-  const bool is_rejected = std::any_of(
-      rejected_lists_.begin(), rejected_lists_.end(),
-      [hash](const RejectedList& list) { return list.refused && list.hash == hash; });
+  const bool is_rejected =
+      std::any_of(rejected_lists_.begin(), rejected_lists_.end(),
+                  [hash](const RejectedList& list) { return list.refused && list.hash == hash; });
   if (is_rejected) return;
   if (!assembly.signature.is_valid(context_.config.cluster_name, key_.digest, *size_,
                                    assembly.list)) {
@@ -267,8 +267,8 @@ std::set<NodeId> Swarm::false_signers() const {
   return signers;
 }
 
-// All chunks passed their proofs and yet the whole is wrong: somebody signed a lie, or upstream sent
-// one.
+// All chunks passed their proofs and yet the whole is wrong: somebody signed a lie, or upstream
+// sent one.
 void Swarm::refuted(TimePoint now) {
   context_.tainted.mark(now, key_.digest);
   context_.emit(SwarmTainted{id_, key_.digest});
@@ -286,8 +286,8 @@ void Swarm::refuted(TimePoint now) {
 }
 
 // From now on other nodes' words for chunks count for nothing: only links to the digest do, and
-// bytes that this node takes from upstream. One node takes them, by a claim of its own kind; what it
-// proves is a list for all others.
+// bytes that this node takes from upstream. One node takes them, by a claim of its own kind; what
+// it proves is a list for all others.
 void Swarm::become_careful(TimePoint now) {
   careful_ = true;
   careful_since_ = now;

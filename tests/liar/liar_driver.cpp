@@ -26,8 +26,7 @@ void spoil(MutableByteView bytes) {
 
 }  // namespace
 
-LiarDriver::LiarDriver(node::ConfigResult config, node::ConfigLoader loader,
-                       const LiarConfig& liar)
+LiarDriver::LiarDriver(node::ConfigResult config, node::ConfigLoader loader, const LiarConfig& liar)
     : NodeDriver(std::move(config), std::move(loader)), liar_(liar), timer_(context()) {
   timer_.expires_after(2s);  // by then the cluster knows this node
   timer_.async_wait([this](const boost::system::error_code& error) {

@@ -15,11 +15,13 @@ namespace {
 
 using namespace waggle;
 
-const std::map<std::string, liar::Lie> lies = {
-    {"bytes", liar::Lie::bytes},        {"midstate", liar::Lie::midstate},
-    {"forged-list", liar::Lie::forged_list}, {"holdings", liar::Lie::holdings},
-    {"claims", liar::Lie::claims},      {"crec", liar::Lie::crec},
-    {"flood", liar::Lie::flood}};
+const std::map<std::string, liar::Lie> lies = {{"bytes", liar::Lie::bytes},
+                                               {"midstate", liar::Lie::midstate},
+                                               {"forged-list", liar::Lie::forged_list},
+                                               {"holdings", liar::Lie::holdings},
+                                               {"claims", liar::Lie::claims},
+                                               {"crec", liar::Lie::crec},
+                                               {"flood", liar::Lie::flood}};
 
 constexpr std::size_t config_bytes_max = std::size_t{1} << 20U;
 

@@ -63,11 +63,10 @@ struct Bench {
   }
   /// The list as `prover` signs it, from Bob.
   void bob_sends_list(const Identity& prover) {
-    const auto signature =
-        ListSignature::make(prover, "waggle", key.digest, layout.size(), list);
-    tell(to_bob, MidstatesMessage{key.tag(), layout.size(), 0,
-                                  static_cast<std::uint32_t>(list.size()), list, signature.prover,
-                                  signature.signature});
+    const auto signature = ListSignature::make(prover, "waggle", key.digest, layout.size(), list);
+    tell(to_bob,
+         MidstatesMessage{key.tag(), layout.size(), 0, static_cast<std::uint32_t>(list.size()),
+                          list, signature.prover, signature.signature});
   }
   void send_chunk(SessionId session) {
     for (std::uint32_t at = 0; at < layout.chunk_bytes(); at += limits::block_bytes) {
@@ -206,8 +205,7 @@ TEST_SUITE("transfer/liars") {
       CHECK(net.run_until([&] { return net.all_complete(blob, 1); }, 5s));
       CHECK(net.origin().bytes_out <= blob.size + limits::extent_bytes);
       for (std::size_t n = 1; n < 4; ++n) {
-        CHECK(net.exchange(n).banned(net.now()) ==
-              std::vector{net.identity(0).node_id()});
+        CHECK(net.exchange(n).banned(net.now()) == std::vector{net.identity(0).node_id()});
       }
     }
   }
@@ -235,8 +233,8 @@ TEST_SUITE("transfer/liars") {
     const Blob blob = net.make_blob(60 * MiB);
     net.origin().variant = 3;
     for (std::size_t n = 0; n < 5; ++n) net.pull(n, blob);
-    CHECK(net.run_until(
-        [&] { return net.exchange(4).is_tainted(net.now(), blob.key.digest); }, 20s));
+    CHECK(
+        net.run_until([&] { return net.exchange(4).is_tainted(net.now(), blob.key.digest); }, 20s));
     net.origin().variant = 0;
     CHECK(net.run_until([&] { return net.all_complete(blob); }, 30s));
     for (std::size_t n = 0; n < 5; ++n) CHECK(net.exchange(n).stats().bans == 0);
