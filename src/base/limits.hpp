@@ -133,6 +133,8 @@ inline constexpr std::size_t list_waiters_per_session_max = 2;  ///< likewise
 inline constexpr std::size_t swarm_peers_out = 8;               ///< degree d
 inline constexpr std::size_t swarm_peers_in_max = 24;
 inline constexpr std::size_t registrar_blobs_max = 4096;  ///< least recently used goes first
+inline constexpr std::size_t registrar_blobs_per_node_max =
+    1024;  ///< made by one node's messages; its own oldest goes first
 inline constexpr std::size_t registrar_wanters_max =
     8192;  ///< further wanters are answered, not listed
 inline constexpr std::size_t registrar_entries_max =
@@ -141,6 +143,11 @@ inline constexpr std::size_t claim_bitmap_bits = 1024;  ///< window from the fir
 inline constexpr std::uint64_t reassembly_bytes_per_peer_max =
     2 * chunk_bytes_max;  ///< per swarm: no further chunk is begun
 inline constexpr std::uint64_t download_buffer_bytes_max = 256 * MiB;
+
+// Refuted digests. Beyond: the oldest mark goes.
+inline constexpr std::size_t tainted_digests_max = 1024;
+inline constexpr Duration tainted_for = 24h;
+inline constexpr std::size_t disputed_swarms_max = 16;  ///< whose CRECs are kept: lowest tag goes
 
 // Cache. Beyond these: longer proofs and journals are refused, partials are refused, the oldest
 // sidecars without a copy go first.

@@ -125,6 +125,7 @@ std::unique_ptr<mirror::BlobReader> ContentDriver::open(const mirror::BlobReques
   if (request.size_only) return std::make_unique<SizeReader>(*this, request);
   const auto swarm = open_swarm(request, *origin);
   if (!swarm) return std::make_unique<FailedReader>(MirrorError::unavailable);
+  if (deps_.distributor.exchange().is_tainted(deps_.now(), request.digest)) swarm_tainted(*swarm);
   const bool lazy = request.from_url && range != nullptr;
   if (lazy && config_.lazy_reads == "upstream") {
     // Beside it the swarm goes on, so that the blob is proven one day.
@@ -223,6 +224,8 @@ void ContentDriver::swarm_proven(SwarmId swarm) {
   swarms_[swarm].proven = true;
   wake(swarm);
 }
+
+void ContentDriver::swarm_tainted(SwarmId swarm) { swarms_[swarm].tainted = true; }
 
 void ContentDriver::swarm_failed(SwarmId swarm, transfer::SwarmError error) {
   if (error == transfer::SwarmError::bad_upstream) {

@@ -66,6 +66,8 @@ class ContentDriver final : public mirror::ContentSource {
   void swarm_size(SwarmId swarm, std::uint64_t size);
   void chunk_ready(SwarmId swarm, ChunkIndex chunk, transfer::ChunkSource source);
   void swarm_proven(SwarmId swarm);
+  /// From now on nothing of it is given out before its proof.
+  void swarm_tainted(SwarmId swarm);
   void swarm_failed(SwarmId swarm, transfer::SwarmError error);
   /// `discard`: its bytes were worthless; readers that gave some of them out are cut, the others
   /// wait on.
@@ -85,7 +87,8 @@ class ContentDriver final : public mirror::ContentSource {
     std::vector<transfer::ChunkSource> sources;
     std::vector<bool> present;
     bool proven = false;
-    bool closed = false;  ///< the core is done with it; its last reader's leaving forgets it
+    bool tainted = false;  ///< only proven bytes may be given out
+    bool closed = false;   ///< the core is done with it; its last reader's leaving forgets it
     ops::Protocol protocol = ops::Protocol::oci;  ///< of the client that opened it
     std::set<ReaderId> readers;
   };

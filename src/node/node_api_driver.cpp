@@ -146,6 +146,12 @@ ops::StatusInfo NodeDriver::status() {
   status.cache_bytes = distributor_->catalog().bytes();
   status.cache_max_bytes = cache_quota_bytes_;
   status.disk_free_bytes = disk_free_bytes_;
+  for (const Digest& digest : distributor_->exchange().tainted(now())) {
+    status.tainted.push_back(digest.to_string());
+  }
+  for (const NodeId& node : distributor_->exchange().banned(now())) {
+    status.banned.push_back(member_name(node));
+  }
   status.uptime_seconds = to_seconds(now().time_since_epoch());
   return status;
 }

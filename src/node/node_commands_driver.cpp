@@ -53,9 +53,9 @@ void NodeDriver::run_command(transfer::CreateBlob& create) {
 
 void NodeDriver::run_command(transfer::VerifyChunk& verify) {
   payload_->verify_chunk(verify, [this, swarm = verify.swarm, chunk = verify.chunk,
-                                  source = verify.source](transfer::ChunkVerdict verdict) {
+                                  source = verify.source](auto verdict, const auto& sha256) {
     input([&](TimePoint at, transfer::Exchange& exchange) {
-      exchange.chunk_verified(at, swarm, chunk, source, verdict);
+      exchange.chunk_verified(at, swarm, chunk, source, verdict, sha256);
     });
   });
 }
@@ -121,6 +121,16 @@ void NodeDriver::run_command(transfer::SwarmFailed& failed) {
                  suppressed_note(*more));
   }
   content_->swarm_failed(failed.swarm, failed.error);
+}
+
+void NodeDriver::run_command(transfer::SwarmTainted& tainted) {
+  const std::string digest = tainted.digest.to_string();
+  spdlog::warn(
+      "{} is tainted: its bytes were wrong after some may have been given out; for 24 h nothing of "
+      "it is given out before proof. A client may keep a partial ingest: ctr -n k8s.io content "
+      "active, then remove layer-{}",
+      digest, digest);
+  content_->swarm_tainted(tainted.swarm);
 }
 
 }  // namespace waggle::node

@@ -39,7 +39,7 @@ namespace waggle::node {
 /// Reads the configuration again, for SIGHUP and `waggle reload`.
 using ConfigLoader = std::function<ConfigResult()>;
 
-class NodeDriver final : public ops::ApiSource {
+class NodeDriver : public ops::ApiSource {
  public:
   /// Opens the store, the keys and every socket. Throws StartError.
   NodeDriver(ConfigResult config, ConfigLoader loader);
@@ -60,6 +60,17 @@ class NodeDriver final : public ops::ApiSource {
   void drain() override;
   [[nodiscard]] std::optional<std::string> reload() override;
 
+ protected:
+  /// Carries out one command of the core; the hostile member of the tests puts itself here.
+  virtual void execute(Command command);
+  /// An input of the exchange, with all that follows from it.
+  void input(const std::function<void(TimePoint, transfer::Exchange&)>& apply);
+  [[nodiscard]] TimePoint now() const;
+  [[nodiscard]] Distributor& distributor() { return *distributor_; }
+  [[nodiscard]] PayloadDriver& payload() { return *payload_; }
+  [[nodiscard]] transfer::TcpDriver& tcp() { return *tcp_; }
+  [[nodiscard]] boost::asio::io_context& context() { return context_; }
+
  private:
   struct Hint {
     std::string text;  ///< as in cluster.join
@@ -74,9 +85,7 @@ class NodeDriver final : public ops::ApiSource {
   void recover_content();
 
   // The pump: the only place that drains the core.
-  void input(const std::function<void(TimePoint, transfer::Exchange&)>& apply);
   void pump();
-  void execute(Command command);
   void run_command(Dial& command);
   void run_command(RemoveBlob& command);
   void run_command(RemovePartial& command);
@@ -98,7 +107,7 @@ class NodeDriver final : public ops::ApiSource {
   void run_command(transfer::SwarmProven& command);
   void run_command(transfer::SwarmCommitted& command);
   void run_command(transfer::SwarmFailed& command);
-  [[nodiscard]] TimePoint now() const;
+  void run_command(transfer::SwarmTainted& command);
 
   boost::asio::awaitable<void> wait_timer();
   boost::asio::awaitable<void> refresh_hints();

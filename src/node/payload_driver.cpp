@@ -35,6 +35,15 @@ bool proves(const transfer::ChunkProof& proof, ByteView bytes, const BlobLayout&
   return link.is_last ? hash.finish() == digest : hash.midstate() == link.end;
 }
 
+using Verified = std::pair<ChunkVerdict, std::optional<transfer::ChunkSha256>>;
+
+transfer::ChunkSha256 plain_hash(ByteView bytes) {
+  transfer::ChunkSha256 hash{};
+  const Digest digest = sha256_of(bytes);
+  std::copy(digest.bytes().begin(), digest.bytes().end(), hash.begin());
+  return hash;
+}
+
 /// Stores a verified chunk. Two verified copies of one chunk may meet here (endgame): the second
 /// waits until the first is on disk, and then finds the chunk held.
 ChunkVerdict store(cache::Partial& partial, ChunkIndex chunk, ByteView bytes, cache::ProofKind kind,
@@ -141,13 +150,14 @@ void PayloadDriver::drop_buffer(const transfer::DropBuffer& command) {
   buffers_.erase({command.swarm, command.chunk, command.source});
 }
 
-void PayloadDriver::verify_chunk(const transfer::VerifyChunk& command,
-                                 std::function<void(ChunkVerdict)> done) {
+void PayloadDriver::verify_chunk(
+    const transfer::VerifyChunk& command,
+    std::function<void(ChunkVerdict, std::optional<transfer::ChunkSha256>)> done) {
   const auto partial = this->partial(command.swarm);
   const auto buffer = buffers_.find({command.swarm, command.chunk, command.source});
   if (!partial || (buffer == buffers_.end() && partial->layout().size() != 0)) {
     asio::post(strand_, [alive = alive_, done = std::move(done)] {
-      if (*alive) done(ChunkVerdict::store_failed);
+      if (*alive) done(ChunkVerdict::store_failed, std::nullopt);
     });
     return;
   }
@@ -157,27 +167,24 @@ void PayloadDriver::verify_chunk(const transfer::VerifyChunk& command,
     buffers_.erase(buffer);
   }
   run(
-      [partial, command, bytes = std::move(bytes)] {
+      [partial, command, bytes = std::move(bytes)]() -> Verified {
+        std::optional<transfer::ChunkSha256> hash;
+        if (command.want_sha256) hash = plain_hash(bytes);
         if (!proves(command.proof, bytes, partial->layout(), command.chunk, partial->digest())) {
-          return ChunkVerdict::mismatch;
+          return {ChunkVerdict::mismatch, hash};
         }
         const bool linked = std::holds_alternative<transfer::LinkProof>(command.proof);
         const auto kind = linked ? cache::ProofKind::linked : cache::ProofKind::crec;
-        return store(*partial, command.chunk, bytes, kind, command.record);
+        return {store(*partial, command.chunk, bytes, kind, command.record), hash};
       },
-      std::move(done));
+      [done = std::move(done)](const Verified& verified) {
+        done(verified.first, verified.second);
+      });
 }
 
 void PayloadDriver::hash_chunk(std::shared_ptr<const Bytes> bytes,
                                std::function<void(Sha256Bytes)> done) {
-  run(
-      [bytes = std::move(bytes)] {
-        Sha256Bytes hash{};
-        const Digest digest = sha256_of(*bytes);
-        std::copy(digest.bytes().begin(), digest.bytes().end(), hash.begin());
-        return hash;
-      },
-      std::move(done));
+  run([bytes = std::move(bytes)] { return plain_hash(*bytes); }, std::move(done));
 }
 
 void PayloadDriver::store_chunk(SwarmId swarm, ChunkIndex chunk, std::shared_ptr<const Bytes> bytes,

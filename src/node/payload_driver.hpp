@@ -42,8 +42,10 @@ class PayloadDriver {
   /// @return true when this block made the buffer
   bool receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source, std::uint32_t offset,
                      ByteView data);
-  void verify_chunk(const transfer::VerifyChunk& command,
-                    std::function<void(transfer::ChunkVerdict)> done);
+  /// The hash only when the command wants it.
+  void verify_chunk(
+      const transfer::VerifyChunk& command,
+      std::function<void(transfer::ChunkVerdict, std::optional<transfer::ChunkSha256>)> done);
   void drop_buffer(const transfer::DropBuffer& command);
   /// Plain sha256 of a whole chunk that came from upstream.
   void hash_chunk(std::shared_ptr<const Bytes> bytes, std::function<void(Sha256Bytes)> done);

@@ -115,6 +115,7 @@ void SwarmReader::async_read(std::uint64_t offset, MutableByteView buffer,
 std::uint64_t SwarmReader::readable_until(const ContentDriver::Swarm& swarm,
                                           std::uint64_t offset) const {
   const BlobLayout& layout = *swarm.layout;
+  if (swarm.tainted && !swarm.proven) return offset;
   const bool holds_tail =
       !lazy_ &&
       (!range_ || (range_->kind != mirror::RangeSpec::Kind::suffix && range_->first == 0));

@@ -82,7 +82,9 @@ Json to_json(const StatusInfo& status) {
             {"max_bytes", status.cache_max_bytes},
             {"disk_free_bytes", status.disk_free_bytes}}},
           {"swarms", status.swarms},
-          {"sessions", status.sessions}};
+          {"sessions", status.sessions},
+          {"tainted", status.tainted},
+          {"banned", status.banned}};
 }
 
 Json to_json(const DoctorReport& report) {

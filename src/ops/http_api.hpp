@@ -42,6 +42,8 @@ struct StatusInfo {
   std::uint64_t state_hash = 0;  ///< of members and index, as this node has them
   std::uint64_t index_root = 0, cache_bytes = 0, cache_max_bytes = 0, disk_free_bytes = 0;
   double uptime_seconds = 0;
+  std::vector<std::string> tainted;  ///< digests refuted here within the last 24 h
+  std::vector<std::string> banned;   ///< names of members that this node deals with no more
 };
 
 /// What the node can say of its own health; `waggle doctor` adds what only it can see.

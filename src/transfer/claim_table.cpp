@@ -43,7 +43,7 @@ bool ClaimTable::take(TimePoint now, const NodeId& from, std::uint64_t incarnati
   if (!is_new && held.node != from && held.expires > now) return false;
   if (is_new || held.node != from || held.incarnation != incarnation ||
       held.attempt != claim.attempt) {
-    held = {from, incarnation, claim.attempt, expires, now, 0};
+    held = {from, incarnation, claim.attempt, expires, now, now, 0};
   }
   held.expires = std::max(held.expires, expires);
   std::uint32_t& attempt = attempts_[claim.extent];
@@ -106,8 +106,10 @@ void ClaimTable::progress(TimePoint now, const NodeId& from, const ProgressMessa
       continue;
     }
     Claim& claim = claims_.at(item.claim.extent);
-    if (item.bytes > claim.bytes) {
-      claim.bytes = item.bytes;
+    // More than the extent holds, or a trickle, is no growth.
+    const std::uint64_t bytes = std::min(item.bytes, claim_bytes_max(item.claim.extent));
+    if (bytes >= claim.bytes + growth_min || (bytes > claim.bytes && claim.bytes == 0)) {
+      claim.bytes = bytes;
       claim.grew_at = now;
     }
   }
@@ -145,6 +147,7 @@ void ClaimTable::excuse(TimePoint now) {
   for (auto& [extent, claim] : claims_) {
     claim.expires = std::max(claim.expires, now + pause_allowance);
     claim.grew_at = std::max(claim.grew_at, now + pause_allowance - stall_limit);
+    claim.since = std::max(claim.since, now + pause_allowance - claim_time_max);
   }
   for (auto& [node, wanter] : wanters_) {
     wanter.last_seen = std::max(wanter.last_seen, now + pause_allowance - wanter_ttl);
@@ -155,9 +158,24 @@ void ClaimTable::drop_claims_of(const NodeId& node) {
   std::erase_if(claims_, [&](const auto& entry) { return entry.second.node == node; });
 }
 
+// A blob of unknown size, or one streamed whole, has one claim for all of it.
+std::uint64_t ClaimTable::claim_bytes_max(ExtentIndex extent) const {
+  if (!size_ || whole_stream_) return limits::blob_bytes_max;
+  const std::uint64_t begin = std::uint64_t{to_value(extent)} * limits::extent_bytes;
+  return std::min(limits::extent_bytes, *size_ - std::min(*size_, begin));
+}
+
+TimePoint ClaimTable::end_of(const Claim& claim) const {
+  const TimePoint end = std::min(claim.expires, claim.grew_at + stall_limit);
+  return size_ && !whole_stream_ ? std::min(end, claim.since + claim_time_max) : end;
+}
+
 void ClaimTable::expire(TimePoint now) {
   std::erase_if(claims_, [&](const auto& entry) {
-    return entry.second.expires <= now || entry.second.grew_at + stall_limit <= now;
+    if (end_of(entry.second) > now) return false;
+    const auto wanter = wanters_.find(entry.second.node);
+    if (wanter != wanters_.end()) ++wanter->second.lost_claims;
+    return true;
   });
   std::erase_if(elsewhere_, [&](const auto& entry) { return entry.second <= now; });
   for (auto it = wanters_.begin(); it != wanters_.end();) {
@@ -197,13 +215,16 @@ std::vector<ClaimTable::Granted> ClaimTable::assign(TimePoint now) {
   if (!first_assignment_ || now < *first_assignment_) return granted;
   opened_ = true;
   for (;;) {
-    // Among those who wait, the one that took fewest bytes from this origin goes first, ties by id.
+    // Among those who wait, the one that took fewest bytes from this origin goes first, ties by id;
+    // whoever let claims end goes after all others.
+    const auto rank = [](const Wanter& wanter) {
+      return std::pair(wanter.lost_claims, wanter.upstream_bytes);
+    };
     auto next = wanters_.end();
     std::optional<ExtentIndex> extent;
     for (auto it = wanters_.begin(); it != wanters_.end(); ++it) {
       if (!it->second.waiting) continue;
-      if (next != wanters_.end() && next->second.upstream_bytes <= it->second.upstream_bytes)
-        continue;
+      if (next != wanters_.end() && rank(next->second) <= rank(it->second)) continue;
       const auto free = lowest_free(it->second.waiting->holders_failed);
       if (!free) continue;
       next = it;
@@ -216,7 +237,7 @@ std::vector<ClaimTable::Granted> ClaimTable::assign(TimePoint now) {
     last_use_ = now;
     if (attempt > 0) ++takeovers_;
     ++attempt;
-    claims_[*extent] = {node, wanter.incarnation, attempt, now + claim_grace, now, 0};
+    claims_[*extent] = {node, wanter.incarnation, attempt, now + claim_grace, now, now, 0};
     wanter.upstream_bytes += limits::extent_bytes;
     auto answer = std::find_if(granted.begin(), granted.end(),
                                [&](const Granted& one) { return one.to == node; });
@@ -237,7 +258,7 @@ std::optional<TimePoint> ClaimTable::next_deadline() const {
   });
   if (anyone_waits && !opened_) deadline = first_assignment_;
   for (const auto& [extent, claim] : claims_) {
-    deadline = earliest(deadline, std::min(claim.expires, claim.grew_at + stall_limit));
+    deadline = earliest(deadline, end_of(claim));
   }
   if (anyone_waits) {
     for (const auto& [extent, until] : elsewhere_) deadline = earliest(deadline, until);

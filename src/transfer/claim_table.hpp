@@ -21,6 +21,10 @@ inline constexpr Duration claim_grace =
 inline constexpr Duration progress_interval = std::chrono::milliseconds(250);
 inline constexpr Duration progress_missed = std::chrono::milliseconds(750);  ///< three in a row
 inline constexpr Duration stall_limit = std::chrono::seconds(5);  ///< PROGRESS without a new byte
+inline constexpr Duration claim_time_max =
+    std::chrono::seconds(60);  ///< of an extent: then others may have it, however it grows
+inline constexpr std::uint64_t growth_min =
+    limits::block_bytes;  ///< per stall_limit; less is no growth
 inline constexpr Duration pause_allowance = std::chrono::milliseconds(500);
 inline constexpr Duration wanter_ttl = std::chrono::seconds(5);  ///< without a WANT: gone
 inline constexpr Duration elsewhere_time =
@@ -39,7 +43,9 @@ class ClaimTable {
     std::vector<ExtentClaim> grants;
   };
 
-  explicit ClaimTable(TimePoint now) : created_(now), last_use_(now) {}
+  /// @param creator  whose message made it
+  ClaimTable(TimePoint now, const NodeId& creator)
+      : created_(now), last_use_(now), creator_(creator) {}
 
   void want(TimePoint now, const NodeId& from, const WantMessage& message,
             std::vector<ExtentClaim>& denied);
@@ -70,6 +76,7 @@ class ClaimTable {
   [[nodiscard]] std::vector<NodeId> wanters() const;
   [[nodiscard]] std::vector<NodeId> holders() const { return {holders_.begin(), holders_.end()}; }
   [[nodiscard]] TimePoint last_use() const { return last_use_; }
+  [[nodiscard]] const NodeId& creator() const { return creator_; }
   [[nodiscard]] std::size_t claim_count() const { return claims_.size(); }
   /// What it keeps in memory, in entries of about 200 B.
   [[nodiscard]] std::size_t entry_count() const {
@@ -93,6 +100,7 @@ class ClaimTable {
   struct Wanter {
     std::uint64_t incarnation = 0;
     std::uint64_t upstream_bytes = 0;
+    std::uint32_t lost_claims = 0;  ///< that ended without bytes: others that wait go first
     DoneWindow done;
     TimePoint last_seen;
     std::optional<Waiting> waiting;
@@ -104,6 +112,7 @@ class ClaimTable {
     std::uint64_t incarnation = 0;
     std::uint32_t attempt = 0;
     TimePoint expires;
+    TimePoint since;
     TimePoint grew_at;
     std::uint64_t bytes = 0;
   };
@@ -115,6 +124,8 @@ class ClaimTable {
   bool take(TimePoint now, const NodeId& from, std::uint64_t incarnation, const ExtentClaim& claim,
             TimePoint expires);
   void drop_claims_of(const NodeId& node);
+  [[nodiscard]] TimePoint end_of(const Claim& claim) const;
+  [[nodiscard]] std::uint64_t claim_bytes_max(ExtentIndex extent) const;
   void expire(TimePoint now);
   [[nodiscard]] std::uint32_t extent_count() const;
   [[nodiscard]] bool is_available(ExtentIndex extent, bool ignore_holders) const;
@@ -122,6 +133,7 @@ class ClaimTable {
 
   TimePoint created_;
   TimePoint last_use_;
+  NodeId creator_;
   std::optional<TimePoint> first_assignment_;  ///< set by the first asker
   bool opened_ = false;                        ///< it has passed
   std::map<NodeId, Wanter> wanters_;

@@ -61,7 +61,8 @@ struct Claims::Impl {
   void send_news(const NodeId& to, const SwarmTag& tag, std::uint64_t request,
                  const ClaimTable& table);
   void serve_waiting(TimePoint now, const SwarmTag& tag, ClaimTable& table);
-  ClaimTable& table_of(TimePoint now, const SwarmTag& tag);
+  void make_room(TimePoint now, const NodeId& from);
+  ClaimTable& table_of(TimePoint now, const NodeId& from, const SwarmTag& tag);
   void forget(std::map<SwarmTag, ClaimTable>::iterator table);
   /// After a change of `table`; forgets least recently used other tables until all entries fit.
   void count_entries(ClaimTable& table);
@@ -101,17 +102,30 @@ void Claims::Impl::send(const NodeId& to, const SwarmTag& tag, ClaimBody body) {
   events.push_back(ClaimsSend{to, std::move(payload)});
 }
 
-ClaimTable& Claims::Impl::table_of(TimePoint now, const SwarmTag& tag) {
-  const auto found = tables.find(tag);
-  if (found != tables.end()) return found->second;
+// One node cannot push out everybody else's tables: beyond its share its own oldest goes.
+void Claims::Impl::make_room(TimePoint now, const NodeId& from) {
   for (auto it = tables.begin(); it != tables.end();) {
     const auto table = it++;
     if (table->second.last_use() + table_ttl <= now) forget(table);
   }
-  if (tables.size() >= limits::registrar_blobs_max) {
+  const auto is_theirs = [&](const auto& entry) { return entry.second.creator() == from; };
+  if (std::count_if(tables.begin(), tables.end(), is_theirs) >=
+      static_cast<std::ptrdiff_t>(limits::registrar_blobs_per_node_max)) {
+    auto oldest = tables.end();
+    for (auto it = tables.begin(); it != tables.end(); ++it) {
+      if (is_theirs(*it) && (oldest == tables.end() || used_earlier(*it, *oldest))) oldest = it;
+    }
+    forget(oldest);
+  } else if (tables.size() >= limits::registrar_blobs_max) {
     forget(std::min_element(tables.begin(), tables.end(), used_earlier));
   }
-  return tables.try_emplace(tag, now).first->second;
+}
+
+ClaimTable& Claims::Impl::table_of(TimePoint now, const NodeId& from, const SwarmTag& tag) {
+  const auto found = tables.find(tag);
+  if (found != tables.end()) return found->second;
+  make_room(now, from);
+  return tables.try_emplace(tag, now, from).first->second;
 }
 
 void Claims::Impl::forget(std::map<SwarmTag, ClaimTable>::iterator table) {
@@ -168,7 +182,7 @@ void Claims::Impl::send_news(const NodeId& to, const SwarmTag& tag, std::uint64_
 
 void Claims::Impl::registrar_message(TimePoint now, const NodeId& from, const SwarmTag& tag,
                                      const ClaimBody& body) {
-  ClaimTable& table = table_of(now, tag);
+  ClaimTable& table = table_of(now, from, tag);
   std::vector<ExtentClaim> denied;
   if (const auto* want = std::get_if<WantMessage>(&body)) {
     table.want(now, from, *want, denied);

@@ -7,6 +7,7 @@
 #include "base/limits.hpp"
 #include "base/time.hpp"
 #include "transfer/exchange.hpp"
+#include "transfer/proof.hpp"
 
 #include <cstdint>
 #include <map>
@@ -37,6 +38,10 @@ struct Download {
   TimePoint started{};
   TimePoint deadline{};
   ChunkProof proof;  ///< what it was handed to the driver with
+  // What its sender says of it: bytes that fail the sender's own word convict it.
+  bool from_complete = false;                             ///< it said that it has the whole blob
+  std::optional<Crec> crec;                               ///< valid; sent with the chunk
+  std::optional<std::array<std::byte, 32>> vouched_list;  ///< verified there under this list
 };
 
 /// Sources of a chunk are keyed by session: a swarm speaks with a node on one session at a time.

@@ -58,6 +58,11 @@ struct Exchange::Impl {
     const auto it = tags.find(tag);
     return it == tags.end() ? nullptr : find(it->second);
   }
+  /// Whose claims go by this tag.
+  Swarm* find_claimant(const SwarmTag& tag) {
+    const auto it = context.claimants.find(tag);
+    return it == context.claimants.end() ? nullptr : find(it->second);
+  }
   Swarm* of_fetch(FetchId fetch) {
     const auto it = context.fetches.find(fetch);
     return it == context.fetches.end() ? nullptr : find(it->second);
@@ -103,18 +108,18 @@ bool Exchange::Impl::drain_claims(TimePoint now) {
       context.emit(SendClaim{send->to, std::move(send->payload)});
     } else if (const auto* granted = std::get_if<ExtentGranted>(&*event)) {
       context.claims_dirty = true;
-      if (Swarm* swarm = find(granted->tag)) {
+      if (Swarm* swarm = find_claimant(granted->tag)) {
         offers[swarm->key().origin].width = 1;
         swarm->extent_granted(now, granted->extent);
       } else {
         claims.release(now, granted->tag, granted->extent);
       }
     } else if (const auto* revoked = std::get_if<ExtentRevoked>(&*event)) {
-      if (Swarm* swarm = find(revoked->tag)) swarm->extent_revoked(now, revoked->extent);
+      if (Swarm* swarm = find_claimant(revoked->tag)) swarm->extent_revoked(now, revoked->extent);
     } else if (const auto* news = std::get_if<SwarmNews>(&*event)) {
-      if (Swarm* swarm = find(news->tag)) swarm->handle_news(now, *news);
+      if (Swarm* swarm = find_claimant(news->tag)) swarm->handle_news(now, *news);
     } else if (const auto* alone = std::get_if<TrioUnreachable>(&*event)) {
-      if (Swarm* swarm = find(alone->tag)) swarm->trio_unreachable(now);
+      if (Swarm* swarm = find_claimant(alone->tag)) swarm->trio_unreachable(now);
     }
   }
   return any;
@@ -123,6 +128,7 @@ bool Exchange::Impl::drain_claims(TimePoint now) {
 void Exchange::Impl::drop_banned(TimePoint now) {
   const std::vector<NodeId> banned = std::exchange(context.banned, {});
   for (const NodeId& node : banned) {
+    claims.member_gone(now, node);  // as registrar: what it claims or says it has counts no more
     for (auto& [id, swarm] : swarms) swarm->drop_banned(now, node);
     for (const auto& [id, session] : context.sessions.all()) {
       if (session.peer == node) context.sessions.find(id)->served.clear();
@@ -357,6 +363,7 @@ void Exchange::holders_changed(TimePoint now, const Digest& digest) {
 }
 
 void Exchange::handle_claim(TimePoint now, const NodeId& from, ByteView payload) {
+  if (impl_->context.scores.is_banned(now, from)) return;
   impl_->claims.handle_message(now, from, payload);
   impl_->settle(now);
 }
@@ -440,8 +447,8 @@ void Exchange::blob_opened(TimePoint now, SwarmId swarm,
 }
 
 void Exchange::chunk_verified(TimePoint now, SwarmId swarm, ChunkIndex chunk, SessionId source,
-                              ChunkVerdict verdict) {
-  if (Swarm* found = impl_->find(swarm)) found->chunk_verified(now, chunk, source, verdict);
+                              ChunkVerdict verdict, const std::optional<ChunkSha256>& sha256) {
+  if (Swarm* found = impl_->find(swarm)) found->chunk_verified(now, chunk, source, verdict, sha256);
   impl_->settle(now);
 }
 
@@ -559,6 +566,18 @@ ExchangeStats Exchange::stats() const {
   stats.bans = impl_->context.scores.bans();
   stats.claims = impl_->claims.stats();
   return stats;
+}
+
+std::vector<Digest> Exchange::tainted(TimePoint now) const {
+  return impl_->context.tainted.list(now);
+}
+
+bool Exchange::is_tainted(TimePoint now, const Digest& digest) const {
+  return impl_->context.tainted.contains(now, digest);
+}
+
+std::vector<NodeId> Exchange::banned(TimePoint now) const {
+  return impl_->context.scores.banned(now);
 }
 
 void Exchange::check_invariants() const {

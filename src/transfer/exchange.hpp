@@ -67,6 +67,9 @@ struct LinkProof {  ///< from midstate `begin`; the last chunk ends in the diges
 };
 using ChunkProof = std::variant<CrecProof, LinkProof>;
 
+/// Plain hash of one chunk's bytes.
+using ChunkSha256 = std::array<std::byte, 32>;
+
 // ---- Commands: the driver carries them out and answers with the input named. ----
 
 /// Dial `node` unless a session is up or being dialled. Answer: session_opened or dial_failed.
@@ -110,6 +113,7 @@ struct VerifyChunk {
   SessionId source{};
   ChunkProof proof;
   Bytes record;
+  bool want_sha256 = false;  ///< the answer brings the plain hash of the bytes, right or wrong
 };
 /// Forget the buffered bytes of (swarm, chunk, source).
 struct DropBuffer {
@@ -186,11 +190,18 @@ struct SwarmFailed {
   SwarmId swarm{};
   SwarmError error{};
 };
+/// All chunks were here and the digest is another: the swarm begins anew, nothing of it may be
+/// given out before SwarmProven, and the digest is marked for limits::tainted_for.
+struct SwarmTainted {
+  SwarmId swarm{};
+  Digest digest;
+};
 
 using ExchangeOutput =
     std::variant<EnsureSession, SendControl, SendBlock, CloseSession, SendClaim, CreateBlob,
                  VerifyChunk, DropBuffer, StartFetch, CancelFetch, HashLink, CommitBlob, CloseBlob,
-                 LoadMidstates, SwarmSize, ChunkReady, SwarmProven, SwarmCommitted, SwarmFailed>;
+                 LoadMidstates, SwarmSize, ChunkReady, SwarmProven, SwarmCommitted, SwarmFailed,
+                 SwarmTainted>;
 
 struct StoredChunk {
   ChunkIndex chunk{};
@@ -286,8 +297,9 @@ class Exchange {
   // Results of commands.
   /// `held`: chunks a resume found. nullopt: the disk refused.
   void blob_opened(TimePoint now, SwarmId swarm, std::optional<std::vector<StoredChunk>> held);
+  /// `sha256`: when the command wanted it.
   void chunk_verified(TimePoint now, SwarmId swarm, ChunkIndex chunk, SessionId source,
-                      ChunkVerdict verdict);
+                      ChunkVerdict verdict, const std::optional<ChunkSha256>& sha256 = {});
   void fetch_head(TimePoint now, FetchId fetch, const FetchHead& head);
   /// `bytes`: body bytes that this fetch has received so far.
   void fetch_progress(TimePoint now, FetchId fetch, std::uint64_t bytes);
@@ -320,6 +332,12 @@ class Exchange {
   [[nodiscard]] bool has_chunk(SwarmId swarm, ChunkIndex chunk) const;
   [[nodiscard]] bool is_proven(SwarmId swarm) const;
   [[nodiscard]] ExchangeStats stats() const;
+  /// Digests refuted here within limits::tainted_for, ascending: nothing of them streams before
+  /// proof.
+  [[nodiscard]] std::vector<Digest> tainted(TimePoint now) const;
+  [[nodiscard]] bool is_tainted(TimePoint now, const Digest& digest) const;
+  /// Nodes that this one asks nothing and answers nothing now, ascending. Nobody else is told.
+  [[nodiscard]] std::vector<NodeId> banned(TimePoint now) const;
   void check_invariants() const;
 
  private:

@@ -6,8 +6,10 @@
 #include "transfer/claims.hpp"
 #include "transfer/exchange.hpp"
 #include "transfer/peer_scores.hpp"
+#include "transfer/proof.hpp"
 #include "transfer/session_message.hpp"
 #include "transfer/session_table.hpp"
+#include "transfer/tainted.hpp"
 
 #include <cstdint>
 #include <deque>
@@ -18,6 +20,8 @@
 namespace waggle::transfer {
 
 inline constexpr Duration origin_down_time = std::chrono::seconds(10);
+/// Per chunk, what its signers said.
+using DisputedCrecs = std::map<ChunkIndex, std::vector<Crec>>;
 
 /// Owned by the exchange; lives longer than every swarm.
 struct ExchangeContext {
@@ -30,14 +34,19 @@ struct ExchangeContext {
   SessionTable sessions{};
   PeerScores scores{};
   ExchangeStats stats{};
+  TaintedDigests tainted{};
   std::map<Digest, std::uint64_t> complete{};  ///< blobs this node can serve, with their sizes
   std::map<std::string, std::uint64_t> upstream_bytes{};  ///< taken from each origin so far
   std::map<std::string, TimePoint> down_origins{};  ///< gone a moment ago; until when that counts
   std::uint64_t download_bytes = 0;                 ///< of chunks begun, all swarms
   std::uint64_t next_fetch = 1;
-  std::map<FetchId, SwarmId> fetches{};  ///< whose upstream request it is
-  std::vector<NodeId> banned{};          ///< since the last settling: every swarm drops them
-  bool claims_dirty = false;             ///< some swarm's need of extents changed
+  std::map<FetchId, SwarmId> fetches{};     ///< whose upstream request it is
+  std::map<SwarmTag, SwarmId> claimants{};  ///< whose claims go by this tag
+  /// CRECs of refuted swarms that ended before upstream's own bytes told who lied; at most
+  /// limits::disputed_swarms_max.
+  std::map<SwarmTag, DisputedCrecs> disputed{};
+  std::vector<NodeId> banned{};  ///< since the last settling: every swarm drops them
+  bool claims_dirty = false;     ///< some swarm's need of extents changed
 
   [[nodiscard]] const NodeId& self() const { return identity.node_id(); }
   /// A swarm gave up on this origin: the next ones need one failure to know, not eight seconds.

@@ -34,6 +34,14 @@ bool PeerScores::is_banned(TimePoint now, const NodeId& node) const {
   return it != entries_.end() && it->second.banned_until > now;
 }
 
+std::vector<NodeId> PeerScores::banned(TimePoint now) const {
+  std::vector<NodeId> nodes;
+  for (const auto& [node, entry] : entries_) {
+    if (entry.banned_until > now) nodes.push_back(node);
+  }
+  return nodes;
+}
+
 void PeerScores::make_room() {
   if (entries_.size() < limits::members_max) return;
   const auto least = std::min_element(entries_.begin(), entries_.end(), [](auto& a, auto& b) {

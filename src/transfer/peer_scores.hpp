@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <set>
+#include <vector>
 
 namespace waggle::transfer {
 
@@ -22,6 +23,8 @@ class PeerScores {
   /// True when this bans the node now.
   bool add(TimePoint now, const NodeId& node, double points);
   [[nodiscard]] bool is_banned(TimePoint now, const NodeId& node) const;
+  /// Ascending.
+  [[nodiscard]] std::vector<NodeId> banned(TimePoint now) const;
   [[nodiscard]] std::uint64_t bans() const { return bans_; }
 
  private:

@@ -21,6 +21,7 @@ enum class Kind : std::uint8_t {
   get_midstates = 8,
   midstates = 9,
   close = 10,
+  vouch = 11,
 };
 
 constexpr MsgLimits message_limits = {.depth = 3,
@@ -80,6 +81,9 @@ class Encoder {
     return out_.bin(m.prover.bytes).bin(m.signature.bytes).take();
   }
   Bytes operator()(const CloseMessage& m) { return begin(2, Kind::close, m.tag).take(); }
+  Bytes operator()(const VouchMessage& m) {
+    return begin(4, Kind::vouch, m.tag).uint(to_value(m.chunk)).bin(m.list).take();
+  }
 
  private:
   MsgWriter& begin(std::size_t size, Kind kind, const SwarmTag& tag) {
@@ -247,6 +251,10 @@ SessionMessage get_message(Kind kind, MsgReader& in, const SwarmTag& tag) {
       return get_midstates(in, tag);
     case Kind::close:
       return CloseMessage{tag};
+    case Kind::vouch: {
+      const ChunkIndex chunk = get_chunk(in);
+      return VouchMessage{tag, chunk, in.bin_array<32>()};
+    }
   }
   in.fail(BaseError::malformed);
   return CloseMessage{tag};
@@ -259,7 +267,7 @@ Bytes encode(const SessionMessage& message) { return std::visit(Encoder{}, messa
 Result<SessionMessage> decode_session_message(ByteView bytes) {
   if (bytes.size() > limits::control_frame_bytes_max) return BaseError::limit_exceeded;
   MsgReader in = MsgReader::parse(bytes, message_limits);
-  const auto kind = static_cast<Kind>(in.uint(static_cast<std::uint64_t>(Kind::close)));
+  const auto kind = static_cast<Kind>(in.uint(static_cast<std::uint64_t>(Kind::vouch)));
   const SwarmTag tag{in.bin_array<16>()};
   if (!in.ok()) return in.error();
   SessionMessage message = get_message(kind, in, tag);

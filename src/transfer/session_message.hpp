@@ -99,10 +99,18 @@ struct MidstatesMessage {
 struct CloseMessage {
   SwarmTag tag;
 };
+/// The sender's word for a chunk that it serves as a link: it verified the chunk under the list
+/// with this hash (proof.hpp, list_hash).
+struct VouchMessage {
+  SwarmTag tag;
+  ChunkIndex chunk{};
+  std::array<std::byte, 32> list{};
+};
 
-using SessionMessage = std::variant<OpenMessage, StateMessage, HaveMessage, RequestMessage,
-                                    CancelMessage, RejectMessage, BusyMessage, CrecMessage,
-                                    GetMidstatesMessage, MidstatesMessage, CloseMessage>;
+using SessionMessage =
+    std::variant<OpenMessage, StateMessage, HaveMessage, RequestMessage, CancelMessage,
+                 RejectMessage, BusyMessage, CrecMessage, GetMidstatesMessage, MidstatesMessage,
+                 CloseMessage, VouchMessage>;
 
 inline constexpr std::size_t have_chunks_max = 1024;           ///< per HAVE
 inline constexpr std::size_t midstates_per_part_max = 16'384;  ///< 512 KiB per MIDSTATES

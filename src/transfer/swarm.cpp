@@ -39,8 +39,12 @@ Swarm::Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now)
       id_(id),
       key_(std::move(key)),
       tag_(key_.tag()),
-      tick_at_(now + random_phase(context.prng)) {
-  peer_progress_ = progress_ = now;
+      tick_at_(now + random_phase(context.prng)),
+      claims_key_(key_),
+      claims_tag_(tag_) {
+  moved(now);
+  sure_peer_progress_ = peer_progress_ = now;
+  context_.claimants[claims_tag_] = id_;
   replace_at_ = now + 5s;
   patience_ = bypass_after + Duration(static_cast<Duration::rep>(context_.prng.below(
                                  static_cast<std::uint64_t>(bypass_spread.count()))));
@@ -51,6 +55,7 @@ Swarm::Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now)
     return;
   }
   refresh_holders(now);
+  if (context_.tainted.contains(now, key_.digest)) become_careful(now);
   if (const auto size = context_.view.announced_size(key_.digest)) {
     set_size(now, *size, SizeSource::hint);
   }
@@ -59,7 +64,7 @@ Swarm::Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now)
 void Swarm::add_reader(TimePoint now, ReaderId reader, std::uint64_t offset, bool lazy) {
   const bool first = readers_.empty();
   Reader& added = readers_[reader];
-  added = Reader{.offset = offset, .waiting_since = now, .lazy = lazy, .patience = patience_};
+  added = Reader{.offset = offset, .waiting_since = now, .sure_since = now, .lazy = lazy, .patience = patience_};
   if (lazy) {
     // The more others are at it, the likelier one of them wants the same chunk at this moment.
     const Duration spread = std::min<Duration>(lazy_spread_max, lazy_spread * peers_.size());
@@ -68,7 +73,8 @@ void Swarm::add_reader(TimePoint now, ReaderId reader, std::uint64_t offset, boo
   }
   close_at_.reset();
   if (first) {
-    progress_ = peer_progress_ = now;
+    moved(now);
+    sure_peer_progress_ = peer_progress_ = careful_since_ = now;
     tick_at_ = std::min(tick_at_, now + random_phase(context_.prng));
   }
   update_windows();
@@ -79,7 +85,7 @@ void Swarm::move_reader(TimePoint now, ReaderId reader, std::uint64_t offset) {
   const auto it = readers_.find(reader);
   if (it == readers_.end() || it->second.offset == offset) return;
   it->second.offset = offset;
-  it->second.waiting_since = now;
+  it->second.waiting_since = it->second.sure_since = now;
   update_windows();
 }
 
@@ -132,6 +138,7 @@ void Swarm::set_size(TimePoint now, std::uint64_t size, SizeSource source) {
     have_ = Bitfield(layout_.chunk_count());
     open_ = Bitfield(layout_.chunk_count(), true);
     extents_done_ = Bitfield(layout_.extent_count());
+    linked_ = Bitfield(layout_.chunk_count());
     running_ = RunningProof(key_.digest, layout_);
     // A grant from before the size was known may name an extent that there is not.
     const std::set<ExtentIndex> owned = owned_;
@@ -170,11 +177,16 @@ void Swarm::reset_blob(TimePoint now) {
   fresh_haves_.clear();
   veiled_.clear();
   suspects_.clear();
+  accusations_.clear();
   crecs_.clear();
-  drop_list();
+  drop_list(false);
+  linked_ = Bitfield(layout_.chunk_count());
+  has_foreign_ = false;
   opened_ = false;
   if (created_) context_.emit(CloseBlob{id_, true});
   open_blob();
+  // What comes of a chunk from now on has nothing to do with what was sent of it before.
+  broadcast_state();
 }
 
 void Swarm::blob_opened(TimePoint now, std::optional<std::vector<StoredChunk>> held) {
@@ -205,9 +217,12 @@ void Swarm::blob_opened(TimePoint now, std::optional<std::vector<StoredChunk>> h
 
 void Swarm::mark_have(TimePoint now, ChunkIndex chunk, ChunkSource source) {
   if (!have_.set(to_value(chunk))) return;
-  progress_ = now;
+  moved(now);
+  if (source == ChunkSource::peer) sure_peer_progress_ = peer_progress_ = now;
+  has_foreign_ = has_foreign_ || source != ChunkSource::upstream;
   open_.reset(to_value(chunk));
   drop_other_sources(chunk);
+  suspects_.erase(chunk);
   context_.emit(ChunkReady{id_, chunk, source});
   const std::uint64_t bytes = layout_.chunk_size(chunk);
   if (source == ChunkSource::peer) context_.stats.peer_bytes += bytes;
@@ -219,10 +234,11 @@ void Swarm::mark_have(TimePoint now, ChunkIndex chunk, ChunkSource source) {
   if (have_.run_length(first) >= layout_.extent_chunk_count(extent) &&
       extents_done_.set(to_value(extent))) {
     // Who streams the whole blob keeps its one claim to the end: nobody else is to begin.
-    if (!no_range_ && owned_.erase(extent) > 0) context_.claims.extent_done(now, tag_, extent);
+    if (!no_range_ && owned_.erase(extent) > 0)
+      context_.claims.extent_done(now, claims_tag_, extent);
     context_.claims_dirty = true;
   }
-  note_progress(now, chunk);
+  note_progress(now, chunk, true);
   if (source == ChunkSource::peer) {
     for (auto& [id, reader] : readers_) {
       if (reader.offset < *size_ && layout_.chunk_at(reader.offset) == chunk)
@@ -233,12 +249,22 @@ void Swarm::mark_have(TimePoint now, ChunkIndex chunk, ChunkSource source) {
 }
 
 // A reader that waits for this chunk need not be rescued yet.
-void Swarm::note_progress(TimePoint now, ChunkIndex chunk) {
+void Swarm::note_progress(TimePoint now, ChunkIndex chunk, bool sure) {
   for (auto& [id, reader] : readers_) {
     if (size_ && reader.offset < *size_ && layout_.chunk_at(reader.offset) == chunk) {
       reader.waiting_since = now;
+      if (sure) reader.sure_since = now;
     }
   }
+}
+
+void Swarm::moved(TimePoint now) { sure_progress_ = progress_ = now; }
+
+// Blocks came, but what they made was wrong: as if nothing had come since the last proven chunk.
+void Swarm::take_back_progress() {
+  progress_ = sure_progress_;
+  peer_progress_ = sure_peer_progress_;
+  for (auto& [id, reader] : readers_) reader.waiting_since = reader.sure_since;
 }
 
 void Swarm::update_windows() {
@@ -390,10 +416,8 @@ void Swarm::judge(TimePoint now) {
 
 void Swarm::settle(TimePoint now) {
   if (ended_) return;
-  if (solo_) {
-    if (opened_ && !proven_) start_solo(now);
-    return;
-  }
+  if (whole_mine_ && !proven_) fetch_whole(now);
+  if (ended_) return;
   if (!proven_ && !readers_.empty()) fill_peers(now);
   if (!opened_ || proven_) {
     pump_all_ = false;
@@ -422,7 +446,14 @@ void Swarm::close(TimePoint now, bool discard) {
   const auto downloads = downloads_.all();
   for (const auto& [key, download] : downloads) drop_download(key.first, key.second);
   cancel_fetches();
-  if (want_sent_ && !committed_) context_.claims.unwant(now, tag_, false);
+  if (want_sent_ && !committed_) context_.claims.unwant(now, claims_tag_, false);
+  context_.claimants.erase(claims_tag_);
+  if (!committed_ && !disputed_.empty()) {
+    if (context_.disputed.size() >= limits::disputed_swarms_max) {
+      context_.disputed.erase(context_.disputed.begin());
+    }
+    context_.disputed[tag_] = disputed_;
+  }
   owned_.clear();
   if (!committed_) {
     for (const auto& [node, peer] : peers_) {
@@ -502,6 +533,9 @@ void Swarm::check_invariants() const {
   }
   WAGGLE_ASSERT(!committed_ || proven_);
   WAGGLE_ASSERT(!list_ || list_->size() + 1 == layout_.chunk_count());
+  WAGGLE_ASSERT(list_ || linked_.none());
+  WAGGLE_ASSERT(!own_only_ || careful_);
+  for (const auto& [chunk, own] : crecs_) WAGGLE_ASSERT(has_chunk(chunk));
 }
 
 }  // namespace waggle::transfer

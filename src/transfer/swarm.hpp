@@ -68,12 +68,14 @@ class Swarm {
   void handle(TimePoint now, SessionId session, const NodeId& node,
               const MidstatesMessage& message);
   void handle(TimePoint now, SessionId session, const NodeId& node, const CloseMessage& message);
+  void handle(TimePoint now, SessionId session, const NodeId& node, const VouchMessage& message);
   [[nodiscard]] bool block_received(TimePoint now, SessionId session, ChunkIndex chunk,
                                     std::uint32_t offset, std::uint32_t length);
 
   // Results of commands.
   void blob_opened(TimePoint now, std::optional<std::vector<StoredChunk>> held);
-  void chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source, ChunkVerdict verdict);
+  void chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source, ChunkVerdict verdict,
+                      const std::optional<ChunkSha256>& sha256);
   void fetch_head(TimePoint now, FetchId fetch, const FetchHead& head);
   void fetch_progress(TimePoint now, FetchId fetch, std::uint64_t bytes);
   void fetch_chunk(TimePoint now, FetchId fetch, ChunkIndex chunk,
@@ -115,7 +117,7 @@ class Swarm {
     claimed,    ///< a registrar granted the extent
     unclaimed,  ///< the trio is unreachable
     bypass,     ///< one chunk for a reader that waited too long
-    solo,       ///< after a digest mismatch
+    whole,      ///< this node fetches all of a refuted blob
   };
   struct Fetch {
     FetchKind kind{};
@@ -128,6 +130,7 @@ class Swarm {
   struct Reader {
     std::uint64_t offset = 0;
     TimePoint waiting_since{};
+    TimePoint sure_since{};           ///< as waiting_since, without blocks that are not proven
     std::uint32_t bypass_chunks = 0;  ///< of its last bypass; 0 once its head came another way
     bool lazy = false;
     Duration patience{};  ///< before a bypass; of a lazy one only where nobody near has the chunk
@@ -136,9 +139,17 @@ class Swarm {
     Crec crec;
     bool is_signed = true;  ///< own ones are signed when first asked for
   };
+  /// A list given up; its prover is judged once the truth is known.
   struct RejectedList {
     std::array<std::byte, 32> hash{};
     NodePublicKey prover;
+    bool refused = false;  ///< not taken again, whoever signs it
+  };
+  /// A complete peer's bytes failed a link that another signed: one of the two lies.
+  struct Accusation {
+    NodeId node;
+    ChunkIndex chunk{};
+    LinkProof link;
   };
   enum class SizeSource : std::uint8_t { hint, upstream };
 
@@ -148,7 +159,9 @@ class Swarm {
   void reset_blob(TimePoint now);
   void mark_have(TimePoint now, ChunkIndex chunk, ChunkSource source);
   void update_windows();
-  void note_progress(TimePoint now, ChunkIndex chunk);
+  void note_progress(TimePoint now, ChunkIndex chunk, bool sure);
+  void moved(TimePoint now);
+  void take_back_progress();
   void refresh_open(ChunkIndex chunk);
   void refresh_all_open();
   void flush_haves(TimePoint now);
@@ -177,7 +190,7 @@ class Swarm {
   [[nodiscard]] HaveMap own_map() const;
   [[nodiscard]] SwarmPeer* peer_on(SessionId session, const NodeId& node);
   [[nodiscard]] std::optional<double> median_rate() const;
-  [[nodiscard]] bool someone_has(ChunkIndex chunk) const;
+  [[nodiscard]] bool someone_has(TimePoint now, ChunkIndex chunk) const;
   [[nodiscard]] bool holders_failed(TimePoint now) const;
   [[nodiscard]] bool holders_known() const;
 
@@ -188,7 +201,9 @@ class Swarm {
                                                        const SwarmPeer& peer) const;
   [[nodiscard]] bool is_source_scarce() const;
   [[nodiscard]] std::size_t partial_count() const;
-  [[nodiscard]] bool may_ask(const NodeId& node, const SwarmPeer& peer, ChunkIndex chunk) const;
+  [[nodiscard]] bool is_set_aside(TimePoint now, const NodeId& node) const;
+  [[nodiscard]] bool may_ask(TimePoint now, const NodeId& node, const SwarmPeer& peer,
+                             ChunkIndex chunk) const;
   [[nodiscard]] Duration patience(const SwarmPeer& peer, std::uint64_t bytes) const;
   void drop_download(SessionId session, ChunkIndex chunk);
   void drop_downloads_of(SessionId session);
@@ -196,8 +211,10 @@ class Swarm {
   void expire_downloads(TimePoint now);
   void submit(SessionId session, ChunkIndex chunk);
   void submit_waiting();
-  void verify_failed(TimePoint now, ChunkIndex chunk, const NodeId& node, bool by_list);
-  void convict_suspects(TimePoint now, ChunkIndex chunk);
+  void verify_failed(TimePoint now, ChunkIndex chunk, const Download& download,
+                     const std::optional<ChunkSha256>& sha256);
+  [[nodiscard]] bool is_own_fault(const Download& download,
+                                  const std::optional<ChunkSha256>& sha256) const;
 
   // swarm_fetches.cpp
   void start_extent(TimePoint now, ExtentIndex extent, FetchKind kind);
@@ -209,7 +226,8 @@ class Swarm {
   void release_extent(TimePoint now, ExtentIndex extent);
   void release_claims(TimePoint now);
   void resume_stalled_extents(TimePoint now);
-  void start_solo(TimePoint now);
+  void fetch_whole(TimePoint now);
+  void release_whole(TimePoint now);
   void trim_fetches(TimePoint now);
   void bypass(TimePoint now);
   void bypass_lazy(TimePoint now);
@@ -225,18 +243,22 @@ class Swarm {
 
   // swarm_proofs.cpp
   [[nodiscard]] CrecSubject subject(ChunkIndex chunk) const;
-  [[nodiscard]] bool provable_here(ChunkIndex chunk) const;
-  [[nodiscard]] std::optional<ChunkProof> proof_of(ChunkIndex chunk) const;
-  void send_crec(SwarmPeer& peer, ChunkIndex chunk);
+  [[nodiscard]] bool has_links() const;
+  [[nodiscard]] bool vouches_by_list(ChunkIndex chunk) const;
+  [[nodiscard]] std::optional<ChunkProof> proof_of(const Download& download,
+                                                   ChunkIndex chunk) const;
+  void send_crec(SessionId session, ChunkIndex chunk);
   void ask_list(TimePoint now, SwarmPeer& peer);
   void adopt_list(TimePoint now, SessionId session);
-  void drop_list();
-  void discard_crec(ChunkIndex chunk);
-  void judge_upstream(TimePoint now, ChunkIndex chunk, const std::array<std::byte, 32>& sha256);
+  void drop_list(bool refused);
+  void dispute(ChunkIndex chunk, const Crec& crec);
+  void judge_upstream(ChunkIndex chunk, const ChunkSha256& sha256);
   void advance_proof(TimePoint now);
   void proven(TimePoint now);
   void refuted(TimePoint now);
+  void become_careful(TimePoint now);
   void judge_signers(TimePoint now);
+  [[nodiscard]] std::set<NodeId> false_signers() const;
 
   ExchangeContext& context_;
   const SwarmId id_;
@@ -276,12 +298,15 @@ class Swarm {
   std::set<NodeId> pump_peers_;
   bool pump_all_ = false;
   TimePoint replace_at_{};
-  TimePoint peer_progress_{};  ///< last block, state or list from a peer
-  TimePoint progress_{};       ///< last sign of life from any source
+  TimePoint peer_progress_{};                         ///< last block, state or list from a peer
+  TimePoint progress_{};                              ///< last sign of life from any source
+  TimePoint sure_peer_progress_{}, sure_progress_{};  ///< without blocks that are not proven
 
   // Downloads.
   Downloads downloads_;
   std::map<ChunkIndex, std::set<NodeId>> suspects_;  ///< senders of bytes that failed
+  std::vector<Accusation> accusations_;
+  std::map<NodeId, TimePoint> set_aside_;  ///< bytes failed, blame unknown: not asked until then
 
   // Upstream.
   std::map<FetchId, Fetch> fetches_;
@@ -299,10 +324,12 @@ class Swarm {
   Duration patience_{};  ///< of a reader without head-of-line progress, then it is rescued
 
   // Proofs.
-  std::map<ChunkIndex, OwnCrec> crecs_;
-  std::map<ChunkIndex, std::vector<Crec>>
-      disputed_;  ///< CRECs that failed or belong to a refuted blob
+  std::map<ChunkIndex, OwnCrec> crecs_;       ///< of chunks here, each checked against the bytes
+  DisputedCrecs disputed_;                    ///< that failed or belong to a refuted blob
+  std::map<ChunkIndex, ChunkSha256> hashes_;  ///< of disputed chunks as they came the second time
   std::optional<std::vector<Midstate>> list_;
+  std::array<std::byte, 32> list_hash_{};
+  Bitfield linked_;  ///< chunks here that were verified under list_
   ListSignature list_signature_;
   std::uint32_t list_failures_ = 0;
   std::uint32_t list_successes_ = 0;
@@ -313,7 +340,15 @@ class Swarm {
   };
   std::map<SessionId, Assembly> assemblies_;
   RunningProof running_;
-  bool solo_ = false;  ///< the digest was refuted once: own upstream bytes only
+  // After a refutation.
+  std::uint32_t refutations_ = 0;
+  bool careful_ = false;      ///< links and own upstream bytes only; one node fetches it all
+  bool own_only_ = false;     ///< refuted again: not even links
+  bool whole_mine_ = false;   ///< this node is the one that fetches
+  bool has_foreign_ = false;  ///< some chunk of this round did not come from upstream to here
+  TimePoint careful_since_{};
+  SwarmKey claims_key_;  ///< what this swarm claims by: key_, in a careful round one of its own
+  SwarmTag claims_tag_;
 };
 
 }  // namespace waggle::transfer

@@ -17,6 +17,9 @@ constexpr int timeout_factor = 4;    // times the expected time of a chunk
 constexpr std::uint32_t timeouts_max =
     4;  // without a block in between: the peer is dropped for a while
 constexpr Duration duplicate_after = 200ms;  // endgame: a source younger than this is left alone
+constexpr Duration block_credit = 6s;        // blocks of one chunk count as progress this long
+constexpr Duration set_aside_for = 30s;
+constexpr std::size_t accusations_max = 64;  // further ones are not remembered
 
 }  // namespace
 
@@ -30,7 +33,7 @@ void Swarm::pump_peer(TimePoint now, const NodeId& node, SwarmPeer& peer) {
       ++session->asked_blocks;
       session->last_used = now;
       context_.send(peer.session, RequestMessage{tag_, request->chunk, request->offset,
-                                                 request->length, !provable_here(request->chunk)});
+                                                 request->length, !has_links()});
     } else if (readers_.empty() || !start_download(now, node, peer)) {
       break;
     }
@@ -54,7 +57,7 @@ bool Swarm::start_download(TimePoint now, const NodeId& node, SwarmPeer& peer) {
     return false;
   }
   if (peer.all && !list_ && layout_.chunk_count() > 1) ask_list(now, peer);
-  const auto allowed = [&](ChunkIndex candidate) { return may_ask(node, peer, candidate); };
+  const auto allowed = [&](ChunkIndex candidate) { return may_ask(now, node, peer, candidate); };
   std::optional<ChunkIndex> chunk;
   const bool is_scarce = peer.all && is_source_scarce();
   if (is_scarce) {
@@ -69,6 +72,7 @@ bool Swarm::start_download(TimePoint now, const NodeId& node, SwarmPeer& peer) {
   const auto size = static_cast<std::uint32_t>(layout_.chunk_size(*chunk));
   const std::uint64_t ahead = downloads_.bytes_of(peer.session) + size;
   downloads_.start(peer.session, node, *chunk, size, now, now + patience(peer, ahead));
+  downloads_.find(peer.session, *chunk)->from_complete = peer.all;
   context_.download_bytes += size;
   open_.reset(to_value(*chunk));
   return true;
@@ -85,10 +89,16 @@ std::size_t Swarm::partial_count() const {
                     [](const auto& entry) { return entry.second.counted && !entry.second.all; }));
 }
 
-bool Swarm::may_ask(const NodeId& node, const SwarmPeer& peer, ChunkIndex chunk) const {
-  if (!peer.has(chunk)) return false;
-  if (!provable_here(chunk) && (peer.all || peer.unprovable.test(to_value(chunk)))) return false;
-  if (peer.all && peer.unprovable.test(to_value(chunk))) return false;
+bool Swarm::is_set_aside(TimePoint now, const NodeId& node) const {
+  const auto it = set_aside_.find(node);
+  return it != set_aside_.end() && it->second > now;
+}
+
+bool Swarm::may_ask(TimePoint now, const NodeId& node, const SwarmPeer& peer,
+                    ChunkIndex chunk) const {
+  if (own_only_ || !peer.has(chunk) || peer.unprovable.test(to_value(chunk))) return false;
+  if (!has_links() && (peer.all || careful_)) return false;
+  if (is_set_aside(now, node)) return false;
   const auto suspects = suspects_.find(chunk);
   if (suspects != suspects_.end() && suspects->second.contains(node)) return false;
   const auto sources = downloads_.sources_of(chunk);
@@ -103,7 +113,7 @@ std::optional<ChunkIndex> Swarm::pick_endgame(TimePoint now, const NodeId& node,
   if (missing > endgame_chunks_max || !open_.none()) return std::nullopt;
   for (auto i = have_.find(false); i; i = have_.find(false, *i + 1)) {
     const ChunkIndex chunk{static_cast<std::uint32_t>(*i)};
-    if (!may_ask(node, peer, chunk)) continue;
+    if (!may_ask(now, node, peer, chunk)) continue;
     const auto sources = downloads_.sources_of(chunk);
     const std::size_t live = downloads_.live_sources_of(chunk);
     const bool fetched = fetch_covers(static_cast<std::uint32_t>(*i));
@@ -139,8 +149,11 @@ bool Swarm::block_received(TimePoint now, SessionId session, ChunkIndex chunk, s
   Session* entry = context_.sessions.find(session);
   if (was_active && entry != nullptr && entry->asked_blocks > 0) --entry->asked_blocks;
   const NodeId node = downloads_.find(session, chunk)->node;
-  progress_ = peer_progress_ = now;
-  note_progress(now, chunk);
+  // On trust, and not for ever: take_back_progress() when the chunk turns out wrong.
+  if (now - downloads_.find(session, chunk)->started < block_credit) {
+    progress_ = peer_progress_ = now;
+    note_progress(now, chunk, false);
+  }
   SwarmPeer* peer = peer_on(session, node);
   if (peer != nullptr) {
     downloads_.extend(session, now + patience(*peer, downloads_.bytes_of(session)));
@@ -163,13 +176,15 @@ bool Swarm::block_received(TimePoint now, SessionId session, ChunkIndex chunk, s
 void Swarm::submit(SessionId session, ChunkIndex chunk) {
   Download* download = downloads_.find(session, chunk);
   if (download->submitted || download->state != Download::State::verifying) return;
-  const auto proof = proof_of(chunk);
+  const auto proof = proof_of(*download, chunk);
   if (!proof) return;
   download->submitted = true;
   download->proof = *proof;
   Bytes record;
-  if (std::holds_alternative<CrecProof>(*proof)) record = crecs_.at(chunk).crec.to_record();
-  context_.emit(VerifyChunk{id_, chunk, session, *proof, std::move(record)});
+  const bool by_crec = std::holds_alternative<CrecProof>(*proof);
+  if (by_crec) record = download->crec->to_record();
+  const bool want_sha256 = disputed_.contains(chunk) || (!by_crec && download->crec);
+  context_.emit(VerifyChunk{id_, chunk, session, *proof, std::move(record), want_sha256});
 }
 
 void Swarm::submit_waiting() {
@@ -180,63 +195,76 @@ void Swarm::submit_waiting() {
   for (const auto& [session, chunk] : keys) submit(session, chunk);
 }
 
-void Swarm::chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source,
-                           ChunkVerdict verdict) {
-  const Download* download = downloads_.find(source, chunk);
-  if (download == nullptr || !download->submitted) return;  // from before a reset
-  const NodeId node = download->node;
-  const ChunkProof proof = download->proof;
-  const auto* link = std::get_if<LinkProof>(&proof);
+void Swarm::chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source, ChunkVerdict verdict,
+                           const std::optional<ChunkSha256>& sha256) {
+  const Download* found = downloads_.find(source, chunk);
+  if (found == nullptr || !found->submitted) return;  // from before a reset
+  const Download download = *found;
+  const auto* link = std::get_if<LinkProof>(&download.proof);
   // The driver has taken the buffer: forget it here without a DropBuffer.
-  context_.download_bytes -= download->size;
+  context_.download_bytes -= download.size;
   downloads_.erase(source, chunk);
   if (verdict == ChunkVerdict::store_failed) {
     fail(now, SwarmError::store_failed);
   } else if (verdict == ChunkVerdict::mismatch) {
     refresh_open(chunk);
-    // A buffer may have gone with its session, and a proof that was dropped meanwhile says nothing.
+    take_back_progress();
     ++context_.stats.verify_failures_peer;
-    const bool counts = context_.sessions.find(source) != nullptr && proof_of(chunk) == proof;
-    if (counts && !has_chunk(chunk)) verify_failed(now, chunk, node, link != nullptr);
+    // A buffer may have gone with its session.
+    const bool counts = context_.sessions.find(source) != nullptr;
+    if (counts && !has_chunk(chunk)) verify_failed(now, chunk, download, sha256);
     context_.claims_dirty = pump_all_ = true;
   } else if (!has_chunk(chunk)) {
-    if (link != nullptr) {
-      ++list_successes_;
+    if (link == nullptr) {
+      crecs_.insert_or_assign(chunk, OwnCrec{*download.crec, true});
+    } else {
       running_.add_link(chunk, link->begin,
                         link->is_last ? std::nullopt : std::optional(link->end));
+      if (list_ && link_proof(*list_, layout_, chunk) == *link) {
+        ++list_successes_;
+        linked_.set(to_value(chunk));
+      }
     }
-    convict_suspects(now, chunk);
+    if (sha256) hashes_[chunk] = *sha256;
     mark_have(now, chunk, ChunkSource::peer);
   }
-  pump_peers_.insert(node);
+  pump_peers_.insert(download.node);
 }
 
-// Wrong bytes convict nobody yet: the sender may lie, or the proof may. A second source tells.
-void Swarm::verify_failed(TimePoint now, ChunkIndex chunk, const NodeId& node, bool by_list) {
+// Whether these bytes break what their sender itself said of them. Then no third party's lie can
+// explain them.
+bool Swarm::is_own_fault(const Download& download, const std::optional<ChunkSha256>& sha256) const {
+  if (layout_.chunk_count() == 1) return true;  // the digest itself was the proof
+  if (std::holds_alternative<CrecProof>(download.proof)) return true;  // it came with the chunk
+  if (download.crec && sha256 && download.crec->sha256 != *sha256) return true;
+  if (!list_) return false;
+  return list_signature_.prover.node_id() == download.node || download.vouched_list == list_hash_;
+}
+
+// Bytes that fail a link which somebody else signed convict nobody yet: the list may lie. The
+// sender is left alone, and the truth, once proven, tells.
+void Swarm::verify_failed(TimePoint now, ChunkIndex chunk, const Download& download,
+                          const std::optional<ChunkSha256>& sha256) {
+  const NodeId node = download.node;
+  const auto* link = std::get_if<LinkProof>(&download.proof);
+  const bool is_current = link == nullptr || layout_.chunk_count() == 1 ||
+                          (list_ && link_proof(*list_, layout_, chunk) == *link);
+  if (!is_current) return;  // the list was dropped meanwhile
   auto& suspects = suspects_[chunk];
   suspects.insert(node);
-  if (by_list && layout_.chunk_count() == 1) {
-    context_.score(now, node, PeerScores::wrong_bytes);  // the digest itself was the proof
+  if (is_own_fault(download, sha256)) {
+    context_.score(now, node, PeerScores::wrong_bytes);
     return;
   }
-  if (by_list) {
-    ++list_failures_;
-    constexpr std::uint32_t hopeless = 3;  // chunks that failed while none ever passed
-    if (suspects.size() < 2 && (list_successes_ > 0 || list_failures_ < hopeless)) return;
-    drop_list();
-    return;
+  set_aside_[node] = now + set_aside_for;
+  if (download.crec) dispute(chunk, *download.crec);
+  if (download.from_complete && accusations_.size() < accusations_max) {
+    accusations_.push_back({node, chunk, *link});
   }
-  if (suspects.size() < 2) return;
-  discard_crec(chunk);
-  suspects_.erase(chunk);
-}
-
-void Swarm::convict_suspects(TimePoint now, ChunkIndex chunk) {
-  const auto it = suspects_.find(chunk);
-  if (it == suspects_.end()) return;
-  const std::set<NodeId> liars = it->second;
-  suspects_.erase(it);
-  for (const NodeId& liar : liars) context_.score(now, liar, PeerScores::wrong_bytes);
+  ++list_failures_;
+  constexpr std::uint32_t hopeless = 3;  // chunks that failed while none ever passed
+  if (suspects.size() < 2 && (list_successes_ > 0 || list_failures_ < hopeless)) return;
+  drop_list(true);
 }
 
 void Swarm::drop_download(SessionId session, ChunkIndex chunk) {
@@ -275,6 +303,11 @@ void Swarm::expire_downloads(TimePoint now) {
     Download* download = downloads_.find(session, chunk);
     if (download == nullptr) continue;  // its peer was dropped meanwhile
     if (download->state != Download::State::active) {
+      SwarmPeer* mute = peer_on(session, download->node);
+      // Whole, but no word to check it by: not asked of this peer again.
+      if (download->state == Download::State::verifying && mute != nullptr && mute->counted) {
+        mute->unprovable.set(to_value(chunk));
+      }
       drop_download(session, chunk);
       continue;
     }

@@ -21,6 +21,9 @@ constexpr std::uint64_t list_bytes_per_ms = 500'000;
 constexpr std::uint32_t appetite_max = 8;
 constexpr std::size_t unclaimed_choice_max = 8;
 constexpr std::uint32_t bypass_chunks_max = 16;
+constexpr Duration careful_patience = 10s;  // then without the claim, plus what the blob may take
+constexpr std::uint64_t careful_bytes_per_ms = 20'000;
+constexpr ExtentIndex whole_claim{0};  // in a careful round the one claim there is
 
 }  // namespace
 
@@ -63,8 +66,9 @@ std::optional<ExtentIndex> Swarm::random_missing_extent() {
 }
 
 std::uint32_t Swarm::claim_appetite(TimePoint now) const {
-  if (ended_ || proven_ || solo_ || readers_.empty() || !upstream_usable(now)) return 0;
-  if (holders_known() && !holders_failed(now)) return 0;
+  if (ended_ || proven_ || readers_.empty() || !upstream_usable(now)) return 0;
+  if (holders_known() && !holders_failed(now) && !own_only_) return 0;
+  if (careful_) return whole_mine_ || !fetches_.empty() ? 0 : 1;
   if (!size_) return fetches_.empty() ? 1 : 0;
   // Somebody streams the whole blob: only when that has dried up is another stream worth it.
   if (no_range_) return fetches_.empty() && now - progress_ >= patience_ ? 1 : 0;
@@ -93,7 +97,7 @@ bool Swarm::holders_failed(TimePoint now) const {
   const bool all_failed =
       std::all_of(candidates_.begin(), candidates_.end(), [&](const auto& entry) {
         const PeerCandidate& candidate = entry.second;
-        return !candidate.holder || candidate.dead_end ||
+        return !candidate.holder || candidate.dead_end || is_set_aside(now, entry.first) ||
                (candidate.retry_at > now && !peers_.contains(entry.first)) ||
                context_.scores.is_banned(now, entry.first);
       });
@@ -112,7 +116,7 @@ void Swarm::set_demand(TimePoint now, std::uint32_t demand) {
 }
 
 void Swarm::update_want(TimePoint now) {
-  if (ended_ || committed_ || solo_) return;
+  if (ended_ || committed_) return;
   const bool failed = holders_failed(now);
   const bool served_by_holders = holders_known() && !failed;
   const bool is_small = !size_ || layout_.chunk_count() == 1;
@@ -124,6 +128,10 @@ void Swarm::update_want(TimePoint now) {
     return;  // one request to a holder is all it takes
   WantState state{.size = size_, .extents_done = extents_done_, .demand = demand_};
   state.holders_failed = failed;
+  if (careful_) {  // without a size there is but one claim: to all of it
+    state.size.reset();
+    state.extents_done = {};
+  }
   const auto bytes = context_.upstream_bytes.find(key_.origin);
   if (bytes != context_.upstream_bytes.end()) state.upstream_bytes = bytes->second;
   const bool same = want_sent_ && state.size == last_want_.size &&
@@ -135,12 +143,20 @@ void Swarm::update_want(TimePoint now) {
   if (same) return;
   last_want_ = state;
   want_sent_ = true;
-  context_.claims.want(now, key_, state);
+  context_.claims.want(now, claims_key_, state);
 }
 
 void Swarm::extent_granted(TimePoint now, ExtentIndex extent) {
   if (ended_ || proven_ || readers_.empty() || no_credential_ || not_found_) {
-    context_.claims.release(now, tag_, extent);
+    context_.claims.release(now, claims_tag_, extent);
+    return;
+  }
+  if (careful_) {
+    if (extent == whole_claim) {
+      whole_mine_ = true;
+    } else {
+      context_.claims.release(now, claims_tag_, extent);
+    }
     return;
   }
   if (!size_) {
@@ -153,9 +169,9 @@ void Swarm::extent_granted(TimePoint now, ExtentIndex extent) {
     return;
   }
   if (to_value(extent) >= layout_.extent_count()) {
-    context_.claims.release(now, tag_, extent);
+    context_.claims.release(now, claims_tag_, extent);
   } else if (extents_done_.test(to_value(extent))) {
-    context_.claims.extent_done(now, tag_, extent);
+    context_.claims.extent_done(now, claims_tag_, extent);
   } else if (!opened_) {
     owned_.insert(extent);
     waiting_.push_back(extent);
@@ -167,15 +183,21 @@ void Swarm::extent_granted(TimePoint now, ExtentIndex extent) {
 void Swarm::extent_revoked(TimePoint, ExtentIndex extent) {
   owned_.erase(extent);
   std::erase(waiting_, extent);
+  const bool was_whole = careful_ && extent == whole_claim;
+  if (was_whole) whole_mine_ = false;
   for (auto& [id, fetch] : fetches_) {
-    if (fetch.extent == extent && fetch.kind == FetchKind::claimed) fetch.cancel_at_chunk = true;
+    const bool is_lost = was_whole ? fetch.kind == FetchKind::whole
+                                   : fetch.extent == extent && fetch.kind == FetchKind::claimed;
+    if (is_lost) fetch.cancel_at_chunk = true;
   }
   context_.claims_dirty = true;
 }
 
 void Swarm::trio_unreachable(TimePoint now) {
   if (claim_appetite(now) == 0 || busy_extents() > 0) return;
-  if (!size_) {
+  if (careful_) {
+    whole_mine_ = true;
+  } else if (!size_) {
     start_unsized(now, FetchKind::unclaimed);
   } else if (const auto extent = random_missing_extent()) {
     start_extent(now, *extent, FetchKind::unclaimed);
@@ -197,7 +219,7 @@ void Swarm::start_extent(TimePoint now, ExtentIndex extent, FetchKind kind) {
   for (std::uint32_t i = begin; i < end; ++i) {
     const ChunkIndex chunk{i};
     if (have_.test(i) || fetch_covers(i)) continue;
-    if (someone_has(chunk) && kind != FetchKind::solo) continue;
+    if (kind != FetchKind::whole && someone_has(now, chunk)) continue;
     start_fetch(now, kind, extent, i, end);
     return;
   }
@@ -247,12 +269,13 @@ void Swarm::cancel_fetches() {
 
 void Swarm::release_extent(TimePoint now, ExtentIndex extent) {
   if (owned_.erase(extent) == 0) return;
-  context_.claims.release(now, tag_, extent);
+  context_.claims.release(now, claims_tag_, extent);
   context_.claims_dirty = true;
 }
 
 void Swarm::release_claims(TimePoint now) {
   waiting_.clear();
+  release_whole(now);
   const std::set<ExtentIndex> owned = owned_;
   for (const ExtentIndex extent : owned) release_extent(now, extent);
 }
@@ -262,7 +285,8 @@ void Swarm::fetch_head(TimePoint now, FetchId id, const FetchHead& head) {
   if (it == fetches_.end() || it->second.canceled) return;
   if (head.status != 200 && head.status != 206) return;  // fetch_ended says what it means
   context_.down_origins.erase(key_.origin);
-  it->second.last_progress = progress_ = now;
+  moved(now);
+  it->second.last_progress = now;
   if (!head.total_size) {
     if (!size_ || head.whole) fail(now, SwarmError::unsupported);
     return;
@@ -274,7 +298,7 @@ void Swarm::fetch_head(TimePoint now, FetchId id, const FetchHead& head) {
   if (ended_) return;
   const bool knew_no_range = no_range_;
   no_range_ = no_range_ || head.whole;
-  if (is_new || (head.whole && !knew_no_range)) {
+  if (!careful_ && (is_new || (head.whole && !knew_no_range))) {
     context_.claims.size_known(now, tag_, total, no_range_);
   }
   if (was_wrong) return;  // the request was cut for another layout: claimed again
@@ -299,14 +323,20 @@ void Swarm::fetch_progress(TimePoint now, FetchId id, std::uint64_t bytes) {
   const auto it = fetches_.find(id);
   if (it == fetches_.end() || it->second.canceled) return;
   const Fetch& fetch = it->second;
-  it->second.last_progress = progress_ = now;
+  moved(now);
+  it->second.last_progress = now;
+  if (fetch.kind == FetchKind::whole && whole_mine_) {
+    const std::uint64_t under_way = size_ ? bytes % layout_.chunk_bytes() : bytes;
+    context_.claims.progress(now, claims_tag_, whole_claim,
+                             have_.count() * layout_.chunk_bytes() + under_way);
+  }
   if (fetch.kind != FetchKind::claimed || !owned_.contains(fetch.extent)) return;
   // What lies before its start in the extent came another way.
   const std::uint32_t extent_first =
       fetch.end == 0 ? 0 : to_value(layout_.extent_first_chunk(fetch.extent));
   const std::uint64_t before =
       fetch.first > extent_first ? (fetch.first - extent_first) * layout_.chunk_bytes() : 0;
-  context_.claims.progress(now, tag_, fetch.extent, before + bytes);
+  context_.claims.progress(now, claims_tag_, fetch.extent, before + bytes);
 }
 
 void Swarm::fetch_chunk(TimePoint now, FetchId id, ChunkIndex chunk,
@@ -323,7 +353,7 @@ void Swarm::fetch_chunk(TimePoint now, FetchId id, ChunkIndex chunk,
   fetch.next = std::max(fetch.next, to_value(chunk) + 1);
   context_.upstream_bytes[key_.origin] += layout_.chunk_size(chunk);
   backoffs_ = upstream_failures_ = 0;
-  judge_upstream(now, chunk, sha256);
+  judge_upstream(chunk, sha256);
   mark_have(now, chunk, ChunkSource::upstream);
   if (ended_) return;
   const auto again = fetches_.find(id);  // proof of the blob, or its refutation, ends all fetches
@@ -345,6 +375,7 @@ void Swarm::fetch_ended(TimePoint now, FetchId id, const FetchEnd& end) {
   if (end.kind == Kind::complete && !is_short)
     return;  // chunks before its start may still come from peers
   if (fetch.kind == FetchKind::claimed) release_extent(now, fetch.extent);
+  if (fetch.kind == FetchKind::whole) release_whole(now);
   if (end.kind == Kind::canceled) return;
   if (end.kind == Kind::unauthorized) {
     no_credential_ = true;
@@ -396,24 +427,49 @@ void Swarm::resume_stalled_extents(TimePoint now) {
       continue;
     }
     const std::uint32_t first = to_value(layout_.extent_first_chunk(extent));
-    context_.claims.progress(now, tag_, extent, have_.run_length(first) * layout_.chunk_bytes());
+    context_.claims.progress(now, claims_tag_, extent,
+                             have_.run_length(first) * layout_.chunk_bytes());
     if (now >= claims_paused_until_) start_extent(now, extent, FetchKind::claimed);
   }
 }
 
-void Swarm::start_solo(TimePoint now) {
+// Nobody else's word counts, and only one node is to fetch: the others wait until it has proven.
+void Swarm::fetch_whole(TimePoint now) {
   if (!upstream_usable(now)) return;
+  if (!size_) {
+    if (fetches_.empty()) start_unsized(now, FetchKind::whole);
+    return;
+  }
+  if (!opened_) return;
   while (fetches_.size() < context_.config.extents_in_flight_max) {
     const auto extent = lowest_missing_extent();
     if (!extent) return;
     const std::size_t before = fetches_.size();
-    start_extent(now, *extent, FetchKind::solo);
+    start_extent(now, *extent, FetchKind::whole);
     if (fetches_.size() == before) return;
   }
 }
 
+void Swarm::release_whole(TimePoint now) {
+  if (!whole_mine_) return;
+  whole_mine_ = false;
+  context_.claims.release(now, claims_tag_, whole_claim);
+  context_.claims_dirty = true;
+}
+
 void Swarm::bypass(TimePoint now) {
-  if (solo_ || !upstream_usable(now)) return;
+  if (!upstream_usable(now)) return;
+  if (careful_) {
+    // Whoever has the claim does not bring anything: liveness beats egress.
+    const Duration patience =
+        careful_patience + std::chrono::milliseconds(size_.value_or(0) / careful_bytes_per_ms);
+    const TimePoint since = std::max(careful_since_, sure_peer_progress_);
+    if (!whole_mine_ && fetches_.empty() && now - since >= patience) {
+      ++context_.stats.bypasses;
+      whole_mine_ = true;
+    }
+    return;
+  }
   if (!size_) {
     const bool waits = std::any_of(readers_.begin(), readers_.end(), [&](const auto& entry) {
       return now - entry.second.waiting_since >= patience_;
@@ -445,7 +501,7 @@ void Swarm::bypass_lazy(TimePoint now) {
 }
 
 Duration Swarm::patience_of(TimePoint now, const Reader& reader, ChunkIndex head) const {
-  const bool peers_serve = someone_has(head) || (holders_known() && !holders_failed(now));
+  const bool peers_serve = someone_has(now, head) || (holders_known() && !holders_failed(now));
   return reader.lazy && peers_serve ? patience_ : reader.patience;
 }
 
@@ -465,7 +521,7 @@ void Swarm::bypass_reader(TimePoint now, Reader& reader) {
     return;
   }
   const bool was_rescued =
-      reader.bypass_chunks > 0 && !someone_has(head) && now - peer_progress_ >= patience_;
+      reader.bypass_chunks > 0 && !someone_has(now, head) && now - peer_progress_ >= patience_;
   if (!was_rescued && now - reader.waiting_since < patience_of(now, reader, head)) return;
   reader.waiting_since = now;
   reader.bypass_chunks = was_rescued ? std::min(2 * reader.bypass_chunks, bypass_chunks_max) : 1;
@@ -474,7 +530,7 @@ void Swarm::bypass_reader(TimePoint now, Reader& reader) {
       to_value(layout_.extent_first_chunk(extent)) + layout_.extent_chunk_count(extent);
   std::uint32_t end = first + 1;
   while (end < extent_end && end < first + reader.bypass_chunks && open_.test(end) &&
-         !someone_has(ChunkIndex{end})) {
+         !someone_has(now, ChunkIndex{end})) {
     ++end;
   }
   ++context_.stats.bypasses;

@@ -25,8 +25,7 @@ struct SwarmPeer {
   bool all = false;
   Bitfield have;         ///< counted in availability while ready and of our size
   bool counted = false;  ///< its chunks are in availability
-  Bitfield unprovable;   ///< chunks it has only as links while we hold no list
-  Bitfield crecs_sent;   ///< chunks whose CREC it got from us
+  Bitfield unprovable;   ///< chunks it cannot vouch for in a way that we can check
   TimePoint busy_until{};
   RateMeter rate;
   TimePoint last_chunk{};  ///< when its last chunk was whole

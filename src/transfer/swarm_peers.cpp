@@ -53,6 +53,8 @@ void Swarm::drop_banned(TimePoint now, const NodeId& node) {
   drop_peer(now, node, true);
   const auto it = candidates_.find(node);
   if (it != candidates_.end()) it->second.dead_end = true;
+  // Its list may be true all the same: another prover's may be taken.
+  if (list_ && list_signature_.prover.node_id() == node) drop_list(false);
 }
 
 void Swarm::fill_peers(TimePoint now) {
@@ -198,7 +200,10 @@ void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
   if (peer == nullptr) return;
   peer->link = SwarmPeer::Link::ready;
   peer->since = now;
-  if (message.have.all) peer_progress_ = now;
+  if (message.have.all && !peer->all) {
+    sure_peer_progress_ = peer_progress_ = now;
+    peer->list_asked.reset();  // what it lacked before it may have now
+  }
   apply_state(now, node, *peer, message.size, message.have);
 }
 
@@ -209,6 +214,13 @@ void Swarm::apply_state(TimePoint now, const NodeId& node, SwarmPeer& peer,
   peer.all = have.all;
   peer.have = have.chunks;
   if (have.all) add_candidate(node, true);
+  for (const ChunkIndex chunk : downloads_.chunks_of(peer.session)) {
+    const bool still =
+        have.all || (have.chunks.size() > to_value(chunk) && have.chunks.test(to_value(chunk)));
+    if (!still && !downloads_.find(peer.session, chunk)->submitted) {
+      drop_download(peer.session, chunk);
+    }
+  }
   if (size && !size_) set_size(now, *size, SizeSource::hint);
   count_peer(peer);
   pump_peers_.insert(node);
@@ -274,7 +286,10 @@ void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
     context_.send(session, RejectMessage{tag_, chunk, RejectReason::not_found});
     return;
   }
-  if (message.crec_wanted && !crecs_.contains(chunk)) {
+  // Who passes on what it has not proven vouches for it, in words that can be checked.
+  const bool by_list = !message.crec_wanted && vouches_by_list(chunk);
+  const bool is_vouched = proven_ || layout_.chunk_count() == 1 || by_list;
+  if ((message.crec_wanted || !is_vouched) && !crecs_.contains(chunk)) {
     context_.send(session, RejectMessage{tag_, chunk, RejectReason::no_proof});
     return;
   }
@@ -287,7 +302,11 @@ void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
     ++entry->unsent_blocks;
   }
   entry->last_used = now;
-  if (message.crec_wanted) send_crec(*peer, chunk);
+  if (message.offset == 0 && (message.crec_wanted || !is_vouched)) {
+    send_crec(session, chunk);
+  } else if (message.offset == 0 && by_list) {
+    context_.send(session, VouchMessage{tag_, chunk, list_hash_});
+  }
   std::optional<SwarmId> partial;
   if (!committed_) partial = id_;
   context_.stats.upload_bytes += message.length;
@@ -401,9 +420,9 @@ void Swarm::replace_worst(TimePoint now) {
   candidates_[node].retry_at = now + 30s;
 }
 
-bool Swarm::someone_has(ChunkIndex chunk) const {
+bool Swarm::someone_has(TimePoint now, ChunkIndex chunk) const {
   return std::any_of(peers_.begin(), peers_.end(), [&](const auto& entry) {
-    return entry.second.has(chunk) && !suspects_.contains(chunk);
+    return entry.second.has(chunk) && !suspects_.contains(chunk) && !is_set_aside(now, entry.first);
   });
 }
 

@@ -28,51 +28,65 @@ Bytes Swarm::make_crec(ChunkIndex chunk, const std::array<std::byte, 32>& sha256
   return Crec::make(context_.identity, subject(chunk), sha256).to_record();
 }
 
-bool Swarm::provable_here(ChunkIndex chunk) const {
-  return layout_.chunk_count() == 1 || list_ || crecs_.contains(chunk);
+/// Chunks are checked as links: no CREC is needed, nor would it be better.
+bool Swarm::has_links() const { return layout_.chunk_count() == 1 || list_; }
+
+/// The chunk was verified as a link of the present list: this node may say so.
+bool Swarm::vouches_by_list(ChunkIndex chunk) const {
+  if (!list_) return false;
+  const std::uint32_t i = to_value(chunk);
+  if (linked_.test(i)) return true;
+  // Or the running proof has passed it between the same states.
+  const auto passed = running_.midstates();
+  if (i >= running_.prefix() || i >= passed.size()) return false;
+  return passed[i] == (*list_)[i] && (i == 0 || passed[i - 1] == (*list_)[i - 1]);
 }
 
-std::optional<ChunkProof> Swarm::proof_of(ChunkIndex chunk) const {
+std::optional<ChunkProof> Swarm::proof_of(const Download& download, ChunkIndex chunk) const {
   if (layout_.chunk_count() == 1) return link_proof({}, layout_, chunk);
   if (list_) return link_proof(*list_, layout_, chunk);
-  const auto it = crecs_.find(chunk);
-  if (it == crecs_.end()) return std::nullopt;
-  return CrecProof{it->second.crec.sha256};
+  if (careful_ || !download.crec) return std::nullopt;
+  return CrecProof{download.crec->sha256};
 }
 
-void Swarm::send_crec(SwarmPeer& peer, ChunkIndex chunk) {
-  if (peer.crecs_sent.size() != layout_.chunk_count()) {
-    peer.crecs_sent = Bitfield(layout_.chunk_count());
-  }
-  if (!peer.crecs_sent.set(to_value(chunk))) return;
+void Swarm::send_crec(SessionId session, ChunkIndex chunk) {
   OwnCrec& own = crecs_.at(chunk);
   if (!own.is_signed) {
     own.crec = Crec::make(context_.identity, subject(chunk), own.crec.sha256);
     own.is_signed = true;
   }
-  context_.send(peer.session, CrecMessage{tag_, chunk, *size_, own.crec.sha256, own.crec.signer,
-                                          own.crec.signature});
+  context_.send(session, CrecMessage{tag_, chunk, *size_, own.crec.sha256, own.crec.signer,
+                                     own.crec.signature});
 }
 
 void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
                    const CrecMessage& message) {
-  if (!size_ || message.size != *size_ || downloads_.find(session, message.chunk) == nullptr)
-    return;
-  if (crecs_.contains(message.chunk)) return;  // the first valid one stands until it fails
+  if (!size_ || message.size != *size_) return;
+  Download* download = downloads_.find(session, message.chunk);
+  if (download == nullptr || download->submitted || download->crec) return;
   const Crec crec{message.sha256, message.signer, message.signature};
-  const auto disputed = disputed_.find(message.chunk);
-  if (disputed != disputed_.end() &&
-      std::find(disputed->second.begin(), disputed->second.end(), crec) != disputed->second.end()) {
+  SwarmPeer* peer = peer_on(session, node);
+  if (context_.scores.is_banned(now, message.signer.node_id())) {
+    // Nothing that rests on this word alone is wanted.
+    if (has_links()) return;
+    if (peer != nullptr && peer->counted) peer->unprovable.set(to_value(message.chunk));
+    drop_download(session, message.chunk);
     return;
   }
-  if (context_.scores.is_banned(now, message.signer.node_id())) return;
-  if (!crec.is_valid(subject(message.chunk))) {
+  const auto known = crecs_.find(message.chunk);
+  const bool is_known = known != crecs_.end() && known->second.crec == crec;
+  if (!is_known && !crec.is_valid(subject(message.chunk))) {
     context_.score(now, node,
                    PeerScores::malformed_frame);  // it should have checked before relaying
     return;
   }
-  crecs_.emplace(message.chunk, OwnCrec{crec, true});
-  submit_waiting();
+  download->crec = crec;
+  submit(session, message.chunk);
+}
+
+void Swarm::handle(TimePoint, SessionId session, const NodeId&, const VouchMessage& message) {
+  Download* download = downloads_.find(session, message.chunk);
+  if (download != nullptr && !download->submitted) download->vouched_list = message.list;
 }
 
 void Swarm::ask_list(TimePoint now, SwarmPeer& peer) {
@@ -114,9 +128,10 @@ void Swarm::adopt_list(TimePoint now, SessionId session) {
   assemblies_.clear();
   const NodePublicKey& prover = assembly.signature.prover;
   if (context_.scores.is_banned(now, prover.node_id())) return;
-  const bool is_rejected = std::any_of(
-      rejected_lists_.begin(), rejected_lists_.end(),
-      [hash = list_hash(assembly.list)](const RejectedList& list) { return list.hash == hash; });
+  const auto hash = list_hash(assembly.list);
+  const bool is_rejected =
+      std::any_of(rejected_lists_.begin(), rejected_lists_.end(),
+                  [hash](const RejectedList& list) { return list.refused && list.hash == hash; });
   if (is_rejected) return;
   if (!assembly.signature.is_valid(context_.config.cluster_name, key_.digest, *size_,
                                    assembly.list)) {
@@ -126,6 +141,7 @@ void Swarm::adopt_list(TimePoint now, SessionId session) {
   }
   list_ = assembly.list;
   list_signature_ = assembly.signature;
+  list_hash_ = hash;
   list_failures_ = list_successes_ = 0;
   for (auto& [node, peer] : peers_) {
     if (peer.counted && !peer.all) peer.unprovable = Bitfield(layout_.chunk_count());
@@ -134,43 +150,39 @@ void Swarm::adopt_list(TimePoint now, SessionId session) {
   submit_waiting();
 }
 
-// Two sources failed under it, or nothing ever passed: take a list from another prover.
-void Swarm::drop_list() {
+// Its prover is banned, or two sources failed under it, or nothing ever passed (`refused`): take a
+// list from another prover.
+void Swarm::drop_list(bool refused) {
   if (!list_) return;
   if (rejected_lists_.size() == rejected_lists_max) rejected_lists_.erase(rejected_lists_.begin());
-  rejected_lists_.push_back({list_hash(*list_), list_signature_.prover});
+  rejected_lists_.push_back({list_hash_, list_signature_.prover, refused});
   list_.reset();
+  linked_ = Bitfield(layout_.chunk_count());
   list_failures_ = list_successes_ = 0;
   suspects_.clear();  // the proof was wrong, not they
+  set_aside_.clear();
   for (auto& [node, peer] : peers_) {
-    const auto& prover = rejected_lists_.back().prover;
-    if (node != prover.node_id()) peer.list_asked.reset();
+    if (!refused || node != list_signature_.prover.node_id()) peer.list_asked.reset();
   }
   pump_all_ = true;
 }
 
-void Swarm::discard_crec(ChunkIndex chunk) {
-  const auto it = crecs_.find(chunk);
-  if (it == crecs_.end()) return;
+void Swarm::dispute(ChunkIndex chunk, const Crec& crec) {
   auto& disputed = disputed_[chunk];
-  if (disputed.size() < disputed_per_chunk_max) disputed.push_back(it->second.crec);
-  crecs_.erase(it);
-  for (auto& [node, peer] : peers_) {
-    if (peer.crecs_sent.size() == layout_.chunk_count()) peer.crecs_sent.reset(to_value(chunk));
-  }
+  if (std::find(disputed.begin(), disputed.end(), crec) != disputed.end()) return;
+  if (disputed.size() < disputed_per_chunk_max) disputed.push_back(crec);
 }
 
-// Upstream's own bytes are the truth about senders and, once the blob is proven, about signers.
-void Swarm::judge_upstream(TimePoint now, ChunkIndex chunk,
-                           const std::array<std::byte, 32>& sha256) {
+// Upstream's own bytes are the truth about signers, once the blob is proven. They replace what was
+// here.
+void Swarm::judge_upstream(ChunkIndex chunk, const std::array<std::byte, 32>& sha256) {
   const auto known = crecs_.find(chunk);
-  if (known != crecs_.end() && known->second.crec.sha256 == sha256) {
-    convict_suspects(now, chunk);
-  } else {
-    suspects_.erase(chunk);
-    if (known != crecs_.end() && known->second.crec.signer != context_.identity.public_key()) {
-      discard_crec(chunk);
-    }
+  if (known != crecs_.end() && known->second.crec.sha256 != sha256) {
+    dispute(chunk, known->second.crec);
+  }
+  for (const SessionId session : downloads_.sources_of(chunk)) {
+    const Download* download = downloads_.find(session, chunk);
+    if (download->crec && download->crec->sha256 != sha256) dispute(chunk, *download->crec);
   }
   if (has_chunk(chunk)) return;
   OwnCrec own{.crec = {.sha256 = sha256, .signer = context_.identity.public_key(), .signature = {}},
@@ -214,41 +226,79 @@ void Swarm::proven(TimePoint now) {
   context_.claims_dirty = true;
 }
 
-// Everybody who signed something else than the truth.
+// Everybody who signed something else than the truth, and complete peers whose bytes failed it.
 void Swarm::judge_signers(TimePoint now) {
-  const auto truth = list_hash(running_.midstates());
+  const auto midstates = running_.midstates();
+  std::set<NodeId> liars;
+  if (list_) rejected_lists_.push_back({list_hash_, list_signature_.prover});
+  const auto truth = list_hash(midstates);
   for (const RejectedList& list : rejected_lists_) {
-    if (list.hash != truth) context_.score(now, list.prover.node_id(), PeerScores::wrong_bytes);
+    if (list.hash != truth) liars.insert(list.prover.node_id());
   }
-  for (const auto& [chunk, crecs] : disputed_) {
-    const auto known = crecs_.find(chunk);
-    if (known == crecs_.end()) continue;
-    std::set<NodeId> liars;
-    for (const Crec& crec : crecs) {
-      if (crec.sha256 != known->second.crec.sha256) liars.insert(crec.signer.node_id());
+  for (const Accusation& accusation : accusations_) {
+    if (accusation.link == link_proof(midstates, layout_, accusation.chunk)) {
+      liars.insert(accusation.node);
     }
-    liars.erase(context_.self());
-    for (const NodeId& liar : liars) context_.score(now, liar, PeerScores::wrong_bytes);
+  }
+  const std::set<NodeId> signers = false_signers();
+  if (signers.size() == 1) liars.insert(*signers.begin());
+  liars.erase(context_.self());
+  for (const NodeId& liar : liars) {
+    if (!context_.scores.is_banned(now, liar)) context_.score(now, liar, PeerScores::wrong_bytes);
   }
   rejected_lists_.clear();
+  accusations_.clear();
   disputed_.clear();
+  hashes_.clear();
 }
 
-// All chunks passed their CRECs and yet the whole is wrong: somebody signed a lie, or upstream sent
-// one.
+// When several nodes signed the like, this one perhaps among them, upstream was wrong, not they.
+std::set<NodeId> Swarm::false_signers() const {
+  std::set<NodeId> signers;
+  for (const auto& [chunk, crecs] : disputed_) {
+    const auto own = crecs_.find(chunk);
+    const auto hash = hashes_.find(chunk);
+    if (own == crecs_.end() && hash == hashes_.end()) continue;
+    const ChunkSha256& right = own != crecs_.end() ? own->second.crec.sha256 : hash->second;
+    for (const Crec& crec : crecs) {
+      if (crec.sha256 != right) signers.insert(crec.signer.node_id());
+    }
+  }
+  return signers;
+}
+
+// All chunks passed their proofs and yet the whole is wrong: somebody signed a lie, or upstream
+// sent one.
 void Swarm::refuted(TimePoint now) {
-  if (solo_) {
+  context_.tainted.mark(now, key_.digest);
+  context_.emit(SwarmTainted{id_, key_.digest});
+  constexpr std::uint32_t refutations_max = 3;
+  if (++refutations_ == refutations_max || (careful_ && !has_foreign_)) {
     fail(now, SwarmError::bad_upstream);
     return;
   }
-  solo_ = true;
-  for (const auto& [chunk, own] : crecs_) {
-    if (own.crec.signer != context_.identity.public_key()) disputed_[chunk].push_back(own.crec);
-  }
-  if (want_sent_) context_.claims.unwant(now, tag_, false);
+  own_only_ = careful_;
+  for (const auto& [chunk, own] : crecs_) dispute(chunk, own.crec);
+  if (want_sent_) context_.claims.unwant(now, claims_tag_, false);
   want_sent_ = false;
+  become_careful(now);
   reset_blob(now);
-  broadcast_state();
+}
+
+// From now on other nodes' words for chunks count for nothing: only links to the digest do, and
+// bytes that this node takes from upstream. One node takes them, by a claim of its own kind; what
+// it proves is a list for all others.
+void Swarm::become_careful(TimePoint now) {
+  careful_ = true;
+  careful_since_ = now;
+  context_.claimants.erase(claims_tag_);
+  claims_key_.origin = key_.origin + " again";
+  claims_tag_ = claims_key_.tag();
+  context_.claimants[claims_tag_] = id_;
+  const auto kept = context_.disputed.find(tag_);
+  if (kept == context_.disputed.end()) return;
+  disputed_ = kept->second;
+  context_.disputed.erase(kept);
 }
 
 void Swarm::blob_committed(TimePoint now, bool ok) {
@@ -258,7 +308,7 @@ void Swarm::blob_committed(TimePoint now, bool ok) {
     return;
   }
   committed_ = true;
-  if (want_sent_) context_.claims.unwant(now, tag_, true);
+  if (want_sent_) context_.claims.unwant(now, claims_tag_, true);
   context_.complete[key_.digest] = *size_;
   context_.emit(SwarmCommitted{id_, key_.digest, *size_});
   pending_haves_.clear();

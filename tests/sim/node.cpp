@@ -80,8 +80,8 @@ void Node::start(const std::vector<Endpoint>& hints) {
 
 TimePoint Node::now() const { return sim_.now() + sim_.clock_offset(index_); }
 
-void Node::lie(Variant variant) {
-  lie_ = variant;
+void Node::lie(Lie lie) {
+  lie_ = lie;
   sim_.memory().has_liars = true;
 }
 
@@ -315,6 +315,7 @@ void Node::execute(const node::Command& command) {
         } else if constexpr (std::is_same_v<T, transfer::SwarmFailed>) {
           failed(item.swarm, item.error);
         } else if constexpr (!std::is_same_v<T, transfer::SwarmSize> &&
+                             !std::is_same_v<T, transfer::SwarmTainted> &&
                              !std::is_same_v<T, transfer::SwarmCommitted>) {
           run(item);
         }
@@ -350,18 +351,20 @@ void Node::run(const transfer::SendControl& send) {
 }
 
 std::optional<Node::Stored> Node::content_of(const transfer::SendBlock& block) {
+  const auto forged = forged_variant(lie_, block.chunk);
   if (const auto blob = disk_.blobs.find(block.digest); blob != disk_.blobs.end()) {
-    return Stored{lie_, blob->second};
+    return Stored{forged.value_or(true_bytes), blob->second};
   }
   if (!block.swarm) return std::nullopt;
   const DiskPartial* held = partial(*block.swarm);
   if (held == nullptr) return std::nullopt;
   const auto chunk = held->chunks.find(block.chunk);
   if (chunk == held->chunks.end()) return std::nullopt;
-  return Stored{lie_ != true_bytes ? lie_ : chunk->second.variant, held->size};
+  return Stored{forged.value_or(chunk->second.variant), held->size};
 }
 
 void Node::run(const transfer::SendBlock& send) {
+  if (lie_ == Lie::rejecting_holder) return reject(send);
   const auto session = sessions_.find(send.session);
   if (session == sessions_.end()) return;
   const SessionEnd end = session->second;
@@ -432,7 +435,10 @@ void Node::run(const transfer::VerifyChunk& verify) {
       verdict = ok ? ChunkVerdict::ok : ChunkVerdict::mismatch;
       if (ok) stored->chunks[verify.chunk] = {variant, verify.record};
     }
-    core_->exchange().chunk_verified(now, verify.swarm, verify.chunk, verify.source, verdict);
+    std::optional<transfer::ChunkSha256> hash;
+    if (verify.want_sha256 && found)
+      hash = chunk_sha256(swarms_.at(verify.swarm).digest, verify.chunk, variant);
+    core_->exchange().chunk_verified(now, verify.swarm, verify.chunk, verify.source, verdict, hash);
   });
 }
 
@@ -458,6 +464,8 @@ void Node::run(const transfer::StartFetch& start) {
   sink.end = [here, id = start.fetch](const transfer::FetchEnd& end) {
     here([id, end](Node& node) { node.fetch_over(id, end); });
   };
+  if (lie_ == Lie::idle_claimant) return;
+  if (lie_ == Lie::boasting_claimant) return fake_progress(start.fetch, 0);
   Fetch& fetch = fetches_[start.fetch];
   fetch.swarm = start.swarm;
   fetch.handle =
@@ -563,7 +571,7 @@ void Node::run(const transfer::LoadMidstates& load) {
   later(disk_time(write_time), [this, load](TimePoint now) {
     const auto found = disk_.blobs.find(load.digest);
     std::optional<std::vector<Midstate>> list;
-    if (found != disk_.blobs.end()) list = true_midstates({load.digest, found->second});
+    if (found != disk_.blobs.end()) list = told_midstates(lie_, {load.digest, found->second});
     core_->exchange().midstates_loaded(now, load.digest, std::move(list));
   });
 }

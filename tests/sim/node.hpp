@@ -4,6 +4,7 @@
 #include "node/distributor.hpp"
 #include "sim/content.hpp"
 #include "sim/disk.hpp"
+#include "sim/hostile.hpp"
 #include "sim/network.hpp"
 #include "sim/trace.hpp"
 
@@ -70,8 +71,10 @@ class Node {
   void receive_hostile(Endpoint from, ByteView datagram, bool is_replay);
   void wake();
 
-  /// Peers that this node lies to: what it sends in place of the true chunk.
-  void lie(Variant variant);
+  /// From now on this node is hostile (hostile.hpp); its core stays what it is.
+  void lie(Lie lie);
+  /// Says that it holds the blob, and does not.
+  void pretend(const Blob& blob);
 
   [[nodiscard]] node::Distributor& core() { return *core_; }
   [[nodiscard]] const node::Distributor& core() const { return *core_; }
@@ -108,6 +111,8 @@ class Node {
   void run(const node::Dial& dial);
   void run(const transfer::SendControl& send);
   void run(const transfer::SendBlock& send);
+  void reject(const transfer::SendBlock& send);
+  void fake_progress(FetchId id, std::uint64_t bytes);
   void run(const transfer::CloseSession& close);
   void run(const transfer::CreateBlob& create);
   void run(const transfer::VerifyChunk& verify);
@@ -153,7 +158,7 @@ class Node {
   std::uint64_t upstream_bytes_ = 0;
   std::uint64_t gossip_bytes_ = 0;
   std::uint64_t control_bytes_ = 0;
-  Variant lie_ = true_bytes;
+  Lie lie_ = Lie::none;
   bool pumping_ = false;
   std::uint64_t boot_ = 0;  ///< of the datagrams sent; 0: none so far
   std::set<std::uint64_t> counters_;  ///< of the latest ones

@@ -25,6 +25,7 @@ class Source final : public ApiSource {
     StatusInfo info;
     info.name = "n1";
     info.index_root = 0xab;
+    info.tainted = {digest};
     return info;
   }
   std::vector<MemberInfo> members() override {
@@ -104,6 +105,12 @@ TEST_SUITE("ops/http_api") {
     Source source;
     CHECK(nlohmann::json::parse(ask(source, "GET", "/api/v1/status").body)["index"]["root"] ==
           "00000000000000ab");
+  }
+
+  TEST_CASE("status names tainted digests") {
+    Source source;
+    const auto status = nlohmann::json::parse(ask(source, "GET", "/api/v1/status").body);
+    CHECK(status["tainted"] == nlohmann::json::array({digest}));
   }
 }
 

@@ -360,10 +360,11 @@ void Net::carry(Node& node, VerifyChunk command) {
                       : end == link.end;
   }
   if (ok) partial.chunks[command.chunk] = variant;
-  at(now_ + disk_time, [this, &node, command, ok] {
+  at(now_ + disk_time, [this, &node, command, ok, hash] {
     if (node.dead) return;
-    node.exchange->chunk_verified(now_, command.swarm, command.chunk, command.source,
-                                  ok ? ChunkVerdict::ok : ChunkVerdict::mismatch);
+    const auto verdict = ok ? ChunkVerdict::ok : ChunkVerdict::mismatch;
+    node.exchange->chunk_verified(now_, command.swarm, command.chunk, command.source, verdict,
+                                  command.want_sha256 ? std::optional(hash) : std::nullopt);
     pump(node);
   });
 }

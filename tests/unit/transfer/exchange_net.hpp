@@ -169,6 +169,7 @@ class Net {
   void carry(Node& node, SwarmProven event);
   void carry(Node& node, SwarmCommitted event);
   void carry(Node& node, SwarmFailed event);
+  void carry(Node&, const SwarmTainted&) {}
 
   NetConfig config_;
   TimePoint now_{};

@@ -92,6 +92,8 @@ TEST_SUITE("transfer/session_message") {
                  "9809" + tag_msg + "ce001000000103c420" + times("44", 32) + "c420" +
                      times("22", 32) + "c440" + times("33", 64));
     check_golden(CloseMessage{tag()}, "920a" + tag_msg);
+    check_golden(VouchMessage{tag(), ChunkIndex{2}, filled<32>(0x55)},
+                 "940b" + tag_msg + "02c420" + times("55", 32));
   }
 
   TEST_CASE("OPEN carries digest and origin, and its tag must be theirs") {
@@ -111,6 +113,8 @@ TEST_SUITE("transfer/session_message") {
     const ChunkIndex last{limits::chunks_per_blob_max - 1};
     CHECK(decodes(CancelMessage{tag(), last}));
     CHECK_FALSE(decodes(CancelMessage{tag(), ChunkIndex{limits::chunks_per_blob_max}}));
+    CHECK(decodes(VouchMessage{tag(), last, {}}));
+    CHECK_FALSE(decodes(VouchMessage{tag(), ChunkIndex{limits::chunks_per_blob_max}, {}}));
     CHECK(decodes(HaveMessage{tag(), std::vector<ChunkIndex>(have_chunks_max)}));
     CHECK_FALSE(decodes(HaveMessage{tag(), std::vector<ChunkIndex>(have_chunks_max + 1)}));
     CHECK_FALSE(decodes(HaveMessage{tag(), {}}));
@@ -165,7 +169,7 @@ TEST_SUITE("transfer/session_message") {
   }
 
   TEST_CASE("unknown kinds, other shapes and over-long frames are refused") {
-    CHECK_FALSE(decode_session_message(*from_hex("920b" + tag_msg)).has_value());
+    CHECK_FALSE(decode_session_message(*from_hex("920c" + tag_msg)).has_value());
     CHECK_FALSE(decode_session_message(*from_hex("9308" + tag_msg + "00")).has_value());
     CHECK_FALSE(decode_session_message(*from_hex("80")).has_value());
     CHECK_FALSE(decode_session_message({}).has_value());

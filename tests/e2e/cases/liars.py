@@ -1,0 +1,172 @@
+"""One hostile member among five (tests/liar): the four others get the truth, ban the liar and nobody else.
+
+CI runs three of the lies; WAGGLE_LIARS=all runs every one. What each may cost: docs/adversity.md.
+"""
+
+import http.client
+import os
+import threading
+
+from harness.cases import case, expect, expect_equal
+from harness.clients import WrongContent, http_pull
+from harness.cluster import program
+from harness.image import MIB
+from harness.process import wait_for
+
+EXTENT = 16 * MIB
+LAYER = 40 * MIB
+LIAR = 2
+EVERY = os.environ.get("WAGGLE_LIARS") == "all"
+
+
+class Story:
+    """Five nodes of which n3 lies about the image's one layer."""
+
+    def __init__(self, context, lie, rate=40_000_000):
+        self.registry = context.registry(rate)
+        self.image = context.image(self.registry, LAYER)
+        cluster = context.idle_cluster(self.registry, 5)
+        self.liar = cluster.nodes[LIAR]
+        self.honest = [node for node in cluster.nodes if node is not self.liar]
+        layer = self.image.biggest
+        for node in self.honest:
+            node.start()
+        self.liar.process = context.scratch.start(self.liar.name, [
+            program("tests/liar/waggled_liar"), "--config", self.liar.config_path, "--lie", lie,
+            "--digest", layer.digest, "--size", str(layer.size)])
+        cluster.wait_joined(60)
+        self.before = 0
+
+    def warm(self, *nodes):
+        """These hold the image; what upstream sent for it does not count."""
+        for node in nodes:
+            http_pull(node.mirror, self.image)
+        for node in self.honest:
+            wait_for(lambda node=node: len((node.api(f"blobs/{self.image.biggest.digest}") or {}).get("holders", []))
+                     >= len(nodes), 20, f"{node.name} knows the holders")
+        self.registry.settle()
+        self.before = self.registry.log.blob_bytes()
+
+    def pull(self, deadline=90):
+        """Every honest node's client gets the image; one that is cut tries again. Returns the cuts."""
+        failures, cuts = [], []
+
+        def run(node):
+            def once():
+                try:
+                    http_pull(node.mirror, self.image)
+                    return True
+                except WrongContent as error:
+                    failures.append(f"{node.name}: {error}")
+                    return True
+                except (AssertionError, OSError, http.client.HTTPException) as error:
+                    cuts.append(f"{node.name}: {error}")
+                    return False
+            try:
+                wait_for(once, deadline, f"{node.name}'s client has the image", every=0.3)
+            except AssertionError as error:
+                failures.append(str(error))
+
+        threads = [threading.Thread(target=run, args=(node,)) for node in self.honest]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        expect_equal(failures, [], "clients without the right bytes")
+        return cuts
+
+    def check(self, egress_max, bans_min):
+        self.registry.settle()
+        egress = self.registry.log.blob_bytes() - self.before
+        expect(egress <= egress_max + MIB, f"upstream sent {egress} bytes, at most {egress_max} expected")
+        banned = {node.name: node.api("status")["banned"] for node in self.honest}
+        expect(all(set(names) <= {self.liar.name} for names in banned.values()), f"honest nodes banned: {banned}")
+        bans = sum(1 for names in banned.values() if names)
+        expect(bans >= bans_min, f"{bans} nodes ban the liar: {banned}")
+        for node in self.honest:
+            expect_equal(int(node.metrics().total("waggle_peer_bans_total")), len(banned[node.name]),
+                         f"{node.name}'s count of bans")
+
+
+def lie_case(name, in_ci=False):
+    return case(name) if in_ci or EVERY else lambda function: function
+
+
+@lie_case("wrong bytes from the only holder: it is banned at its first chunk, and upstream serves once", in_ci=True)
+def _(context):
+    story = Story(context, "bytes")
+    story.warm(story.liar)
+    story.pull()
+    story.check(LAYER + EXTENT, 1)
+
+
+@lie_case("wrong bytes in a cold swarm: banned by whoever got them")
+def _(context):
+    story = Story(context, "bytes")
+    liar = threading.Thread(target=lambda: ignore(lambda: http_pull(story.liar.mirror, story.image)))
+    liar.start()
+    story.pull()
+    liar.join()
+    story.check(LAYER + 2 * EXTENT, 1)
+
+
+@lie_case("one wrong entry in the only holder's midstate list")
+def _(context):
+    story = Story(context, "midstate")
+    story.warm(story.liar)
+    story.pull()
+    story.check(LAYER + EXTENT, 1)
+
+
+@lie_case("a midstate list forged forwards, with the bytes to it", in_ci=True)
+def _(context):
+    story = Story(context, "forged-list")
+    story.warm(story.liar)
+    story.pull()
+    story.check(2 * LAYER + EXTENT, 1)
+
+
+@lie_case("a holder that holds nothing and stays silent")
+def _(context):
+    story = Story(context, "holdings")
+    wait_for(lambda: story.honest[0].api(f"blobs/{story.image.biggest.digest}"), 20, "the false holder is known")
+    story.pull()
+    story.check(LAYER + EXTENT, 0)
+
+
+@lie_case("claims that are never served")
+def _(context):
+    story = Story(context, "claims")
+    liar = threading.Thread(target=lambda: ignore(lambda: http_pull(story.liar.mirror, story.image)))
+    liar.start()
+    story.pull()
+    liar.join()
+    story.check(2 * LAYER, 0)
+
+
+@lie_case("a signed wrong chunk: one node fetches the layer again, the digest is tainted, the signer banned", in_ci=True)
+def _(context):
+    story = Story(context, "crec")
+    liar = threading.Thread(target=lambda: ignore(lambda: http_pull(story.liar.mirror, story.image)))
+    liar.start()
+    story.pull()
+    liar.join()
+    story.check(2 * LAYER + 2 * EXTENT, 1)
+    tainted = [node.name for node in story.honest if story.image.biggest.digest in node.api("status")["tainted"]]
+    expect(tainted, "no node says that the digest is tainted")
+
+
+@lie_case("a flood of announcements and wants")
+def _(context):
+    story = Story(context, "flood")
+    wait_for(lambda: story.honest[0].metrics().total("waggle_index_digests") >= 4000, 30, "the flood has come")
+    story.pull()
+    story.check(LAYER, 0)
+
+
+def ignore(action):
+    """The liar's own client gets what it gets."""
+    try:
+        action()
+    except (AssertionError, OSError, http.client.HTTPException):
+        pass
