@@ -344,9 +344,8 @@ void Announcements::handle(TimePoint now, const NodeId& from, const DefinitionPu
   for (auto& body : pack_definitions(known, config_.message_bytes_max)) send(from, std::move(body));
 }
 
-void Announcements::handle_bulk_message(TimePoint now, const NodeId& from,
+void Announcements::handle_bulk_message(TimePoint, const NodeId& from,
                                         const DefinitionPull& message) {
-  if (!may_answer(now, message.ids.size() * definition_bytes)) return;
   Definitions known;
   for (const Id64 id : message.ids) {
     if (const auto definition = index_.definition(id)) known.definitions.push_back(*definition);

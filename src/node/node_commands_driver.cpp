@@ -7,6 +7,11 @@
 #include <utility>
 
 namespace waggle::node {
+namespace {
+
+constexpr std::uint64_t incarnations_ahead = 1024;
+
+}  // namespace
 
 void NodeDriver::execute(Command command) {
   std::visit([this](auto& item) { run_command(item); }, command);
@@ -21,10 +26,13 @@ void NodeDriver::run_command(RemovePartial& remove) {
 }
 
 void NodeDriver::run_command(PersistIncarnation& persist) {
-  if (!save_incarnation(config_.config.node.data_dir, persist.incarnation)) {
-    if (const auto more = log_limiter_.admit(now(), LogSite::incarnation)) {
-      spdlog::warn("cannot persist incarnation {}{}", persist.incarnation, suppressed_note(*more));
-    }
+  if (persist.incarnation <= persisted_incarnation_) return;
+  // Ahead of need: a member that keeps suspecting this node must not cost a write each time.
+  const std::uint64_t ahead = persist.incarnation + incarnations_ahead;
+  if (save_incarnation(config_.config.node.data_dir, ahead)) {
+    persisted_incarnation_ = ahead;
+  } else if (const auto more = log_limiter_.admit(now(), LogSite::incarnation)) {
+    spdlog::warn("cannot persist incarnation {}{}", persist.incarnation, suppressed_note(*more));
   }
 }
 

@@ -135,6 +135,7 @@ class NodeDriver : public ops::ApiSource {
   std::optional<Identity> identity_;
   ops::Metrics metrics_;
   LogLimiter log_limiter_;
+  std::uint64_t persisted_incarnation_ = 0;  // at least this is on disk
   std::unique_ptr<Distributor> distributor_;
   std::unique_ptr<PayloadDriver> payload_;
   std::unique_ptr<mirror::UpstreamDriver> upstream_;

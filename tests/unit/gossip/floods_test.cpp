@@ -241,8 +241,11 @@ TEST_SUITE("gossip/floods") {
     const std::size_t rate = limits::repair_reply_bytes_per_second;
     CHECK(bytes >= rate / 2);
     CHECK(bytes <= rate + rate / 8);  // seals come on top
-    insider.send(Message{AeRoot{1, false}});
-    CHECK(drain(target).packets == 0);
+    int roots = 0;                    // these are small: they use up the rest
+    do {
+      insider.send(Message{AeRoot{1, false}});
+    } while (drain(target).packets > 0 && ++roots < 1000);
+    CHECK(roots < 1000);
     insider.cluster.now += 100ms;
     insider.send(Message{AeRoot{1, false}});
     CHECK(drain(target).packets > 0);

@@ -14,6 +14,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 using namespace waggle;
 using namespace waggle::transfer;
@@ -24,10 +25,13 @@ using limits::MiB;
 namespace {
 
 #if defined(__SANITIZE_ADDRESS__)
-constexpr int mutation_count = 10'000;
+constexpr int mutation_count_default = 5'000;
 #else
-constexpr int mutation_count = 100'000;
+constexpr int mutation_count_default = 30'000;
 #endif
+const char* const wanted_count = std::getenv("WAGGLE_MUTATIONS");  // 100000 in a soak
+const int mutation_count =
+    wanted_count == nullptr ? mutation_count_default : std::atoi(wanted_count);
 
 Identity identity_of(std::uint64_t seed) {
   SeededRandomSource random(seed);
@@ -189,8 +193,8 @@ TEST_SUITE("transfer/garbage") {
         (void)attack.drain();
       }
     }
-    CHECK(most <= 16 * KiB);  // the list of 79 midstates is the largest
-    CHECK(attack.exchange->stats().bans > 0);
+    CHECK(most <= 16 * KiB);    // the list of 79 midstates is the largest
+    CHECK(attack.peers > 100);  // malformed messages end sessions
     attack.exchange->check_invariants();
     // An honest peer is served as ever.
     attack.next_peer();
