@@ -21,6 +21,7 @@ using transfer::ChunkVerdict;
 constexpr std::size_t served_max = 64;
 constexpr auto write_wait = std::chrono::milliseconds(1);
 constexpr int write_waits_max = 5000;
+constexpr int begin_waits_max = 1000;
 
 /// True when `bytes` prove themselves as chunk `chunk` of the blob.
 bool proves(const transfer::ChunkProof& proof, ByteView bytes, const BlobLayout& layout,
@@ -46,6 +47,17 @@ ChunkVerdict store(cache::Partial& partial, ChunkIndex chunk, ByteView bytes, ca
     std::this_thread::sleep_for(write_wait);
   }
   return ChunkVerdict::store_failed;
+}
+
+/// The partial's files are free again once a swarm that just ended has let go of them.
+Result<cache::PartialHandle> begin_when_free(cache::StoreDriver& store,
+                                             const transfer::SwarmKey& key, std::uint64_t size) {
+  for (int i = 0;; ++i) {
+    auto partial = store.begin(key.digest, key.origin, size);
+    if (partial || partial.error() != cache::CacheError::busy || i >= begin_waits_max)
+      return partial;
+    std::this_thread::sleep_for(write_wait);
+  }
 }
 
 /// The midstate list of a complete blob, by one pass over it.
@@ -90,10 +102,17 @@ void PayloadDriver::run(Job job, Done done) {
 void PayloadDriver::create_blob(
     const transfer::CreateBlob& command,
     std::function<void(std::optional<std::vector<transfer::StoredChunk>>)> done) {
+  const std::uint64_t attempt = ++opens_;
+  opening_[command.swarm] = attempt;
   run([&store = store_, key = command.key,
-       size = command.size] { return store.begin(key.digest, key.origin, size); },
-      [this, swarm = command.swarm, done = std::move(done)](Result<cache::PartialHandle> partial) {
-        if (!partial) return done(std::nullopt);
+       size = command.size] { return begin_when_free(store, key, size); },
+      [this, swarm = command.swarm, attempt,
+       done = std::move(done)](Result<cache::PartialHandle> partial) {
+        const auto opening = opening_.find(swarm);
+        const bool is_current = opening != opening_.end() && opening->second == attempt;
+        if (is_current) opening_.erase(opening);
+        // Closed while it was being opened: kept, the handle would lock the file for good.
+        if (!partial || !is_current) return done(std::nullopt);
         std::vector<transfer::StoredChunk> held;
         for (auto& chunk : (*partial)->take_resumed()) {
           held.push_back({chunk.chunk, chunk.kind == cache::ProofKind::linked
@@ -219,6 +238,7 @@ void PayloadDriver::close_blob(const transfer::CloseBlob& command) {
       ++it;
     }
   }
+  opening_.erase(command.swarm);
   const auto found = partials_.find(command.swarm);
   if (found == partials_.end()) return;
   auto partial = std::move(found->second);

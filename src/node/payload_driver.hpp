@@ -80,6 +80,8 @@ class PayloadDriver {
   boost::asio::any_io_executor strand_;
   cache::StoreDriver& store_;
   std::map<SwarmId, cache::PartialHandle> partials_;
+  std::map<SwarmId, std::uint64_t> opening_;  ///< the latest create_blob without an answer
+  std::uint64_t opens_ = 0;
   std::map<BufferKey, Bytes> buffers_;
   std::size_t buffered_bytes_ = 0;
   std::map<Digest, cache::BlobHandle>
