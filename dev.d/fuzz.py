@@ -3,9 +3,9 @@
 name holds NAME, each for N seconds (default 60).
 
 What a run learns stays in build-fuzz/corpus/NAME and is where the next one starts. A finding is kept as
-tests/fuzz/corpus/NAME/finding-HASH, which every test run replays. Each clean run appends a line to
-bench/results/fuzz.jsonl when it took 600 seconds or more. --keep: adds the few inputs that together reach what the
-corpus reaches to tests/fuzz/corpus instead of fuzzing."""
+tests/fuzz/corpus/NAME/finding-HASH.bin, which every test run replays. Each clean run appends a line to
+bench/results/fuzz.jsonl when it took 600 seconds or more. --keep: instead of fuzzing, replaces
+the kept inputs by two dozen of a minimal set of those that reach new code; findings stay."""
 
 import argparse
 import concurrent.futures
@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build-fuzz"
 KEPT = ROOT / "tests" / "fuzz" / "corpus"
 RECORD_SECONDS = 600
-KEPT_FILES = 48
+KEPT_FILES = 24
 KEPT_BYTES = 2048
 # Inputs that are whole stories reach so many features that libFuzzer's entropic schedule takes half of the time.
 STORIES = ("exchange", "gossip_session", "http_server")
@@ -52,10 +52,14 @@ def last_number(pattern, text):
     return int(found[-1]) if found else 0
 
 
-def record(name, seconds, output):
-    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+def revision():
+    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True,
+                          text=True).stdout.strip()
+
+
+def record(name, commit, seconds, output):
     return {"name": "fuzz", "params": {"target": name}, "date": datetime.date.today().isoformat(),
-            "commit": revision.stdout.strip(), "seconds": round(seconds),
+            "commit": commit, "seconds": round(seconds),
             "executions": last_number(r"stat::number_of_executed_units:\s+(\d+)", output),
             "coverage_edges": last_number(r"cov: (\d+)", output), "features": last_number(r"ft: (\d+)", output),
             "peak_rss_mb": last_number(r"stat::peak_rss_mb:\s+(\d+)", output), "findings": 0}
@@ -65,7 +69,7 @@ def keep_findings(name, crashes):
     """Moves what libFuzzer wrote into the corpus that every test run replays."""
     kept = []
     for path in sorted(crashes.iterdir()):
-        target = KEPT / name / ("finding-" + path.name.split("-", 1)[1][:12])
+        target = KEPT / name / ("finding-" + path.name.split("-", 1)[1][:12] + ".bin")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(path, target)
         kept.append(str(target.relative_to(ROOT)))
@@ -74,7 +78,7 @@ def keep_findings(name, crashes):
 
 def fuzz(program, seconds):
     name = program.name.removeprefix("fuzz_")
-    began = time.monotonic()
+    began, commit = time.monotonic(), revision()
     with tempfile.TemporaryDirectory(dir=BUILD) as crashes:
         ran = subprocess.run(
             [program, f"-max_total_time={seconds}", "-rss_limit_mb=1024", "-timeout=25", "-print_final_stats=1",
@@ -84,7 +88,7 @@ def fuzz(program, seconds):
         findings = keep_findings(name, pathlib.Path(crashes))
     output = ran.stdout + ran.stderr
     took = time.monotonic() - began
-    line = record(name, took, output)
+    line = record(name, commit, took, output)
     if ran.returncode != 0:
         return f"FAIL {name}: {', '.join(findings) or 'no input was kept'}\n{output[-6000:]}", False
     if seconds >= RECORD_SECONDS:
@@ -97,7 +101,7 @@ def fuzz(program, seconds):
 
 
 def keep(program, _seconds):
-    """The smallest inputs of a minimal set; findings that are kept already stay."""
+    """A sample, small to large, of a minimal set; findings stay."""
     name = program.name.removeprefix("fuzz_")
     target = KEPT / name
     target.mkdir(parents=True, exist_ok=True)
@@ -112,7 +116,7 @@ def keep(program, _seconds):
         chosen = sorted(pathlib.Path(merged).iterdir(), key=lambda path: (path.stat().st_size, path.name))
         step = max(1, -(-len(chosen) // KEPT_FILES))
         for path in chosen[::step]:
-            shutil.copy(path, target / path.name[:12])
+            shutil.copy(path, target / (path.name[:12] + ".bin"))
     return f"PASS {name}: kept {len(list(target.iterdir()))} inputs", True
 
 

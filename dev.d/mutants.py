@@ -77,10 +77,11 @@ class Mutant:
         """How many of the named tests are red; None when no test has that name."""
         if "e2e" in self.fields:
             ran = run(sys.executable, "tests/e2e/run.py", self.fields["e2e"])
-        else:
-            programs = [os.path.basename(target).removeprefix("unit_") for target in self.targets()]
-            program = [f"--program={programs[0]}"] if len(programs) == 1 and programs != ["all"] else []
-            ran = run(sys.executable, "dev.d/run_tests.py", "--no-e2e", *program, self.fields["test"])
+            verdicts = re.findall(r"^(PASS|FAIL) ", ran.stdout, re.M)
+            return verdicts.count("FAIL") if verdicts else None
+        programs = [os.path.basename(target).removeprefix("unit_") for target in self.targets()]
+        program = [f"--program={programs[0]}"] if len(programs) == 1 and programs != ["all"] else []
+        ran = run(sys.executable, "dev.d/run_tests.py", "--no-e2e", *program, self.fields["test"])
         counts = re.findall(r"^(\d+) passed, (\d+) failed", ran.stdout, re.M)
         passed, failed = map(int, counts[-1]) if counts else (0, 0)
         return failed if passed + failed else None

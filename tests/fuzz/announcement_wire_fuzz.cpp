@@ -17,11 +17,10 @@ void run_message(ByteView body) {
   const auto twice = decode_message(again);
   expect(twice && encode(*twice) == again, "decode and encode are inverse");
   if (const auto* records = std::get_if<Records>(&*message)) {
-    expect(!records->records.empty() &&
-               records->records.size() <= limits::records_per_message_max,
+    expect(!records->records.empty() && records->records.size() <= limits::records_per_message_max,
            "RECORDS keeps its limit");
-    for (const Bytes& part : pack_records(records->origin, records->incarnation,
-                                          records->first_seq, records->records, 1200)) {
+    for (const Bytes& part : pack_records(records->origin, records->incarnation, records->first_seq,
+                                          records->records, 1200)) {
       expect(part.size() <= 1200 && decode_message(part).has_value(), "packed records decode");
     }
   }

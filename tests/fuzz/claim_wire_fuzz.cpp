@@ -1,6 +1,6 @@
 // Messages between wanters and registrars.
-#include "transfer/claim_wire.hpp"
 #include "target.hpp"
+#include "transfer/claim_wire.hpp"
 
 namespace waggle::fuzz {
 namespace {

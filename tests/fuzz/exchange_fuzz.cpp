@@ -128,8 +128,8 @@ class World {
   void receive_block(unsigned choice, Input& input) {
     const ChunkIndex chunk{input.byte() % 2 == 0 ? input.byte() : input.integer<std::uint32_t>()};
     const auto offset = input.integer<std::uint32_t>();
-    const auto length = std::min<std::uint32_t>(input.integer<std::uint32_t>(),
-                                                limits::payload_bytes_max);
+    const auto length =
+        std::min<std::uint32_t>(input.integer<std::uint32_t>(), limits::payload_bytes_max);
     const SwarmTag tag = choice % 16 == 0 ? held_key().tag() : wanted_key().tag();
     (void)exchange_.block_received(now_, session(choice), tag, chunk, offset, length);
   }
@@ -242,8 +242,8 @@ class World {
   }
   void carry_out(const HashLink& hash, unsigned outcome) {
     const auto size = sizes_.find(hash.swarm);
-    const bool last = size != sizes_.end() &&
-                      to_value(hash.chunk) + 1 == BlobLayout(size->second).chunk_count();
+    const bool last =
+        size != sizes_.end() && to_value(hash.chunk) + 1 == BlobLayout(size->second).chunk_count();
     std::optional<Midstate> end;
     std::optional<Digest> digest;
     if (outcome % 8 != 0 && size != sizes_.end()) {

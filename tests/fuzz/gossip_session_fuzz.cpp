@@ -86,13 +86,13 @@ std::vector<Bytes> seeds() {
   append_step(facts, 7, announcement(AePull{{{test::id_of(1), 1, 1}}}));
   Bytes members;
   append_step(members, 6,
-              encode(GossipMessage{MemberRecords{
-                  false, {{test::member_of(3), {}}, {test::member_of(4), {}}}}}));
+              encode(GossipMessage{
+                  MemberRecords{false, {{test::member_of(3), {}}, {test::member_of(4), {}}}}}));
   append_step(members, 6,
-              encode(GossipMessage{MemberRecords{
-                  true,
-                  {{test::member_of(1, MemberState::faulty, 5), {}},
-                   {test::member_of(3, MemberState::suspect), test::id_of(2)}}}}));
+              encode(GossipMessage{
+                  MemberRecords{true,
+                                {{test::member_of(1, MemberState::faulty, 5), {}},
+                                 {test::member_of(3, MemberState::suspect), test::id_of(2)}}}}));
   append_step(members, 255, {});
   append_step(members, 5, encode(GossipMessage{MemberHashes{true, {}}}));
   append_step(members, 3, encode(GossipMessage{PingReq{7, test::id_of(3)}}));

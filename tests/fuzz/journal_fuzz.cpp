@@ -1,8 +1,8 @@
 // Journals of partial blobs as a crash may leave them: raw bytes, and records whose checksums are
 // right whatever they say.
-#include "cache/journal.hpp"
 #include "base/blob_layout.hpp"
 #include "base/limits.hpp"
+#include "cache/journal.hpp"
 #include "target.hpp"
 
 namespace waggle::fuzz {

@@ -1,6 +1,6 @@
 // The request line of the OCI API, and what is read of manifests.
-#include "mirror/router.hpp"
 #include "mirror/oci.hpp"
+#include "mirror/router.hpp"
 #include "mirror/url.hpp"
 #include "target.hpp"
 
@@ -53,7 +53,8 @@ std::vector<Bytes> seeds() {
       "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
   std::vector<Bytes> out;
   for (const std::string& text :
-       {std::string("\0/v2/", 5), std::string("\0/v2/library/busybox/manifests/latest?ns=docker.io", 51),
+       {std::string("\0/v2/", 5),
+        std::string("\0/v2/library/busybox/manifests/latest?ns=docker.io", 51),
         std::string(1, '\0') + "/v2/a/b__c/d-e.f/blobs/" + digest + "?ns=registry.local%3A5000",
         "\1/v2/a/manifests/" + digest, std::string("\1/v2/a/tags/list?n=10&last=x&ns=quay.io"),
         std::string(1, '\0') + "/v2/a/referrers/" + digest + "?artifactType=a%2Fb",

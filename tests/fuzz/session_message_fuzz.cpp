@@ -1,10 +1,10 @@
 // Control messages of transfer sessions.
-#include "transfer/session_message.hpp"
 #include "base/blob_layout.hpp"
 #include "base/limits.hpp"
 #include "target.hpp"
 #include "transfer/claims.hpp"
 #include "transfer/proof.hpp"
+#include "transfer/session_message.hpp"
 
 namespace waggle::fuzz {
 namespace {

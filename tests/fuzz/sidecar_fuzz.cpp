@@ -10,7 +10,8 @@ namespace {
 using namespace waggle::cache;
 
 void check(ByteView bytes) {
-  const auto head = decode_sidecar_head(bytes.first(std::min(bytes.size(), sidecar_head_bytes_max)));
+  const auto head =
+      decode_sidecar_head(bytes.first(std::min(bytes.size(), sidecar_head_bytes_max)));
   const auto list = decode_sidecar(bytes);
   if (head) expect(head->midstates.empty(), "a head has no midstates");
   if (!list) return;

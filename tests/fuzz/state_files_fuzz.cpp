@@ -82,7 +82,8 @@ std::vector<Bytes> seeds() {
   for (const std::string& text :
        {std::string(1, '\0') + hex + "\n", std::string(1, '\0') + hex.substr(1) + "g",
         std::string("\1\0\0\0\0", 5) + "1700000000000\n", std::string("\1\0\0\0\0", 5) + "x",
-        std::string("\2AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"), std::string("\2c2hvcnQ=")}) {
+        std::string("\2AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"),
+        std::string("\2c2hvcnQ=")}) {
     out.push_back(bytes_of(text));
   }
   return out;

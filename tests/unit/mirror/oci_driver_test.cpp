@@ -98,7 +98,10 @@ TEST_SUITE("mirror/oci_driver") {
     CHECK(node.source.last_request.registry == "r.test");
     CHECK(node.source.last_request.repository == "team/app");
     CHECK(node.wait_until([&] { return node.source.readers_alive == 0; }));
-    CHECK(node.body_bytes == 2 * body.size());
+    CHECK(node.wait_until([&] {
+      const std::lock_guard lock(node.mutex);
+      return node.body_bytes == 2 * body.size();
+    }));
   }
 
   TEST_CASE("HEAD tells the size and opens nothing") {

@@ -204,8 +204,9 @@ TEST_SUITE("transfer/exchange_session") {
       open.have.chunks = Bitfield(4);
       open.have.chunks.set(0);
       bench.tell(first, open);
-      Crec crec = Crec::make(identity_of(3), {"waggle", bench.key.origin, bench.key.digest, MiB, {}},
-                             std::array<std::byte, 32>{});
+      Crec crec =
+          Crec::make(identity_of(3), {"waggle", bench.key.origin, bench.key.digest, MiB, {}},
+                     std::array<std::byte, 32>{});
       if (forged) crec.signature.bytes[5] ^= std::byte{1};
       bench.tell(first, CrecMessage{bench.key.tag(), ChunkIndex{0}, MiB, crec.sha256, crec.signer,
                                     crec.signature});
