@@ -185,13 +185,13 @@ inline constexpr std::size_t upstream_tokens_max = 1024;  ///< earliest expiry g
 inline constexpr std::uint64_t token_body_bytes_max = 1 * MiB;
 inline constexpr std::uint64_t docker_config_bytes_max = 4 * MiB;
 inline constexpr Duration upstream_body_gap = 2500ms;  ///< without a byte of a body: it has stalled
-inline constexpr Duration upstream_rate_window = 5s;   ///< of waiting for a body...
-inline constexpr std::uint64_t upstream_rate_bytes_min = 20 * KiB;  ///< ...brings this, or it is dead
-inline constexpr std::size_t upstream_resumes_max = 16;  ///< of one body that broke off
+inline constexpr std::uint64_t upstream_rate_bytes_min =
+    20 * KiB;  ///< what such a gap's worth of waiting brings, or it is dead
+inline constexpr std::size_t upstream_resumes_max = 16;      ///< of one body that broke off
 inline constexpr std::size_t upstream_vain_resumes_max = 3;  ///< of them in a row without a byte
-inline constexpr Duration upstream_pause_max = 60s;      ///< whatever Retry-After says
-inline constexpr std::size_t upstream_pauses_max = 256;  ///< the one that ends first goes first
-inline constexpr std::size_t upstream_troubles_max = 256;  ///< kinds of log lines remembered
+inline constexpr Duration upstream_pause_max = 60s;          ///< whatever Retry-After says
+inline constexpr std::size_t upstream_pauses_max = 256;      ///< the one that ends first goes first
+inline constexpr std::size_t upstream_troubles_max = 256;    ///< kinds of log lines remembered
 
 // Log. Lines that others can cause, per kind: beyond these they are counted, and the next line says
 // how many were left out.

@@ -22,11 +22,10 @@ Result<UpstreamBody> read_upstream_body(unsigned status,
 bool RateFloor::too_slow(Duration waited, std::uint64_t bytes) {
   waited_ += waited;
   bytes_ += bytes;
-  if (waited_ < limits::upstream_body_gap) return false;
-  const bool slow = bytes_ < limits::upstream_rate_bytes_min;
+  if (bytes_ < limits::upstream_rate_bytes_min) return waited_ >= limits::upstream_body_gap;
   waited_ = {};
   bytes_ = 0;
-  return slow;
+  return false;
 }
 
 }  // namespace waggle::mirror

@@ -27,9 +27,8 @@ struct UpstreamBody {
     unsigned status, const std::optional<std::uint64_t>& content_length,
     const std::optional<ContentRange>& content_range, const ByteRange& asked);
 
-/// Tells a body that trickles from one that is merely slow: each limits::upstream_body_gap of
-/// waiting has to bring limits::upstream_rate_bytes_min. Time the reader spends elsewhere is not
-/// counted.
+/// Tells a body that trickles from one that is merely slow: limits::upstream_body_gap of waiting
+/// has to bring limits::upstream_rate_bytes_min. Time the reader spends elsewhere is not counted.
 class RateFloor {
  public:
   /// @param waited  how long the read took  @return true: give this connection up

@@ -67,7 +67,7 @@ struct FetchDriver::Fetch {
   std::uint64_t reported = 0;  ///< of them told to the core
   bool whole = false;          ///< upstream knows no ranges: a body that breaks off is lost
   std::size_t resumes = 0;
-  std::size_t vain_resumes = 0;     ///< in a row that brought no byte
+  std::size_t vain_resumes = 0;     ///< in a row that brought next to nothing
   std::uint64_t before_resume = 0;  ///< `received` at the last one
 };
 
@@ -315,7 +315,8 @@ asio::awaitable<std::optional<FetchEnd>> FetchDriver::resume(std::shared_ptr<Fet
                                                              std::uint64_t next,
                                                              boost::system::error_code why) {
   if (fetch->canceled || why == mirror::MirrorError::canceled) co_return end_of_error(*fetch, why);
-  const bool in_vain = fetch->resumes > 0 && fetch->received == fetch->before_resume;
+  const bool in_vain = fetch->resumes > 0 &&
+                       fetch->received - fetch->before_resume < limits::upstream_rate_bytes_min;
   fetch->vain_resumes = in_vain ? fetch->vain_resumes + 1 : 0;
   fetch->before_resume = fetch->received;
   // A server without ranges would begin again; so would one that is asked for a manifest.

@@ -19,7 +19,7 @@
 
 namespace waggle::transfer {
 
-inline constexpr Duration origin_down_time = std::chrono::seconds(10);
+inline constexpr Duration origin_down_time = std::chrono::seconds(15);
 /// Per chunk, what its signers said.
 using DisputedCrecs = std::map<ChunkIndex, std::vector<Crec>>;
 
@@ -37,8 +37,8 @@ struct ExchangeContext {
   TaintedDigests tainted{};
   std::map<Digest, std::uint64_t> complete{};  ///< blobs this node can serve, with their sizes
   std::map<std::string, std::uint64_t> upstream_bytes{};  ///< taken from each origin so far
-  std::map<std::string, TimePoint> down_origins{};  ///< gone a moment ago; until when that counts
-  std::uint64_t download_bytes = 0;                 ///< of chunks begun, all swarms
+  std::map<std::string, TimePoint> down_origins{};        ///< gone a moment ago: since when
+  std::uint64_t download_bytes = 0;                       ///< of chunks begun, all swarms
   std::uint64_t next_fetch = 1;
   std::map<FetchId, SwarmId> fetches{};     ///< whose upstream request it is
   std::map<SwarmTag, SwarmId> claimants{};  ///< whose claims go by this tag
@@ -49,14 +49,18 @@ struct ExchangeContext {
   bool claims_dirty = false;     ///< some swarm's need of extents changed
 
   [[nodiscard]] const NodeId& self() const { return identity.node_id(); }
-  /// A swarm gave up on this origin: the next ones need one failure to know, not eight seconds.
+  /// This origin gave a swarm nothing for some time: swarms that begin now need one failure to
+  /// know.
   void origin_down(TimePoint now, const std::string& origin) {
-    std::erase_if(down_origins, [&](const auto& entry) { return entry.second <= now; });
-    if (down_origins.size() < limits::swarms_max) down_origins[origin] = now + origin_down_time;
+    std::erase_if(down_origins,
+                  [&](const auto& entry) { return now - entry.second >= origin_down_time; });
+    if (down_origins.size() < limits::swarms_max) down_origins.try_emplace(origin, now);
   }
-  [[nodiscard]] bool is_origin_down(TimePoint now, const std::string& origin) const {
+  [[nodiscard]] bool was_origin_down(TimePoint now, const std::string& origin,
+                                     TimePoint before) const {
     const auto found = down_origins.find(origin);
-    return found != down_origins.end() && now < found->second;
+    return found != down_origins.end() && found->second <= before &&
+           now - found->second < origin_down_time;
   }
   void emit(ExchangeOutput output) { outputs.push_back(std::move(output)); }
   void score(TimePoint now, const NodeId& node, double points) {

@@ -21,6 +21,8 @@ constexpr Duration linger = 30s;        // a swarm without readers stays this lo
 constexpr Duration give_up_after = 8s;  // without any sign of life from any source
 constexpr Duration hope_lasts = 1s;     // upstream is closed to us, and nobody else has a byte
 constexpr std::uint32_t upstream_failures_max = 3;
+constexpr std::uint32_t origin_failures_min =
+    2;  // then others need not wait as long for the origin
 constexpr std::size_t windows_max = 16;
 constexpr Duration bypass_after = 3s;   // a reader without head-of-line progress
 constexpr Duration lazy_spread = 20ms;  // per peer
@@ -400,7 +402,9 @@ void Swarm::tick(TimePoint now) {
 void Swarm::judge(TimePoint now) {
   if (ended_) return;
   const bool long_pause = claims_paused_until_ - now >= give_up_after;
-  const bool down = upstream_failures_ > 0 && context_.is_origin_down(now, key_.origin);
+  if (upstream_failures_ >= origin_failures_min && now - progress_ >= give_up_after / 2)
+    context_.origin_down(now, key_.origin);
+  const bool down = upstream_failures_ > 0 && context_.was_origin_down(now, key_.origin, progress_);
   const bool closed = no_credential_ || not_found_ || long_pause || down;
   const Duration patience = closed && !has_hope() ? hope_lasts : give_up_after;
   if (now - progress_ < patience) return;
@@ -409,7 +413,6 @@ void Swarm::judge(TimePoint now) {
   } else if (not_found_) {
     fail(now, SwarmError::not_found);
   } else if (long_pause || down || upstream_failures_ >= upstream_failures_max) {
-    if (!long_pause) context_.origin_down(now, key_.origin);
     fail(now, SwarmError::unreachable);
   }
 }
