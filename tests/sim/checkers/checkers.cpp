@@ -24,6 +24,10 @@ void check_swarms(Simulator& simulator) {
   // That committed content is true is asserted at every commit (Node::run(CommitBlob)).
   // After wrong bytes everybody fetches for itself alone.
   if (!simulator.origin().is_honest()) return;
+  // What a hostile claimant has is fetched around it, by each reader that waits for it.
+  for (NodeIndex i = 0; i < simulator.size(); ++i) {
+    if (simulator.node(i) != nullptr && simulator.node(i)->is_hostile()) return;
+  }
   if (simulator.now() - simulator.last_fault() < calm_after) return;
   WAGGLE_ASSERT(simulator.origin().most_fetched_extent().size() <= fetchers_per_extent_max);
 }
