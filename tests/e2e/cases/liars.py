@@ -1,6 +1,6 @@
 """One hostile member among five (tests/liar): the four others get the truth, ban the liar and nobody else.
 
-They take about a minute together, so only WAGGLE_LIARS=all lists them. What each lie may cost: docs/adversity.md.
+Only WAGGLE_LIARS=all lists them: CI has no time for seven clusters. What each lie may cost: docs/adversity.md.
 """
 
 import http.client
