@@ -53,8 +53,16 @@ void Swarm::drop_banned(TimePoint now, const NodeId& node) {
   drop_peer(now, node, true);
   const auto it = candidates_.find(node);
   if (it != candidates_.end()) it->second.dead_end = true;
-  // Its list may be true all the same: another prover's may be taken.
-  if (list_ && list_signature_.prover.node_id() == node) drop_list(false);
+  if (!list_ || list_signature_.prover.node_id() != node) return;
+  // Its list may be true all the same: another prover's may be taken. But chunks that rest on its
+  // word alone, and what readers have of them, may be forged.
+  if (linked_.none() || proven_ || ended_) {
+    drop_list(false);
+    return;
+  }
+  context_.tainted.mark(now, key_.digest);
+  context_.emit(SwarmTainted{id_, key_.digest});
+  reset_blob(now);
 }
 
 void Swarm::fill_peers(TimePoint now) {
@@ -420,9 +428,14 @@ void Swarm::replace_worst(TimePoint now) {
   candidates_[node].retry_at = now + 30s;
 }
 
+// Whoever says that it has the chunk and could be asked for it: a complete peer without a list
+// cannot, and need not have anything.
 bool Swarm::someone_has(TimePoint now, ChunkIndex chunk) const {
+  if (suspects_.contains(chunk)) return false;
   return std::any_of(peers_.begin(), peers_.end(), [&](const auto& entry) {
-    return entry.second.has(chunk) && !suspects_.contains(chunk) && !is_set_aside(now, entry.first);
+    const auto& [node, peer] = entry;
+    return peer.has(chunk) && (!peer.all || has_links()) &&
+           !peer.unprovable.test(to_value(chunk)) && !is_set_aside(now, node);
   });
 }
 

@@ -73,6 +73,7 @@ class Node {
 
   /// From now on this node is hostile (hostile.hpp); its core stays what it is.
   void lie(Lie lie);
+  [[nodiscard]] bool is_hostile() const { return lie_ != Lie::none; }
   /// Says that it holds the blob, and does not.
   void pretend(const Blob& blob);
 
