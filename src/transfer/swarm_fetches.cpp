@@ -198,7 +198,10 @@ void Swarm::start_extent(TimePoint now, ExtentIndex extent, FetchKind kind) {
     const ChunkIndex chunk{i};
     if (have_.test(i) || fetch_covers(i)) continue;
     if (someone_has(chunk) && kind != FetchKind::solo) continue;
-    start_fetch(now, kind, extent, i, end);
+    // Up to what is here already, a rescued reader's chunks say; the rest is another request.
+    std::uint32_t stop = i + 1;
+    while (stop < end && !have_.test(stop)) ++stop;
+    start_fetch(now, kind, extent, i, stop);
     return;
   }
 }
