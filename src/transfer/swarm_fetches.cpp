@@ -321,8 +321,9 @@ void Swarm::fetch_chunk(TimePoint now, FetchId id, ChunkIndex chunk,
   }
   Fetch& fetch = it->second;
   fetch.last_progress = now;
-  for (std::uint32_t i = fetch.next; i < to_value(chunk); ++i) refresh_open(ChunkIndex{i});
+  const std::uint32_t skipped = fetch.next;
   fetch.next = std::max(fetch.next, to_value(chunk) + 1);
+  for (std::uint32_t i = skipped; i < to_value(chunk); ++i) refresh_open(ChunkIndex{i});
   context_.upstream_bytes[key_.origin] += layout_.chunk_size(chunk);
   backoffs_ = upstream_failures_ = 0;
   judge_upstream(now, chunk, sha256);
