@@ -220,7 +220,10 @@ void Swarm::start_extent(TimePoint now, ExtentIndex extent, FetchKind kind) {
     const ChunkIndex chunk{i};
     if (have_.test(i) || fetch_covers(i)) continue;
     if (kind != FetchKind::whole && someone_has(now, chunk)) continue;
-    start_fetch(now, kind, extent, i, end);
+    // Up to what is here already, a rescued reader's chunks say; the rest is another request.
+    std::uint32_t stop = i + 1;
+    while (stop < end && !have_.test(stop)) ++stop;
+    start_fetch(now, kind, extent, i, stop);
     return;
   }
 }
@@ -349,8 +352,9 @@ void Swarm::fetch_chunk(TimePoint now, FetchId id, ChunkIndex chunk,
   }
   Fetch& fetch = it->second;
   fetch.last_progress = now;
-  for (std::uint32_t i = fetch.next; i < to_value(chunk); ++i) refresh_open(ChunkIndex{i});
+  const std::uint32_t skipped = fetch.next;
   fetch.next = std::max(fetch.next, to_value(chunk) + 1);
+  for (std::uint32_t i = skipped; i < to_value(chunk); ++i) refresh_open(ChunkIndex{i});
   context_.upstream_bytes[key_.origin] += layout_.chunk_size(chunk);
   backoffs_ = upstream_failures_ = 0;
   judge_upstream(chunk, sha256);

@@ -76,4 +76,43 @@ TEST_SUITE("scenario/churn") {
     CHECK(simulator.run_until(sim::converged, 60s));
     CHECK(simulator.node(0)->core().holders_of(blob.digest).size() == 1);
   }
+
+  TEST_CASE("all nodes but one with a part of the blob crash: it fetches the rest alone") {
+    for (const std::uint64_t seed : sim::seeds(3)) {
+      CAPTURE(seed);
+      sim::Simulator simulator({.node_count = 6, .seed = seed});
+      REQUIRE(simulator.run_until(sim::converged, 30s));
+      const sim::Blob blob = sim::make_blob("layer", 60 * MiB);
+      for (sim::NodeIndex i = 0; i < 6; ++i) simulator.pull(i, blob);
+      simulator.run_for(500ms);
+      for (sim::NodeIndex i = 1; i < 6; ++i) simulator.faults().crash(i);
+      REQUIRE(simulator.run_until(sim::pulls_done, 60s));
+      CHECK(simulator.node(0)->pulls().front().finished.has_value());
+      CHECK(simulator.origin().egress_bytes() <= blob.size + 5 * limits::extent_bytes);
+    }
+  }
+
+  TEST_CASE(
+      "a process killed inside its commit has the blob or resumes, before or after the rename") {
+    for (const auto when : {sim::CommitCrash::before_rename, sim::CommitCrash::after_rename}) {
+      CAPTURE(static_cast<int>(when));
+      sim::Simulator simulator({.node_count = 4, .seed = 2});
+      REQUIRE(simulator.run_until(sim::converged, 30s));
+      const sim::Blob blob = sim::make_blob("layer", 20 * MiB);
+      simulator.faults().crash_in_commit(1, when);
+      for (sim::NodeIndex i = 0; i < 4; ++i) simulator.pull(i, blob);
+      REQUIRE(simulator.run_until([](sim::Simulator& s) { return s.node(1) == nullptr; }, 30s));
+      CHECK(simulator.disk(1).blobs.contains(blob.digest) ==
+            (when == sim::CommitCrash::after_rename));
+      simulator.run_for(1s);
+      simulator.faults().restart(1);
+      simulator.run_for(2s);
+      simulator.pull(1, blob);
+      REQUIRE(simulator.run_until(sim::pulls_done, 30s));
+      simulator.run_for(1s);  // to the commit
+      CHECK(simulator.run_until(sim::converged, 30s));
+      CHECK(simulator.node(0)->core().holders_of(blob.digest).size() == 3);
+      CHECK(simulator.origin().egress_bytes() == blob.size);
+    }
+  }
 }

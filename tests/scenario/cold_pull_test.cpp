@@ -49,6 +49,37 @@ TEST_SUITE("scenario/cold_pull") {
     }
   }
 
+  TEST_CASE("one, eight or forty nodes with spread starts: upstream sends each byte once") {
+    for (const std::size_t count : {1UL, 8UL, 40UL}) {
+      for (const Duration spread : {Duration(0ms), Duration(200ms), Duration(2s)}) {
+        CAPTURE(count);
+        CAPTURE(to_seconds(spread));
+        sim::Simulator simulator({.node_count = count, .seed = count});
+        REQUIRE(simulator.run_until(sim::converged, 30s));
+        const sim::Blob blob = sim::make_blob("layer", 20 * MiB);
+        Prng prng(count);
+        for (sim::NodeIndex i = 0; i < count; ++i) {
+          simulator.pull(i, blob, simulator.now() + Duration(spread * prng.below(100) / 100));
+        }
+        simulator.run_for(spread);
+        REQUIRE(simulator.run_until(sim::pulls_done, 60s));
+        finish_times(simulator);
+        CHECK(simulator.origin().egress_bytes() == blob.size);
+      }
+    }
+  }
+
+  // Found by a random run: 8 MiB left upstream twice.
+  TEST_CASE("what was fetched for a waiting reader is not fetched again with its extent") {
+    sim::Simulator simulator({.node_count = 7, .seed = 7, .origin = {.bytes_per_second = 10e6}});
+    REQUIRE(simulator.run_until(sim::converged, 30s));
+    const sim::Blob blob = sim::make_blob("layer", 63 * MiB);
+    simulator.pull(6, blob, std::nullopt, {.begin = 54 * MiB});
+    REQUIRE(simulator.run_until(sim::pulls_done, 60s));
+    finish_times(simulator);
+    CHECK(simulator.origin().egress_bytes() == blob.size);
+  }
+
   TEST_CASE("a warm cluster never asks upstream") {
     sim::Simulator simulator({.node_count = 5, .seed = 3});
     REQUIRE(simulator.run_until(sim::converged, 30s));

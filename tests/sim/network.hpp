@@ -33,6 +33,8 @@ struct SessionEnd {
   NodeIndex peer = 0;
   SessionId peer_session{};
   bool outgoing = false;
+  NodeId peer_id;         ///< another machine may take over the address
+  std::uint32_t key = 0;  ///< the cluster key of the handshake: the session ends with it
 };
 
 class Network {

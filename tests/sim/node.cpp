@@ -1,6 +1,7 @@
 // A simulated node's pump and the answers to its commands.
 #include "sim/node.hpp"
 
+#include "base/limits.hpp"
 #include "sim/simulator.hpp"
 
 #include <algorithm>
@@ -16,6 +17,7 @@ using transfer::ChunkVerdict;
 constexpr Duration write_time = 200us;
 constexpr Duration hash_time = 700us;
 constexpr Duration commit_time = 5ms;
+constexpr Duration uneven_step = 6ms;
 constexpr std::uint64_t control_overhead_bytes = 60;
 constexpr std::int64_t wall_start_ms = 1'800'000'000'000;
 constexpr std::size_t boot_offset = 12;  // of a datagram's header; its counter follows
@@ -92,6 +94,11 @@ void Node::drain() {
 
 void Node::keys_changed() {
   core_->set_keys(key_ring(disk_.keys));
+  for (const auto& [session, end] : sessions_) {
+    if (std::find(disk_.keys.begin(), disk_.keys.end(), end.key) == disk_.keys.end()) {
+      sim_.close_session(index_, session);
+    }
+  }
   pump();
 }
 
@@ -152,7 +159,7 @@ void Node::check_sealed_once(ByteView datagram) {
 void Node::session_opened(SessionId session, const NodeId& peer, const SessionEnd& end) {
   sim_.trace().add(sim_.now(), index_, "session", to_value(session), end.peer);
   for (auto it = sessions_.begin(); it != sessions_.end();) {
-    it = it->second.peer == end.peer ? sessions_.erase(it) : std::next(it);
+    it = it->second.peer_id == end.peer_id ? sessions_.erase(it) : std::next(it);
   }
   sessions_[session] = end;
   core_->session_opened(now(), session, peer);
@@ -199,64 +206,6 @@ void Node::dial_failed(const NodeId& peer) {
   pump();
 }
 
-void Node::pull(const Blob& blob, const std::string& origin, const ReadPlan& plan) {
-  sim_.trace().add(sim_.now(), index_, "pull", blob.size);
-  Pull pull;
-  pull.blob = blob;
-  pull.origin = origin;
-  pull.plan = plan;
-  pull.plan.end = std::min(plan.end, blob.size);
-  pull.position = plan.begin;
-  pull.started = pull.moved = sim_.now();
-  pull.reader = ReaderId{next_reader_++};
-  if (core_->catalog().find_blob(blob.digest) != nullptr) {
-    pull.first_chunk = pull.finished = sim_.now();
-  } else {
-    pull.swarm = core_->open(now(), {blob.digest, origin});
-    expect(sim_, pull.swarm.has_value(), "there is room for a swarm");
-    swarms_.try_emplace(*pull.swarm, transfer::SwarmKey{blob.digest, origin});
-    core_->exchange().add_reader(now(), *pull.swarm, pull.reader, plan.begin);
-    core_->settle(now());
-    if (core_->exchange().is_proven(*pull.swarm)) {
-      pull.first_chunk = pull.finished = sim_.now();
-      end_reader(pull, 1ms);
-    }
-  }
-  pulls_.push_back(pull);
-  if (!pull.finished) read_on(*pull.swarm);
-  pump();
-  if (!pull.finished && plan.patience) {
-    sim_.at_node(index_, *plan.patience,
-                 [reader = pull.reader](Node& node) { node.hang_up(reader); });
-  }
-}
-
-void Node::hang_up(ReaderId reader) {
-  for (Pull& pull : pulls_) {
-    if (pull.reader != reader || pull.is_over()) continue;
-    sim_.trace().add(sim_.now(), index_, "hang up", pull.position);
-    pull.hung_up = true;
-    end_reader(pull, 0ns);
-  }
-}
-
-void Node::end_reader(const Pull& pull, Duration after) {
-  later(after, [this, swarm = *pull.swarm, reader = pull.reader](TimePoint now) {
-    core_->exchange().remove_reader(now, swarm, reader);
-  });
-}
-
-std::size_t Node::buffer_count(SwarmId swarm) const {
-  return static_cast<std::size_t>(
-      std::count_if(buffers_.begin(), buffers_.end(),
-                    [&](const auto& entry) { return std::get<0>(entry.first) == swarm; }));
-}
-
-bool Node::pulls_done() const {
-  return std::all_of(pulls_.begin(), pulls_.end(),
-                     [](const Pull& pull) { return pull.is_over(); });
-}
-
 void Node::pump() {
   if (pumping_) return;
   pumping_ = true;
@@ -287,11 +236,12 @@ void Node::pump() {
   timer_ = deadline;
   ++timer_epoch_;
   if (!deadline) return;
-  sim_.at_node_time(index_, *deadline - sim_.clock_offset(index_), [epoch = timer_epoch_](Node& node) {
-    if (node.timer_epoch_ != epoch) return;
-    node.timer_.reset();
-    node.wake();
-  });
+  sim_.at_node_time(index_, *deadline - sim_.clock_offset(index_),
+                    [epoch = timer_epoch_](Node& node) {
+                      if (node.timer_epoch_ != epoch) return;
+                      node.timer_.reset();
+                      node.wake();
+                    });
 }
 
 void Node::execute(const node::Command& command) {
@@ -466,10 +416,21 @@ void Node::run(const transfer::StartFetch& start) {
   };
   if (lie_ == Lie::idle_claimant) return;
   if (lie_ == Lie::boasting_claimant) return fake_progress(start.fetch, 0);
+  sim_.trace().add(sim_.now(), index_, "fetch", start.offset, start.length);
+  note_bypass(start);
   Fetch& fetch = fetches_[start.fetch];
   fetch.swarm = start.swarm;
   fetch.handle =
       sim_.origin().fetch(index_, start.key.digest, start.offset, start.length, std::move(sink));
+}
+
+// What a starving reader had fetched outside claims may leave upstream twice.
+void Node::note_bypass(const transfer::StartFetch& start) {
+  constexpr std::uint64_t bypass_bytes_max = 16 * limits::chunk_bytes_max;
+  if (bypasses_ == core_->exchange().stats().bypasses || start.length > bypass_bytes_max) return;
+  ++bypasses_;
+  sim_.memory().bypass_bytes[start.key.digest] +=
+      start.length == 0 ? 2 * limits::chunk_bytes_max : start.length;
 }
 
 void Node::fetched(FetchId id, ChunkIndex chunk, Variant variant) {
@@ -487,7 +448,8 @@ void Node::fetched(FetchId id, ChunkIndex chunk, Variant variant) {
   upstream_bytes_ += bytes;
   fetch.received += bytes;
   core_->exchange().fetch_progress(now(), id, fetch.received);
-  later(hash_time, [this, id, swarm = fetch.swarm, chunk, variant, layout](TimePoint now) {
+  const Duration uneven = sim_.config().uneven_hashing ? uneven_step * (to_value(chunk) % 3) : 0ms;
+  later(hash_time + uneven, [this, id, swarm = fetch.swarm, chunk, variant, layout](TimePoint now) {
     DiskPartial* stored = partial(swarm);
     if (stored != nullptr && stored->size != layout.size()) return;  // begun anew with another size
     const auto sha256 = chunk_sha256(swarms_.at(swarm).digest, chunk, variant);
@@ -509,13 +471,15 @@ void Node::fetch_over(FetchId id, const transfer::FetchEnd& end) {
   }
   fetches_.erase(found);
   // After the last chunk's hashing and writing.
-  later(hash_time + disk_time(write_time),
+  const Duration uneven = sim_.config().uneven_hashing ? 2 * uneven_step : 0ms;
+  later(hash_time + uneven + disk_time(write_time),
         [this, id, end](TimePoint now) { core_->exchange().fetch_ended(now, id, end); });
 }
 
 void Node::cancel(FetchId id) {
   const auto fetch = fetches_.find(id);
   if (fetch == fetches_.end()) return;
+  sim_.trace().add(sim_.now(), index_, "cancel", fetch->second.received);
   sim_.origin().cancel(fetch->second.handle);
   fetches_.erase(fetch);
   later(0ns, [this, id](TimePoint now) {
@@ -574,59 +538,6 @@ void Node::run(const transfer::LoadMidstates& load) {
     if (found != disk_.blobs.end()) list = told_midstates(lie_, {load.digest, found->second});
     core_->exchange().midstates_loaded(now, load.digest, std::move(list));
   });
-}
-
-void Node::run(const transfer::ChunkReady& ready) {
-  auto& chunks = ready_[ready.swarm];
-  expect(sim_, chunks.insert(ready.chunk).second, "a chunk is ready once");
-  read_on(ready.swarm);
-}
-
-// Readers take what is there from their position on.
-void Node::read_on(SwarmId swarm) {
-  const auto chunks = ready_.find(swarm);
-  if (chunks == ready_.end()) return;
-  for (Pull& pull : pulls_) {
-    if (pull.swarm != swarm || pull.is_over()) continue;
-    const BlobLayout layout = pull.blob.layout();
-    std::uint64_t position = pull.position;
-    while (position < pull.plan.end) {
-      const ChunkIndex chunk = layout.chunk_at(position);
-      if (!chunks->second.contains(chunk)) break;
-      position = std::min(pull.plan.end, layout.chunk_offset(chunk) + layout.chunk_size(chunk));
-    }
-    if (position <= pull.position) continue;
-    if (!pull.first_chunk) pull.first_chunk = sim_.now();
-    pull.position = position;
-    pull.moved = sim_.now();
-    // A whole blob is finished when it is proven: its tail is held back until then.
-    if (position == pull.plan.end && pull.plan.end < pull.blob.size) {
-      pull.finished = sim_.now();
-      end_reader(pull, 0ns);
-      continue;
-    }
-    later(0ns, [this, swarm, reader = pull.reader, position](TimePoint now) {
-      core_->exchange().move_reader(now, swarm, reader, position);
-    });
-  }
-}
-
-void Node::proven(SwarmId swarm) {
-  check_proven(*this, partial(swarm), swarms_.at(swarm).digest);
-  for (Pull& pull : pulls_) {
-    if (pull.swarm != swarm || pull.is_over()) continue;
-    if (!pull.first_chunk) pull.first_chunk = sim_.now();
-    pull.finished = sim_.now();
-    end_reader(pull, 1ms);
-  }
-}
-
-void Node::failed(SwarmId swarm, transfer::SwarmError error) {
-  for (Pull& pull : pulls_) {
-    if (pull.swarm != swarm || pull.is_over()) continue;
-    pull.error = error;
-    end_reader(pull, 1ms);
-  }
 }
 
 }  // namespace waggle::sim

@@ -131,6 +131,7 @@ class Node {
   void hang_up(ReaderId reader);
   [[nodiscard]] Duration disk_time(Duration usual) const { return usual * disk_.slowness; }
   void check_sealed_once(ByteView datagram);
+  void note_bypass(const transfer::StartFetch& start);
   void proven(SwarmId swarm);
   void failed(SwarmId swarm, transfer::SwarmError error);
   [[nodiscard]] DiskPartial* partial(SwarmId swarm);
@@ -160,8 +161,9 @@ class Node {
   std::uint64_t gossip_bytes_ = 0;
   std::uint64_t control_bytes_ = 0;
   Lie lie_ = Lie::none;
+  std::uint64_t bypasses_ = 0;  ///< fetches recognised as such
   bool pumping_ = false;
-  std::uint64_t boot_ = 0;  ///< of the datagrams sent; 0: none so far
+  std::uint64_t boot_ = 0;            ///< of the datagrams sent; 0: none so far
   std::set<std::uint64_t> counters_;  ///< of the latest ones
   std::set<SwarmId> committing_;
 };

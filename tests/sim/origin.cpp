@@ -14,6 +14,7 @@ std::uint64_t Origin::fetch(NodeIndex from, const Digest& digest, std::uint64_t 
   const std::uint64_t id = next_++;
   ++requests_;
   Fetch& fetch = fetches_[id];
+  fetches_peak_ = std::max(fetches_peak_, fetches_.size());
   fetch.from = from;
   fetch.digest = digest;
   fetch.at = offset;
@@ -104,8 +105,7 @@ void Origin::next_chunk(std::uint64_t id) {
   const BlobLayout layout = fetch.served.layout();
   const ChunkIndex chunk = layout.chunk_at(fetch.at);
   const std::uint64_t bytes = layout.chunk_size(chunk);
-  const double rate =
-      rate_share_ * config_.bytes_per_second / static_cast<double>(fetches_.size());
+  const double rate = rate_share_ * config_.bytes_per_second / static_cast<double>(fetches_.size());
   events_.after(from_seconds(static_cast<double>(bytes) / rate),
                 [this, id, chunk, bytes] { sent(id, chunk, bytes); });
 }
@@ -125,6 +125,7 @@ void Origin::sent(std::uint64_t id, ChunkIndex chunk, std::uint64_t bytes) {
   const auto own = variants_.find(fetch.from);
   Variant variant = own == variants_.end() ? variant_ : own->second;
   if (!same_chunk(fetch.served, blobs_.at(fetch.digest).size, chunk)) variant = misfit_bytes;
+  if (bytes == 0) variant = true_bytes;  // nothing that could be wrong
   if (last) fetches_.erase(found);
   sink.chunk(chunk, variant);
   if (last) return sink.end({Kind::complete, std::nullopt});

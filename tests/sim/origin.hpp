@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/ids.hpp"
+#include "base/limits.hpp"
 #include "base/time.hpp"
 #include "sim/content.hpp"
 #include "sim/event_queue.hpp"
@@ -87,6 +88,11 @@ class Origin {
   [[nodiscard]] std::uint64_t egress_bytes(const Digest& digest) const;
   /// The most nodes that are reading one extent now, and which they are.
   [[nodiscard]] std::set<NodeIndex> most_fetched_extent() const;
+  /// How long one extent took when the most fetches so far shared the rate.
+  [[nodiscard]] Duration slowest_extent() const {
+    return from_seconds(static_cast<double>(limits::extent_bytes * fetches_peak_) /
+                        config_.bytes_per_second);
+  }
   /// Nodes with a fetch under way.
   [[nodiscard]] std::set<NodeIndex> fetching() const;
   /// It never sent anything but the true bytes.
@@ -128,6 +134,7 @@ class Origin {
   std::uint64_t next_ = 1;
   std::uint64_t egress_ = 0;
   std::uint64_t requests_ = 0;
+  std::size_t fetches_peak_ = 0;
   bool down_ = false;
   bool ranges_ = true;
   bool was_dishonest_ = false;

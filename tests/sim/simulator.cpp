@@ -164,12 +164,13 @@ void Simulator::open_session(NodeIndex dialler, NodeIndex acceptor) {
     at_node(dialler, round_trip, [target](Node& node) { node.dial_failed(target); });
     return;
   }
+  const std::uint32_t key = disks_[dialler].keys.front();
   const SessionId own{next_session_++};
   const SessionId theirs{next_session_++};
   const auto life = lives_[acceptor];
   at_node(dialler, 2 * round_trip, [=, this](Node& node) {
     const bool answers = lives_[acceptor] == life && nodes_[acceptor] != nullptr &&
-                         shares_key(dialler, acceptor) &&
+                         shares_key(dialler, acceptor) && id_of(acceptor) == target &&
                          network_.connected(dialler, acceptor);
     if (!answers) return node.dial_failed(target);
     if (paused_until_[acceptor] > now()) return give_up();
@@ -178,8 +179,9 @@ void Simulator::open_session(NodeIndex dialler, NodeIndex acceptor) {
     for (const auto& [session, end] : node.sessions()) {
       if (end.peer == acceptor && !end.outgoing && id_of(acceptor) < id_of(dialler)) return;
     }
-    nodes_[acceptor]->session_opened(theirs, id_of(dialler), {dialler, own, false});
-    node.session_opened(own, target, {acceptor, theirs, true});
+    nodes_[acceptor]->session_opened(theirs, id_of(dialler),
+                                     {dialler, own, false, id_of(dialler), key});
+    node.session_opened(own, target, {acceptor, theirs, true, target, key});
   });
 }
 
@@ -241,8 +243,7 @@ void Simulator::note_state() {
 }
 
 Duration Simulator::calm_for() const {
-  return now() -
-         std::max({last_fault_, last_start_, memory_.disturbed_at, memory_.origin_ill_at});
+  return now() - std::max({last_fault_, last_start_, memory_.disturbed_at, memory_.origin_ill_at});
 }
 
 bool Simulator::is_cache_small() const {
@@ -445,8 +446,8 @@ void Faults::origin_variant(Variant variant) {
 
 void Faults::pause(NodeIndex node, Duration duration) {
   note("pause (ms)", node, static_cast<std::uint64_t>(duration / 1ms));
-  sim_.paused_until_[node] = sim_.now() + duration;
-  sim_.last_fault_ = sim_.paused_until_[node];
+  sim_.paused_until_[node] = std::max(sim_.paused_until_[node], sim_.now() + duration);
+  sim_.last_fault_ = std::max(sim_.last_fault_, sim_.paused_until_[node]);
 }
 
 void Faults::heal() {

@@ -29,6 +29,8 @@ struct SimConfig {
   OriginConfig origin{};
   bool keep_trace = false;
   bool start_all = true;
+  /// Chunks from upstream are hashed by several threads: their results overtake each other.
+  bool uneven_hashing = false;
   std::uint64_t cache_quota_bytes = std::uint64_t{1} << 40U;
   /// After every so many events the checkers look, and one node's structures are recounted from
   /// scratch.

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstdio>
 #include <string>
 
 namespace waggle::sim {
@@ -30,6 +31,7 @@ class Trace {
     mix(a);
     mix(b);
     if (keep_) text_ += print(line);
+    if (print_) std::fputs(print(line).c_str(), stdout);
   }
   /// The content of a message, so that a trace differs when one byte of it does.
   static std::uint64_t fingerprint(ByteView bytes) {
@@ -37,6 +39,8 @@ class Trace {
     for (const auto b : bytes) hash = (hash ^ std::to_integer<std::uint64_t>(b)) * 0x100000001b3U;
     return hash;
   }
+  /// To stdout, as it happens.
+  void print_all(bool print) { print_ = print; }
   [[nodiscard]] std::uint64_t lines() const { return lines_; }
   [[nodiscard]] std::uint64_t hash() const { return hash_; }
   [[nodiscard]] const std::string& text() const { return text_; }
@@ -44,7 +48,8 @@ class Trace {
   [[nodiscard]] std::string tail() const {
     std::string text;
     const std::uint64_t count = std::min<std::uint64_t>(lines_, tail_lines_max);
-    for (std::uint64_t i = lines_ - count; i < lines_; ++i) text += print(tail_[i % tail_lines_max]);
+    for (std::uint64_t i = lines_ - count; i < lines_; ++i)
+      text += print(tail_[i % tail_lines_max]);
     return text;
   }
 
@@ -62,6 +67,7 @@ class Trace {
   void mix(std::uint64_t value) { hash_ = mix_seed(hash_ ^ value); }
 
   bool keep_;
+  bool print_ = false;
   std::uint64_t lines_ = 0;
   std::uint64_t hash_ = 0xcbf29ce484222325U;
   std::array<Line, tail_lines_max> tail_{};

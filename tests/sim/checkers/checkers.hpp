@@ -1,5 +1,6 @@
 // What must hold after any event, looked at from outside the cores. Simulator::step() calls them in
-// every scenario; docs/simulator.md lists them. A broken one ends the program with the story so far.
+// every scenario; docs/simulator.md lists them. A broken one ends the program with the story so
+// far.
 #pragma once
 
 #include "base/digest.hpp"
@@ -37,8 +38,10 @@ struct CheckMemory {
   bool has_liars = false;
   TimePoint disturbed_at = TimePoint{} - std::chrono::hours(1);  ///< the network or a node
   TimePoint origin_ill_at = TimePoint{} - std::chrono::hours(1);
-  std::uint64_t faults = 0;        ///< each may cost some extents
-  std::uint64_t extra_copies = 0;  ///< sides of partitions, lost caches
+  std::uint64_t faults = 0;                      ///< each may cost some extents
+  std::map<Digest, std::uint64_t> bypass_bytes;  ///< fetched outside claims for starving readers
+  std::uint64_t takeovers = 0;                   ///< extents that registrars granted again
+  std::uint64_t extra_copies = 0;                ///< sides of partitions, lost caches
 };
 
 /// Ends the program unless `holds`: the story, the last lines of the trace, and `invariant`.

@@ -24,10 +24,10 @@ void check_gossip_rate(Simulator& simulator) {
         simulator.node(i) == nullptr ? 0 : simulator.node(i)->gossip_bytes();
     const std::uint64_t sent = total - std::min(total, memory.gossip_bytes[i]);
     memory.gossip_bytes[i] = total;
-    expect(simulator,
-           static_cast<double>(sent) <=
-               gossip_bytes_per_second_max * std::max(1.0, to_seconds(since)),
-           "gossip stays within its budget");
+    expect(
+        simulator,
+        static_cast<double>(sent) <= gossip_bytes_per_second_max * std::max(1.0, to_seconds(since)),
+        "gossip stays within its budget");
   }
 }
 
@@ -47,8 +47,7 @@ void check_limits(Simulator& simulator) {
     expect(simulator, node->buffer_count() <= buffers_max, "download buffers are bounded");
     const auto stats = node->core().exchange().stats();
     expect(simulator, stats.swarms <= limits::swarms_max, "swarms are bounded");
-    expect(simulator, node->core().session_count() <= limits::sessions_max,
-           "sessions are bounded");
+    expect(simulator, node->core().session_count() <= limits::sessions_max, "sessions are bounded");
     expect(simulator, stats.swarms > 0 || (node->buffer_count() == 0 && node->fetch_count() == 0),
            "no buffer and no fetch outlives its swarm");
   }
