@@ -185,7 +185,7 @@ struct RequestState {
         continue;
       }
       const bool refused = head->status == 401 || head->status == 403;
-      if (refused && redirects > 0 && !self->asked_again) {
+      if (refused && redirects > 0 && !self->asked_again && self->target.url.empty()) {
         self->asked_again = true;
         redirects = 0;
         if (auto prepared = self->prepare(); !prepared) co_return prepared.error();

@@ -102,8 +102,7 @@ TEST_SUITE("scenario/upstream") {
       "an origin that asks for a minute's pause is left alone, and readers go elsewhere soon") {
     sim::Simulator simulator({.node_count = node_count, .seed = 3});
     REQUIRE(simulator.run_until(sim::converged, 30s));
-    simulator.faults().origin_status(429);
-    simulator.origin().set_retry_after(60s);
+    simulator.faults().origin_status(429, 60s);
     pull_everywhere(simulator, sim::make_blob("layer", 20 * MiB));
     REQUIRE(simulator.run_until(sim::pulls_done, 4s));
     all_failed(simulator, transfer::SwarmError::unreachable);

@@ -71,7 +71,6 @@ class Origin {
   /// So many requests from now on get no answer.
   void stall_next(std::size_t requests) { stall_next_ = requests; }
   /// What a 429 or 503 says.
-  void set_retry_after(Duration retry_after) { retry_after_ = retry_after; }
   /// From now on answers with wrong bytes.
   void set_variant(Variant variant) {
     variant_ = variant;
@@ -130,7 +129,6 @@ class Origin {
   std::map<Digest, std::uint64_t> egress_of_;
   std::set<NodeIndex> stalled_;
   std::size_t stall_next_ = 0;
-  std::optional<Duration> retry_after_;
   std::uint64_t next_ = 1;
   std::uint64_t egress_ = 0;
   std::uint64_t requests_ = 0;

@@ -217,12 +217,12 @@ TEST_SUITE("transfer/exchange") {
     net.origin().refused = {0, 1};
     net.pull(0, blob);
     net.pull(1, blob);
-    net.run_for(2s);
+    net.run_for(500ms);
     const auto asked = net.origin().requests;
     CHECK(asked > 0);
     CHECK_FALSE(net.error(0, blob));
     net.origin().refused.clear();
-    net.run_for(1s);
+    net.run_for(300ms);
     CHECK(net.origin().requests == asked);
     net.retry_upstream(0, blob);
     CHECK(net.run_until([&] { return net.all_complete(blob); }, 10s));
