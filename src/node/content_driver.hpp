@@ -73,8 +73,6 @@ class ContentDriver final : public mirror::ContentSource {
   /// wait on.
   void swarm_closed(SwarmId swarm, bool discard);
   void set_draining() { draining_ = true; }
-  /// Readers that are being served from swarms.
-  [[nodiscard]] std::size_t reader_count() const { return readers_.size(); }
 
  private:
   friend class SizeReader;

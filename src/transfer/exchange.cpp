@@ -355,13 +355,6 @@ void Exchange::member_gone(TimePoint now, const NodeId& node) {
   impl_->settle(now);
 }
 
-void Exchange::holders_changed(TimePoint now, const Digest& digest) {
-  for (auto& [id, swarm] : impl_->swarms) {
-    if (swarm->key().digest == digest) swarm->refresh_holders(now);
-  }
-  impl_->settle(now);
-}
-
 void Exchange::handle_claim(TimePoint now, const NodeId& from, ByteView payload) {
   if (impl_->context.scores.is_banned(now, from)) return;
   impl_->claims.handle_message(now, from, payload);

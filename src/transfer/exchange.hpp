@@ -275,7 +275,6 @@ class Exchange {
   // Cluster.
   void members_changed(TimePoint now);  ///< re-reads the view; claims of the dead are freed
   void member_gone(TimePoint now, const NodeId& node);
-  void holders_changed(TimePoint now, const Digest& digest);
   void handle_claim(TimePoint now, const NodeId& from, ByteView payload);
   void handle_timeout(TimePoint now);
 

@@ -66,7 +66,11 @@ Swarm::Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now)
 void Swarm::add_reader(TimePoint now, ReaderId reader, std::uint64_t offset, bool lazy) {
   const bool first = readers_.empty();
   Reader& added = readers_[reader];
-  added = Reader{.offset = offset, .waiting_since = now, .sure_since = now, .lazy = lazy, .patience = patience_};
+  added = Reader{.offset = offset,
+                 .waiting_since = now,
+                 .sure_since = now,
+                 .lazy = lazy,
+                 .patience = patience_};
   if (lazy) {
     // The more others are at it, the likelier one of them wants the same chunk at this moment.
     const Duration spread = std::min<Duration>(lazy_spread_max, lazy_spread * peers_.size());

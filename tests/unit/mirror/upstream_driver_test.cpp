@@ -7,6 +7,7 @@
 #include "mirror/auth_challenge.hpp"
 #include "mirror/error.hpp"
 #include "mirror/text.hpp"
+#include "upstream_client.hpp"
 
 #include <doctest/doctest.h>
 #include <boost/asio/co_spawn.hpp>
@@ -26,82 +27,6 @@ using namespace waggle;
 using namespace waggle::mirror;
 using namespace waggle::mirror::test;
 using namespace std::chrono_literals;
-
-namespace {
-
-namespace asio = boost::asio;
-
-/// What one request came to.
-struct Outcome {
-  boost::system::error_code error;  ///< of start()
-  UpstreamHead head;
-  std::string body;
-  boost::system::error_code body_error;  ///< of read_some()
-};
-
-/// A client on its own loop; each fetch runs the loop until it is done.
-struct Client {
-  explicit Client(UpstreamConfig config) : driver(context.get_executor(), std::move(config)) {}
-
-  static asio::awaitable<void> run(std::unique_ptr<UpstreamRequest> request, Outcome& outcome,
-                                   int& running) {
-    auto head = co_await request->start();
-    if (head) {
-      outcome.head = *head;
-      Bytes buffer(10'000);
-      while (true) {
-        const auto read = co_await request->read_some(buffer);
-        if (!read) outcome.body_error = read.error();
-        if (!read || *read == 0) break;
-        outcome.body += as_text(ByteView(buffer).first(*read));
-      }
-    } else {
-      outcome.error = head.error();
-    }
-    --running;
-  }
-  void wait() {
-    const auto give_up = std::chrono::steady_clock::now() + 20s;
-    while (running > 0 && std::chrono::steady_clock::now() < give_up) {
-      context.restart();
-      context.run_one_for(100ms);
-    }
-    REQUIRE(running == 0);
-  }
-  Outcome fetch(std::unique_ptr<UpstreamRequest> request) {
-    Outcome outcome;
-    ++running;
-    asio::co_spawn(context, run(std::move(request), outcome, running), asio::detached);
-    wait();
-    return outcome;
-  }
-  Outcome get(const std::string& registry, const std::string& path = "/v2/team/app/blobs/x") {
-    UpstreamTarget target;
-    target.registry = registry;
-    target.repository = "team/app";
-    target.path_and_query = path;
-    return fetch(driver.get(std::move(target)));
-  }
-
-  int running = 0;
-  asio::io_context context;
-  UpstreamDriver driver;
-};
-
-/// Two registries by name, so that configured endpoints are told from addresses that are merely
-/// local.
-UpstreamConfig config_for(const ScriptedServer& server) {
-  UpstreamConfig config;
-  config.registries["r.test"].endpoint = server.origin();
-  config.idle_timeout = 5s;
-  return config;
-}
-
-bool has(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
-}  // namespace
 
 TEST_SUITE("mirror/upstream_driver") {
   TEST_CASE("origins follow the endpoint mapping and the allow list") {
@@ -444,80 +369,6 @@ TEST_SUITE("mirror/upstream_driver") {
     client.driver.reconfigure(config);
     CHECK(client.get("r.test").error == MirrorError::connect_failed);
     CHECK(client.get(std::string(64, 'a') + ".test").error == MirrorError::resolve_failed);
-  }
-
-  TEST_CASE("Retry-After of a 429 or 503 is read: seconds, a date, or something else") {
-    std::time_t in_half_a_minute = std::time(nullptr) + 30;
-    std::array<char, 64> date{};
-    std::strftime(date.data(), date.size(), "%a, %d %b %Y %H:%M:%S GMT",
-                  std::gmtime(&in_half_a_minute));
-    for (const auto& [value, low, high] : {std::tuple<std::string, Duration, Duration>{"7", 7s, 7s},
-                                           {date.data(), 25s, 30s},
-                                           {"Wed, 21 Oct 2015 07:28:00 GMT", 0s, 0s},
-                                           {"soon", 60s, 60s}}) {
-      CAPTURE(value);
-      const ScriptedServer server([&value = value](const std::string&) -> Reply {
-        return {http_text("429 Too Many Requests", "Retry-After: " + value + "\r\n", "")};
-      });
-      Client client(config_for(server));
-      const auto answer = client.get("r.test").head;
-      CHECK_FALSE(answer.paused);
-      CHECK(answer.retry_after.value() >= low);
-      CHECK(answer.retry_after.value() <= high);
-    }
-    CHECK(error_of_status(429) == MirrorError::unavailable);
-  }
-
-  TEST_CASE("Retry-After is heeded: a paused host is not asked, another one is") {
-    const ScriptedServer busy([&](const std::string&) -> Reply {
-      return {http_text("503 Service Unavailable", "Retry-After: 40\r\n", "")};
-    });
-    const ScriptedServer well(
-        [&](const std::string&) -> Reply { return {http_text("200 OK", "", "x")}; });
-    auto config = config_for(busy);
-    config.registries["w.test"].endpoint = well.origin();
-    Client client(config);
-    CHECK(client.get("r.test").head.status == 503);
-    for (int i = 0; i < 3; ++i) {
-      const auto answer = client.get("r.test").head;
-      CHECK(answer.status == 429);
-      CHECK(answer.paused);
-      CHECK(answer.retry_after.value() > 35s);
-      CHECK(answer.retry_after.value() <= 44s);
-    }
-    CHECK(busy.requests().size() == 1);
-    CHECK(client.get("w.test").body == "x");
-    // Another account is another quota.
-    config.registries["r.test"].username = "somebody";
-    client.driver.reconfigure(config);
-    CHECK_FALSE(client.get("r.test").head.paused);
-  }
-
-  TEST_CASE("a 503 without Retry-After is about one request, not about the host") {
-    const ScriptedServer server([&](const std::string&) -> Reply {
-      return {http_text("503 Service Unavailable", "", "")};
-    });
-    Client client(config_for(server));
-    for (int i = 0; i < 3; ++i) CHECK_FALSE(client.get("r.test").head.paused);
-    CHECK(server.requests().size() == 3);
-  }
-
-  TEST_CASE("a redirect whose target has expired is asked for anew, once") {
-    std::size_t signatures = 0, good = 2;
-    const ScriptedServer server([&](const std::string& request) -> Reply {
-      if (has(request, "/signed/" + std::to_string(good) + " "))
-        return {http_text("200 OK", "", "x")};
-      if (has(request, "/signed/")) return {http_text("403 Forbidden", "", "expired")};
-      return {http_text("307 Temporary Redirect",
-                        "Location: /signed/" + std::to_string(++signatures) + "\r\n", "")};
-    });
-    Client client(config_for(server));
-    CHECK(client.get("r.test").body == "x");
-    good = 0;
-    const auto refused = client.get("r.test");
-    CHECK(refused.head.status == 403);
-    CHECK(refused.head.redirected);
-    CHECK(signatures == 4);
   }
 
   TEST_CASE(

@@ -566,11 +566,6 @@ void Net::carry(Node& node, SwarmCommitted event) {
   at(now_ + config_.announce_delay, [this, n = node.number, digest = event.digest] {
     if (nodes_[n]->dead) return;
     index_[digest].insert(n);
-    for (auto& other : nodes_) {
-      if (other->dead || other->number == n) continue;
-      other->exchange->holders_changed(now_, digest);
-      pump(*other);
-    }
   });
 }
 
