@@ -46,13 +46,15 @@ class Answer final : private BlobAnswer {
   asio::awaitable<void> run() {
     const auto& request = exchange_.request();
     auto parsed = parse_blobs_target(request.method, request.target);
-    if (parsed) blob_ = *std::move(parsed);
     if (!parsed) {
       co_await fail(parsed.error());
-    } else if (source_.draining()) {
-      co_await fail(MirrorError::not_ready);
     } else {
-      co_await serve();
+      blob_ = *std::move(parsed);
+      if (source_.draining()) {
+        co_await fail(MirrorError::not_ready);
+      } else {
+        co_await serve();
+      }
     }
     report("/blobs/" + blob_.shown, config_.on_served);
   }

@@ -166,6 +166,8 @@ asio::awaitable<void> probe_member(Shared examination, std::size_t index, Endpoi
   examination->facts.members[index].tcp_open = problem.empty();
 }
 
+// The caller keeps `upstream` until every probe is over.
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters)
 asio::awaitable<void> probe_registry(Shared examination, mirror::UpstreamDriver& upstream,
                                      std::size_t index) {
   ops::DoctorFacts::Registry fact;
@@ -227,9 +229,10 @@ std::optional<std::int64_t> parse_http_date(const std::string& text) {
   return static_cast<std::int64_t>(::timegm(&date));
 }
 
-asio::awaitable<ops::DoctorFacts> examine(asio::any_io_executor executor,
-                                          mirror::UpstreamDriver& upstream,
-                                          DoctorQuestions questions) {
+asio::awaitable<ops::DoctorFacts> examine(
+    asio::any_io_executor executor,
+    // NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters)
+    mirror::UpstreamDriver& upstream, DoctorQuestions questions) {
   const auto examination = std::make_shared<Examination>(executor, std::move(questions));
   look_at_keys(*examination);
   look_at_clock(examination->facts);

@@ -116,8 +116,7 @@ void PayloadDriver::create_blob(
         if (begun) open->made = *begun;
         return begun;
       },
-      [this, open, swarm = command.swarm,
-       done = std::move(done)](Result<cache::PartialHandle> partial) {
+      [open, done = std::move(done)](Result<cache::PartialHandle> partial) {
         if (!partial) return done(std::nullopt);
         std::vector<transfer::StoredChunk> held;
         for (auto& chunk : (*partial)->take_resumed()) {

@@ -120,8 +120,10 @@ asio::awaitable<Result<Bytes>> UrlReader::read(std::shared_ptr<State> state, std
   }
 }
 
-asio::awaitable<Result<std::size_t>> UrlReader::read_body(std::shared_ptr<State> state,
-                                                          Bytes& buffer) {
+asio::awaitable<Result<std::size_t>> UrlReader::read_body(
+    // The awaiting coroutine owns it.
+    // NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters)
+    std::shared_ptr<State> state, Bytes& buffer) {
   const auto count = co_await state->request->read_some(buffer);
   if (!count) co_return count;
   state->at += *count;

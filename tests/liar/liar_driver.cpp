@@ -122,7 +122,11 @@ void LiarDriver::make_up_chunk(const transfer::StartFetch& start, ChunkIndex chu
                             input([&](TimePoint at, transfer::Exchange& exchange) {
                               exchange.fetch_chunk(at, start.fetch, chunk, hash, verdict);
                             });
-                            make_up_chunk(start, ChunkIndex{to_value(chunk) + 1});
+                            const ChunkIndex next{to_value(chunk) + 1};
+                            timer_.expires_after(50ms);  // as if it came from somewhere
+                            timer_.async_wait([this, start, next](const auto& error) {
+                              if (!error) make_up_chunk(start, next);
+                            });
                           });
   });
 }

@@ -122,7 +122,7 @@ int run_many(const Options& options) {
     std::printf("seed %llu failed\n", static_cast<unsigned long long>(seed));
   }
   std::printf("%llu random runs (seeds %llu to %llu), %llu failed\n",
-              static_cast<unsigned long long>(options.last - options.first + 1),
+              static_cast<unsigned long long>(options.last) - options.first + 1,
               static_cast<unsigned long long>(options.first),
               static_cast<unsigned long long>(options.last),
               static_cast<unsigned long long>(failed));

@@ -28,14 +28,26 @@ class Story:
         cluster = context.idle_cluster(self.registry, 5)
         self.liar = cluster.nodes[LIAR]
         self.honest = [node for node in cluster.nodes if node is not self.liar]
-        layer = self.image.biggest
+        self.context, self.cluster, self.lie = context, cluster, lie
         for node in self.honest:
             node.start()
-        self.liar.process = context.scratch.start(self.liar.name, [
-            program("tests/liar/waggled_liar"), "--config", self.liar.config_path, "--lie", lie,
-            "--digest", layer.digest, "--size", str(layer.size)])
-        cluster.wait_joined(60)
+        self.start_liar()
         self.before = 0
+
+    def start_liar(self):
+        layer = self.image.biggest
+        self.liar.process = self.context.scratch.start(self.liar.name, [
+            program("tests/liar/waggled_liar"), "--config", self.liar.config_path, "--lie", self.lie,
+            "--digest", layer.digest, "--size", str(layer.size)])
+        self.cluster.wait_joined(60)
+
+    def restart_liar(self):
+        """From now on it serves from its disk: its lists go through the lie."""
+        self.liar.terminate(20)
+        self.start_liar()
+        for node in self.honest:
+            wait_for(lambda node=node: (node.api(f"blobs/{self.image.biggest.digest}") or {}).get("holders"), 20,
+                     f"{node.name} knows the holder")
 
     def warm(self, *nodes):
         """These hold the image; what upstream sent for it does not count."""
@@ -114,6 +126,7 @@ def _(context):
 def _(context):
     story = Story(context, "midstate")
     story.warm(story.liar)
+    story.restart_liar()
     story.pull()
     story.check(LAYER + EXTENT, 1)
 
@@ -122,6 +135,7 @@ def _(context):
 def _(context):
     story = Story(context, "forged-list")
     story.warm(story.liar)
+    story.restart_liar()
     story.pull()
     story.check(2 * LAYER + EXTENT, 1)
 
@@ -149,6 +163,7 @@ def _(context):
     story = Story(context, "crec")
     liar = threading.Thread(target=lambda: ignore(lambda: http_pull(story.liar.mirror, story.image)))
     liar.start()
+    wait_for(lambda: story.liar.have_bytes(story.image.biggest.digest) > 0, 30, "the liar has a claim", every=0.02)
     story.pull()
     liar.join()
     story.check(2 * LAYER + 2 * EXTENT, 1)
