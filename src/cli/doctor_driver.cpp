@@ -142,10 +142,8 @@ void check_tainted(const nlohmann::ordered_json& tainted, const std::string& roo
   const std::size_t before = out.size();
   if (tainted.is_array()) {
     for (const auto& entry : tainted) {
-      const std::string digest = entry.is_string()   ? entry.get<std::string>()
-                                 : entry.is_object() ? entry.value("digest", "")
-                                                     : "";
-      if (digest.empty()) continue;
+      if (!entry.is_string()) continue;
+      const auto digest = entry.get<std::string>();
       std::string to_do = "pull again: nothing of it is given out before its proof";
       for (const auto& ingest : find_ingests(root, digest))
         to_do += "; containerd keeps wrong bytes and would resume after them: rm -r " + ingest;

@@ -22,6 +22,7 @@ enum class LogSite : std::uint8_t {
   unreadable_block,  ///< a peer asked for a block that cannot be read
   cut_response,      ///< a client's answer ended early
   failed_download,
+  tainted_digest,
   incarnation,  ///< the own incarnation could not be persisted
   count,
 };

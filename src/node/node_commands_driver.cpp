@@ -132,12 +132,12 @@ void NodeDriver::run_command(transfer::SwarmFailed& failed) {
 }
 
 void NodeDriver::run_command(transfer::SwarmTainted& tainted) {
-  const std::string digest = tainted.digest.to_string();
-  spdlog::warn(
-      "{} is tainted: its bytes were wrong after some may have been given out; for 24 h nothing of "
-      "it is given out before proof. A client may keep a partial ingest: ctr -n k8s.io content "
-      "active, then remove layer-{}",
-      digest, digest);
+  if (const auto more = log_limiter_.admit(now(), LogSite::tainted_digest)) {
+    spdlog::warn(
+        "{} is tainted: its bytes were wrong after some may have been given out; for 24 h nothing "
+        "of it is given out before proof. `waggle doctor` names what containerd may keep of it{}",
+        tainted.digest.to_string(), suppressed_note(*more));
+  }
   content_->swarm_tainted(tainted.swarm);
 }
 
