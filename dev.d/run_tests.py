@@ -157,7 +157,7 @@ def main():
     cases = run_meson_tests(build, options.name, options.jobs, options.program)
     passed = sum(case.status == "passed" for case in cases)
     failed = sum(case.status == "failed" for case in cases)
-    print(f"unit and scenario cases in {options.build}: {passed} passed, {failed} failed")
+    print(f"cases in {options.build}: {passed} passed, {failed} failed")
     if not options.no_e2e:
         cases += run_e2e(options.name)
 
