@@ -151,7 +151,6 @@ class World {
     switch (choice % 5) {
       case 0:
         view_.peers_hold = !view_.peers_hold;
-        exchange_.holders_changed(now_, wanted_key().digest);
         break;
       case 1:
         view_.size_announced = !view_.size_announced;
