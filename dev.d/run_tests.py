@@ -115,9 +115,9 @@ def run_program(program, name):
         return [Case(f"{program.name}: the program", "failed", time.monotonic() - began, "did not end in time")]
 
 
-def run_meson_tests(build, name, jobs, only=""):
+def run_meson_tests(build, name, jobs, only="", without=""):
     cases = []
-    chosen = [program for program in programs(build) if only in ("", program.name)]
+    chosen = [program for program in programs(build) if only in ("", program.name) and program.name != without]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         for found in pool.map(lambda program: run_program(program, name), chosen):
             for case in found:
@@ -150,11 +150,12 @@ def main():
     parser.add_argument("--build", default="build")
     parser.add_argument("--no-e2e", action="store_true")
     parser.add_argument("--program", default="", help="only the test program of this name")
+    parser.add_argument("--without-program", default="", help="all test programs but this one")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
 
     build = os.path.join(ROOT, options.build)
-    cases = run_meson_tests(build, options.name, options.jobs, options.program)
+    cases = run_meson_tests(build, options.name, options.jobs, options.program, options.without_program)
     passed = sum(case.status == "passed" for case in cases)
     failed = sum(case.status == "failed" for case in cases)
     print(f"cases in {options.build}: {passed} passed, {failed} failed")
