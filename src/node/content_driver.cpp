@@ -158,17 +158,21 @@ std::unique_ptr<mirror::BlobReader> ContentDriver::open_url(const mirror::UrlSou
   return std::make_unique<UrlReader>(*this, source, range, nullptr);
 }
 
-void ContentDriver::async_size(const mirror::BlobRequest& request,
-                               mirror::Callback<mirror::BlobInfo> done) {
+template <typename T>
+void ContentDriver::answer(asio::awaitable<Result<T>> work, mirror::Callback<T> done) {
   asio::co_spawn(
       strand_,
-      [](ContentDriver* self, mirror::BlobRequest copy,
-         mirror::Callback<mirror::BlobInfo> callback) -> asio::awaitable<void> {
-        const auto alive = self->alive_;
-        auto result = co_await self->ask_size(std::move(copy));
+      [](std::shared_ptr<bool> alive, asio::awaitable<Result<T>> running,
+         mirror::Callback<T> callback) -> asio::awaitable<void> {
+        auto result = co_await std::move(running);
         if (*alive) callback(std::move(result));
-      }(this, request, std::move(done)),
+      }(alive_, std::move(work), std::move(done)),
       asio::detached);
+}
+
+void ContentDriver::async_size(const mirror::BlobRequest& request,
+                               mirror::Callback<mirror::BlobInfo> done) {
+  answer(ask_size(request), std::move(done));
 }
 
 asio::awaitable<Result<mirror::BlobInfo>> ContentDriver::ask_size(mirror::BlobRequest request) {
@@ -178,7 +182,7 @@ asio::awaitable<Result<mirror::BlobInfo>> ContentDriver::ask_size(mirror::BlobRe
   target.path_and_query = mirror::blob_path(request.repository, request.digest);
   const auto upstream = deps_.upstream.head(std::move(target));
   const auto head = co_await upstream->start();
-  if (!head || !head->paused) deps_.metrics.count_upstream_request(head ? head->status : 0);
+  count_answer(deps_.metrics, head);
   if (!head) co_return head.error();
   if (const auto error = mirror::error_of_status(head->status)) co_return error;
   if (!head->content_length) co_return MirrorError::unavailable;
@@ -344,7 +348,7 @@ asio::awaitable<Result<mirror::ResolvedTag>> ContentDriver::resolve_upstream(
   target.accept = mirror::manifest_accept;
   const auto upstream = deps_.upstream.head(std::move(target));
   const auto head = co_await upstream->start();
-  if (!head || !head->paused) deps_.metrics.count_upstream_request(head ? head->status : 0);
+  count_answer(deps_.metrics, head);
   if (!head) co_return head.error();
   if (const auto error = mirror::error_of_status(head->status)) co_return error;
   const auto digest = Digest::parse(head->docker_content_digest);
@@ -355,15 +359,7 @@ asio::awaitable<Result<mirror::ResolvedTag>> ContentDriver::resolve_upstream(
 
 void ContentDriver::async_forward(const mirror::ForwardRequest& request,
                                   mirror::Callback<mirror::ForwardResponse> done) {
-  asio::co_spawn(
-      strand_,
-      [](ContentDriver* self, mirror::ForwardRequest copy,
-         mirror::Callback<mirror::ForwardResponse> callback) -> asio::awaitable<void> {
-        const auto alive = self->alive_;
-        auto result = co_await self->forward(std::move(copy));
-        if (*alive) callback(std::move(result));
-      }(this, request, std::move(done)),
-      asio::detached);
+  answer(forward(request), std::move(done));
 }
 
 asio::awaitable<Result<mirror::ForwardResponse>> ContentDriver::forward(
@@ -376,7 +372,7 @@ asio::awaitable<Result<mirror::ForwardResponse>> ContentDriver::forward(
   const auto upstream =
       request.head ? deps_.upstream.head(std::move(target)) : deps_.upstream.get(std::move(target));
   const auto head = co_await upstream->start();
-  if (!head || !head->paused) deps_.metrics.count_upstream_request(head ? head->status : 0);
+  count_answer(deps_.metrics, head);
   if (!head) co_return head.error();
   mirror::ForwardResponse response{head->status, head->content_type, head->link, {}};
   std::array<std::byte, 16 * limits::KiB> buffer{};

@@ -96,6 +96,9 @@ class ContentDriver final : public mirror::ContentSource {
     std::vector<mirror::Callback<mirror::ResolvedTag>> waiting;
   };
 
+  /// Runs `work` on the strand and hands its result over, unless this object is gone by then.
+  template <typename T>
+  void answer(boost::asio::awaitable<Result<T>> work, mirror::Callback<T> done);
   /// HEAD of the blob upstream.
   void async_size(const mirror::BlobRequest& request, mirror::Callback<mirror::BlobInfo> done);
   boost::asio::awaitable<Result<mirror::BlobInfo>> ask_size(mirror::BlobRequest request);

@@ -80,6 +80,10 @@ FetchDriver::FetchDriver(asio::any_io_executor strand, mirror::UpstreamDriver& u
       input_(std::move(input)),
       prng_(static_cast<std::uint64_t>(steady_now().time_since_epoch().count())) {}
 
+void count_answer(ops::Metrics& metrics, const Result<mirror::UpstreamHead>& head) {
+  if (!head || !head->paused) metrics.count_upstream_request(head ? head->status : 0);
+}
+
 bool FetchTarget::same_way(const FetchTarget& other) const {
   if (url.has_value() != other.url.has_value()) return false;
   if (url) return url->url == other.url->url && url->authorization == other.url->authorization;
@@ -195,7 +199,7 @@ asio::awaitable<Result<mirror::UpstreamHead>> FetchDriver::ask(std::shared_ptr<F
                                                                mirror::ByteRange range) {
   fetch->request = upstream_.get(upstream_target(*fetch, range));
   auto head = co_await fetch->request->start();
-  if (!head || !head->paused) metrics_.count_upstream_request(head ? head->status : 0);
+  count_answer(metrics_, head);
   co_return head;
 }
 

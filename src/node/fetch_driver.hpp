@@ -40,6 +40,9 @@ struct FetchFailure {
   std::string refused;  ///< host:port, when the error is a refusal
 };
 
+/// Counts the request that `head` answers; a pause kept by this node was none.
+void count_answer(ops::Metrics& metrics, const Result<mirror::UpstreamHead>& head);
+
 /// Runs an input on the core at the present time, then drains it.
 using CoreInput = std::function<void(const std::function<void(TimePoint, transfer::Exchange&)>&)>;
 

@@ -424,6 +424,7 @@ void NodeDriver::served(ops::Protocol protocol, const mirror::ServedRequest& req
                    suppressed_note(*more));
     }
   }
+  if (!spdlog::should_log(spdlog::level::debug)) return;
   spdlog::debug("{} {} -> {} {} bytes{} in {:.3f} s", request.method, loggable(request.target),
                 request.status, request.body_bytes, request.cut ? " (cut)" : "",
                 to_seconds(request.duration));

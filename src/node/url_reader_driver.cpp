@@ -67,7 +67,7 @@ asio::awaitable<Result<mirror::BlobInfo>> UrlReader::open(std::shared_ptr<State>
   target.range = state->range;
   state->request = state->upstream.get(std::move(target));
   const auto head = co_await state->request->start();
-  state->metrics.count_upstream_request(head ? head->status : 0);
+  count_answer(state->metrics, head);
   if (!head) {
     state->refused = state->request->refused();
     co_return head.error();

@@ -63,10 +63,7 @@ void ClaimSeeker::want(TimePoint now, const WantState& state) {
   state_ = state;
   if (!state_.size) state_.size = known;
   if (first) send_want(now);
-  if (!asked_more && phase_ == Phase::waiting) {
-    phase_ = Phase::idle;
-    timers_.disarm(Timer::ask);
-  }
+  if (!asked_more && (phase_ == Phase::asking || phase_ == Phase::waiting)) stop_asking();
   if (asked_more && phase_ == Phase::idle && !timers_.armed(Timer::ask)) start_asking(now);
 }
 
@@ -169,6 +166,13 @@ void ClaimSeeker::ask(TimePoint now) {
                              state_.holders_failed});
   const Duration patience = ask_patience[std::min(attempts_at_rank_, ask_patience.size() - 1)];
   timers_.arm(Timer::ask, now + (phase_ == Phase::waiting ? waiting_refresh : patience));
+}
+
+// A registrar owes no answer to who needs nothing: its silence then would look like its death.
+void ClaimSeeker::stop_asking() {
+  phase_ = Phase::idle;
+  timers_.disarm(Timer::ask);
+  send(leader_, ClaimMessage{request_, incarnation_, state_.upstream_bytes, 0, false});
 }
 
 void ClaimSeeker::next_rank(TimePoint now) {

@@ -70,6 +70,7 @@ class ClaimSeeker {
   void repeat_done();
   void start_asking(TimePoint now);
   void ask(TimePoint now);
+  void stop_asking();
   void next_rank(TimePoint now);
   void ask_timeout(TimePoint now);
   void handle_grant(TimePoint now, const NodeId& from, const GrantMessage& message);

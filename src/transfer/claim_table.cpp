@@ -69,12 +69,15 @@ bool ClaimTable::claim(TimePoint now, const NodeId& from, const ClaimMessage& me
                        std::vector<Granted>& granted) {
   Wanter* wanter = touch(now, from, message.incarnation);
   if (wanter == nullptr) return true;
+  if (message.count == 0) {
+    if (wanter->waiting && wanter->waiting->request == message.request) wanter->waiting.reset();
+    return false;
+  }
   if (wanter->answered_request == message.request && !wanter->answer.empty()) {
     granted.push_back({from, message.request, wanter->answer});
     return false;
   }
   wanter->upstream_bytes = std::max(wanter->upstream_bytes, message.upstream_bytes);
-  if (message.count == 0) return false;
   wanter->waiting = Waiting{message.request, message.count, message.holders_failed};
   if (!first_assignment_) first_assignment_ = now + first_assignment_delay;
   granted = assign(now);

@@ -50,7 +50,7 @@ class ClaimTable {
   void want(TimePoint now, const NodeId& from, const WantMessage& message,
             std::vector<ExtentClaim>& denied);
   /// Asks for extents. The answer is in `granted` (also for others, if their turn came), or the
-  /// asker waits.
+  /// asker waits. A count of 0 takes an earlier question back.
   /// @return true when the asker waits
   bool claim(TimePoint now, const NodeId& from, const ClaimMessage& message,
              std::vector<Granted>& granted);

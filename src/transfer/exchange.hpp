@@ -190,8 +190,9 @@ struct SwarmFailed {
   SwarmId swarm{};
   SwarmError error{};
 };
-/// All chunks were here and the digest is another: the swarm begins anew, nothing of it may be
-/// given out before SwarmProven, and the digest is marked for limits::tainted_for.
+/// All chunks were here and the digest is another, or whose list they rested on was convicted: the
+/// swarm begins anew, nothing of it may be given out before SwarmProven, and the digest is marked
+/// for limits::tainted_for.
 struct SwarmTainted {
   SwarmId swarm{};
   Digest digest;

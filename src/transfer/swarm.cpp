@@ -29,10 +29,13 @@ constexpr Duration lazy_spread = 20ms;  // per peer
 constexpr Duration lazy_spread_max = 500ms;
 constexpr Duration bypass_spread = 750ms;  // not all nodes at once: what one fetches serves all
 
-// Nodes that began together need not do everything at the same moment.
-Duration random_phase(Prng& prng) {
-  return Duration(static_cast<Duration::rep>(prng.below(tick_period.count()) + 1));
+Duration random_below(Prng& prng, Duration bound) {
+  return Duration(
+      static_cast<Duration::rep>(prng.below(static_cast<std::uint64_t>(bound.count()))));
 }
+
+// Nodes that began together need not do everything at the same moment.
+Duration random_phase(Prng& prng) { return random_below(prng, tick_period) + Duration(1); }
 
 }  // namespace
 
@@ -48,8 +51,7 @@ Swarm::Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now)
   sure_peer_progress_ = peer_progress_ = now;
   context_.claimants[claims_tag_] = id_;
   replace_at_ = now + 5s;
-  patience_ = bypass_after + Duration(static_cast<Duration::rep>(context_.prng.below(
-                                 static_cast<std::uint64_t>(bypass_spread.count()))));
+  patience_ = bypass_after + random_below(context_.prng, bypass_spread);
   close_at_ = now + linger;
   not_found_ = !context_.config.upstream_allowed;
   if (key_.digest.algorithm() != DigestAlgorithm::sha256) {
@@ -74,8 +76,7 @@ void Swarm::add_reader(TimePoint now, ReaderId reader, std::uint64_t offset, boo
   if (lazy) {
     // The more others are at it, the likelier one of them wants the same chunk at this moment.
     const Duration spread = std::min<Duration>(lazy_spread_max, lazy_spread * peers_.size());
-    added.patience = Duration(static_cast<Duration::rep>(
-        context_.prng.below(static_cast<std::uint64_t>(spread.count()) + 1)));
+    added.patience = random_below(context_.prng, spread + Duration(1));
   }
   close_at_.reset();
   if (first) {

@@ -60,8 +60,7 @@ void Swarm::drop_banned(TimePoint now, const NodeId& node) {
     drop_list(false);
     return;
   }
-  context_.tainted.mark(now, key_.digest);
-  context_.emit(SwarmTainted{id_, key_.digest});
+  taint(now);
   reset_blob(now);
 }
 

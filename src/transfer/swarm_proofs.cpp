@@ -270,8 +270,7 @@ std::set<NodeId> Swarm::false_signers() const {
 // All chunks passed their proofs and yet the whole is wrong: somebody signed a lie, or upstream
 // sent one.
 void Swarm::refuted(TimePoint now) {
-  context_.tainted.mark(now, key_.digest);
-  context_.emit(SwarmTainted{id_, key_.digest});
+  taint(now);
   constexpr std::uint32_t refutations_max = 3;
   if (++refutations_ == refutations_max || (careful_ && !has_foreign_)) {
     fail(now, SwarmError::bad_upstream);
@@ -283,6 +282,12 @@ void Swarm::refuted(TimePoint now) {
   want_sent_ = false;
   become_careful(now);
   reset_blob(now);
+}
+
+// Wrong bytes may have been given out.
+void Swarm::taint(TimePoint now) {
+  context_.tainted.mark(now, key_.digest);
+  context_.emit(SwarmTainted{id_, key_.digest});
 }
 
 // From now on other nodes' words for chunks count for nothing: only links to the digest do, and

@@ -69,6 +69,28 @@ TEST_SUITE("scenario/cold_pull") {
     }
   }
 
+  // Found by random runs 375, 1060 and 1183: who had asked for one blob's extent when it was
+  // granted one of another blob took the registrars' silence for their death, and fetched without a
+  // claim.
+  TEST_CASE("a question that another blob's grant made needless is taken back") {
+    for (const std::uint64_t seed : sim::seeds(3)) {
+      CAPTURE(seed);
+      sim::Simulator simulator(
+          {.node_count = 10, .seed = seed, .origin = {.bytes_per_second = 10e6}});
+      REQUIRE(simulator.run_until(sim::converged, 30s));
+      const sim::Blob large = sim::make_blob("large", 58 * MiB);
+      const sim::Blob small = sim::make_blob("small", 7 * MiB);
+      simulator.pull(5, small);
+      for (sim::NodeIndex i = 1; i < 5; ++i) {
+        simulator.pull(i, large, simulator.now() + i * 3ms);
+        simulator.pull(i, small, simulator.now() + i * 4ms);
+      }
+      REQUIRE(simulator.run_until(sim::pulls_done, 60s));
+      CHECK(simulator.origin().egress_bytes(small.digest) == small.size);
+      CHECK(simulator.origin().egress_bytes(large.digest) == large.size);
+    }
+  }
+
   // Found by a random run: 8 MiB left upstream twice.
   TEST_CASE("what was fetched for a waiting reader is not fetched again with its extent") {
     sim::Simulator simulator({.node_count = 7, .seed = 7, .origin = {.bytes_per_second = 10e6}});

@@ -1,6 +1,8 @@
 // Collective fetch on a small virtual network: each extent once, whatever dies.
 #include "claims_network.hpp"
 
+#include "transfer/claim_seeker.hpp"
+#include "transfer/claim_table.hpp"
 #include "transfer/claim_wire.hpp"
 
 #include <doctest/doctest.h>
@@ -140,6 +142,66 @@ TEST_SUITE("transfer/claims") {
     // with the grant.)
     CHECK(grants_after(3s, true) == 1);
     CHECK(grants_after(3s, false) == 0);
+  }
+
+  TEST_CASE("who needs nothing any more takes its question back and misses nobody") {
+    const auto registrars = [] {
+      std::vector<NodeId> nodes;
+      for (int i = 1; i <= 3; ++i) nodes.push_back({.bytes = {static_cast<std::byte>(i)}});
+      return nodes;
+    }();
+    for (const bool was_told_to_wait : {false, true}) {
+      CAPTURE(was_told_to_wait);
+      ClaimSeeker seeker(SwarmTag{}, 1, 1);
+      std::vector<ClaimMessage> asked;
+      std::size_t unreachable = 0;
+      const auto drain = [&] {
+        while (auto output = seeker.poll_output()) {
+          if (const auto* sent = std::get_if<ClaimSeeker::Send>(&*output)) {
+            const auto* claim = std::get_if<ClaimMessage>(&sent->body);
+            if (claim != nullptr) asked.push_back(*claim);
+          } else if (std::holds_alternative<TrioUnreachable>(std::get<ClaimsEvent>(*output))) {
+            ++unreachable;
+          }
+        }
+      };
+      TimePoint now{};
+      seeker.set_registrars(now, registrars);
+      seeker.want(now, {.demand = 1});
+      drain();
+      REQUIRE(asked.size() == 1);
+      const GrantMessage wait{asked[0].request, {}};
+      if (was_told_to_wait) seeker.handle(now, registrars[0], wait);
+      seeker.want(now, {.demand = 0});
+      if (!was_told_to_wait) seeker.handle(now, registrars[0], wait);  // it was under way
+      drain();
+      REQUIRE(asked.size() == 2);
+      CHECK(asked[1].request == asked[0].request);
+      CHECK(asked[1].count == 0);
+      const TimePoint end = now + 10s;
+      while (seeker.poll_timeout() && *seeker.poll_timeout() <= end) {
+        seeker.handle_timeout(now = *seeker.poll_timeout());
+        drain();
+      }
+      CHECK(asked.size() == 2);
+      CHECK(unreachable == 0);
+    }
+  }
+
+  TEST_CASE("a question taken back is not answered by a grant") {
+    const NodeId first{.bytes = {std::byte{1}}};
+    const NodeId second{.bytes = {std::byte{2}}};
+    ClaimTable table(TimePoint{}, first);
+    std::vector<ClaimTable::Granted> granted;
+    CHECK(table.claim(TimePoint{}, first, {1, 1, 0, 1, false}, granted));
+    CHECK(table.claim(TimePoint{}, second, {2, 1, 0, 1, false}, granted));
+    CHECK_FALSE(table.claim(TimePoint{}, first, {7, 1, 0, 0, false}, granted));  // another question
+    CHECK_FALSE(table.claim(TimePoint{}, second, {2, 1, 0, 0, false}, granted));
+    granted = table.assign(TimePoint{} + 1s);
+    REQUIRE(granted.size() == 1);
+    CHECK(granted[0].to == first);
+    table.node_gone(TimePoint{} + 1s, first);
+    CHECK(table.assign(TimePoint{} + 1s).empty());
   }
 
   TEST_CASE("same seed, same messages; another seed, others") {
