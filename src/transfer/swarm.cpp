@@ -154,9 +154,9 @@ void Swarm::set_size(TimePoint now, std::uint64_t size, SizeSource source) {
       std::erase(waiting_, extent);
       release_extent(now, extent);
     }
+    recount_peers();
     open_blob();
   }
-  recount_peers();
   update_windows();
   context_.claims_dirty = pump_all_ = true;
 }
@@ -174,8 +174,8 @@ void Swarm::reset_blob(TimePoint now) {
   for (const auto& [key, download] : downloads) drop_download(key.first, key.second);
   cancel_fetches();
   release_claims(now);
-  availability_ = Availability(layout_.chunk_count());
-  for (auto& [node, peer] : peers_) peer.counted = false;
+  for (auto& [node, peer] : peers_) peer.unprovable = {};  // its words may be worth more now
+  recount_peers();
   have_ = Bitfield(layout_.chunk_count());
   open_ = Bitfield(layout_.chunk_count(), true);
   extents_done_ = Bitfield(layout_.extent_count());
@@ -194,6 +194,7 @@ void Swarm::reset_blob(TimePoint now) {
   open_blob();
   // What comes of a chunk from now on has nothing to do with what was sent of it before.
   broadcast_state();
+  context_.claims_dirty = pump_all_ = true;
 }
 
 void Swarm::blob_opened(TimePoint now, std::optional<std::vector<StoredChunk>> held) {

@@ -220,6 +220,7 @@ void Swarm::apply_state(TimePoint now, const NodeId& node, SwarmPeer& peer,
   peer.size = size;
   peer.all = have.all;
   peer.have = have.chunks;
+  peer.unprovable = {};  // what it could not prove before it may have anew
   if (have.all) add_candidate(node, true);
   for (const ChunkIndex chunk : downloads_.chunks_of(peer.session)) {
     const bool still =
@@ -274,7 +275,9 @@ void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
   if (peer == nullptr || !peer->counted || peer->all) return;
   for (const ChunkIndex chunk : message.chunks) {
     if (to_value(chunk) >= layout_.chunk_count()) continue;
-    if (peer->have.set(to_value(chunk))) availability_.add(chunk);
+    if (!peer->have.set(to_value(chunk))) continue;
+    peer->unprovable.reset(to_value(chunk));
+    availability_.add(chunk);
   }
   if (!veiled_.empty()) reveal_due(now);
   pump_peers_.insert(node);
