@@ -391,12 +391,13 @@ void FetchDriver::deliver_chunk(const std::shared_ptr<Fetch>& fetch, ChunkIndex 
   ++fetch->in_store;
   auto shared = std::make_shared<const Bytes>(std::move(bytes));
   payload_.hash_chunk(
-      shared, [this, fetch, chunk, shared](const PayloadDriver::Sha256Bytes& sha256) {
+      shared, [this, fetch, chunk, shared, partial = payload_.partial(fetch->command.swarm)](
+                  const PayloadDriver::Sha256Bytes& sha256) {
         Bytes record;
         input_([&](TimePoint, transfer::Exchange& exchange) {
           record = exchange.make_crec(fetch->command.swarm, chunk, sha256);
         });
-        payload_.store_chunk(fetch->command.swarm, chunk, shared, std::move(record),
+        payload_.store_chunk(partial, chunk, shared, std::move(record),
                              [this, fetch, chunk, sha256](transfer::ChunkVerdict verdict) {
                                --fetch->in_store;
                                if (verdict != transfer::ChunkVerdict::ok)

@@ -93,6 +93,16 @@ void PayloadDriver::run(Job job, Done done) {
   run_on(pool_.get_executor(), std::move(job), std::move(done));
 }
 
+template <typename Job, typename Done>
+void PayloadDriver::run_for(SwarmId swarm, Job job, Done done) {
+  const auto found = open_.find(swarm);
+  run(std::move(job), [this, swarm, open = found == open_.end() ? nullptr : found->second,
+                       done = std::move(done)](auto result) mutable {
+    const auto now_open = open_.find(swarm);
+    if (open && now_open != open_.end() && now_open->second == open) done(std::move(result));
+  });
+}
+
 template <typename Executor, typename Job, typename Done>
 void PayloadDriver::run_on(const Executor& executor, Job job, Done done) {
   asio::post(executor, [strand = strand_, alive = alive_, job = std::move(job),
@@ -165,7 +175,8 @@ void PayloadDriver::verify_chunk(
     bytes = std::move(buffer->second);
     buffers_.erase(buffer);
   }
-  run(
+  run_for(
+      command.swarm,
       [partial, command, bytes = std::move(bytes)]() -> Verified {
         std::optional<transfer::ChunkSha256> hash;
         if (command.want_sha256) hash = plain_hash(bytes);
@@ -186,11 +197,11 @@ void PayloadDriver::hash_chunk(std::shared_ptr<const Bytes> bytes,
   run([bytes = std::move(bytes)] { return plain_hash(*bytes); }, std::move(done));
 }
 
-void PayloadDriver::store_chunk(SwarmId swarm, ChunkIndex chunk, std::shared_ptr<const Bytes> bytes,
-                                Bytes record, std::function<void(ChunkVerdict)> done) {
+void PayloadDriver::store_chunk(cache::PartialHandle partial, ChunkIndex chunk,
+                                std::shared_ptr<const Bytes> bytes, Bytes record,
+                                std::function<void(ChunkVerdict)> done) {
   run(
-      [partial = this->partial(swarm), chunk, bytes = std::move(bytes),
-       record = std::move(record)] {
+      [partial = std::move(partial), chunk, bytes = std::move(bytes), record = std::move(record)] {
         if (!partial) return ChunkVerdict::store_failed;
         return store(*partial, chunk, *bytes, cache::ProofKind::own, record);
       },
@@ -201,7 +212,8 @@ void PayloadDriver::hash_link(
     const transfer::HashLink& command,
     std::function<void(std::optional<Midstate>, std::optional<Digest>)> done) {
   using Ends = std::pair<std::optional<Midstate>, std::optional<Digest>>;
-  run(
+  run_for(
+      command.swarm,
       [partial = this->partial(command.swarm), command]() -> Ends {
         if (!partial) return {};
         const auto bytes = partial->read_chunk(command.chunk);

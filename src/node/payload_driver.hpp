@@ -42,7 +42,7 @@ class PayloadDriver {
   /// @return true when this block made the buffer
   bool receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source, std::uint32_t offset,
                      ByteView data);
-  /// The hash only when the command wants it.
+  /// The hash only when the command wants it. No answer once the blob was closed.
   void verify_chunk(
       const transfer::VerifyChunk& command,
       std::function<void(transfer::ChunkVerdict, std::optional<transfer::ChunkSha256>)> done);
@@ -50,8 +50,11 @@ class PayloadDriver {
   /// Plain sha256 of a whole chunk that came from upstream.
   void hash_chunk(std::shared_ptr<const Bytes> bytes, std::function<void(Sha256Bytes)> done);
   /// Stores a whole chunk that came from upstream, journalled with `record` (its CREC).
-  void store_chunk(SwarmId swarm, ChunkIndex chunk, std::shared_ptr<const Bytes> bytes,
-                   Bytes record, std::function<void(transfer::ChunkVerdict)> done);
+  /// @param partial  the file for which it was fetched: the swarm may have another by now
+  void store_chunk(cache::PartialHandle partial, ChunkIndex chunk,
+                   std::shared_ptr<const Bytes> bytes, Bytes record,
+                   std::function<void(transfer::ChunkVerdict)> done);
+  /// No answer once the blob was closed.
   void hash_link(const transfer::HashLink& command,
                  std::function<void(std::optional<Midstate>, std::optional<Digest>)> done);
   void commit_blob(const transfer::CommitBlob& command, std::function<void(bool)> done);
@@ -85,6 +88,9 @@ class PayloadDriver {
   /// `job` on any worker, then `done` with its result on the strand.
   template <typename Job, typename Done>
   void run(Job job, Done done);
+  /// As run, but `done` only while the swarm has the file that it has now.
+  template <typename Job, typename Done>
+  void run_for(SwarmId swarm, Job job, Done done);
   template <typename Executor, typename Job, typename Done>
   void run_on(const Executor& executor, Job job, Done done);
 

@@ -145,8 +145,10 @@ struct CommitBlob {
   SwarmId swarm{};
   std::vector<Midstate> midstates;
 };
-/// The swarm ended; `discard`: its chunks are worthless (digest mismatch), delete them; else keep
-/// them for a resume.
+/// The swarm ended, or begins anew; `discard`: its chunks are worthless (digest mismatch), delete
+/// them; else keep them for a resume. What was commanded for it and is not answered yet is void:
+/// VerifyChunk and HashLink get no answer any more, and nothing of it or of a canceled fetch may
+/// reach the file that the next CreateBlob makes.
 struct CloseBlob {
   SwarmId swarm{};
   bool discard = false;

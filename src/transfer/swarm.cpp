@@ -184,10 +184,12 @@ void Swarm::reset_blob(TimePoint now) {
   fresh_haves_.clear();
   veiled_.clear();
   suspects_.clear();
+  set_aside_.clear();
   accusations_.clear();
   crecs_.clear();
   drop_list(false);
   linked_ = Bitfield(layout_.chunk_count());
+  former_.reset();
   has_foreign_ = false;
   opened_ = false;
   if (created_) context_.emit(CloseBlob{id_, true});

@@ -335,6 +335,11 @@ class Swarm {
   std::uint32_t list_failures_ = 0;
   std::uint32_t list_successes_ = 0;
   std::vector<RejectedList> rejected_lists_;
+  struct FormerList {
+    std::array<std::byte, 32> hash{};
+    Bitfield linked;
+  };
+  std::optional<FormerList> former_;  ///< given up, and chunks here were verified under it
   struct Assembly {
     std::vector<Midstate> list;
     ListSignature signature;

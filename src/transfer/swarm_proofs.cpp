@@ -139,9 +139,17 @@ void Swarm::adopt_list(TimePoint now, SessionId session) {
     if (sender != nullptr) context_.score(now, sender->peer, PeerScores::malformed_frame);
     return;
   }
+  // What the one list let pass the other need not: which of them is true, the digest will tell.
+  const bool is_other = former_ && former_->hash != hash;
+  if (is_other) {
+    taint(now);
+    reset_blob(now);
+  }
   list_ = assembly.list;
   list_signature_ = assembly.signature;
   list_hash_ = hash;
+  if (former_) linked_ = former_->linked;
+  former_.reset();
   list_failures_ = list_successes_ = 0;
   for (auto& [node, peer] : peers_) {
     if (peer.counted && !peer.all) peer.unprovable = Bitfield(layout_.chunk_count());
@@ -157,6 +165,7 @@ void Swarm::drop_list(bool refused) {
   if (rejected_lists_.size() == rejected_lists_max) rejected_lists_.erase(rejected_lists_.begin());
   rejected_lists_.push_back({list_hash_, list_signature_.prover, refused});
   list_.reset();
+  if (!linked_.none()) former_ = {list_hash_, linked_};
   linked_ = Bitfield(layout_.chunk_count());
   list_failures_ = list_successes_ = 0;
   suspects_.clear();  // the proof was wrong, not they
@@ -282,6 +291,8 @@ void Swarm::refuted(TimePoint now) {
   want_sent_ = false;
   become_careful(now);
   reset_blob(now);
+  // Bytes that lied themselves may have spoken against a true list.
+  for (RejectedList& list : rejected_lists_) list.refused = false;
 }
 
 // Wrong bytes may have been given out.

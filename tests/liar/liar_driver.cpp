@@ -117,7 +117,7 @@ void LiarDriver::make_up_chunk(const transfer::StartFetch& start, ChunkIndex chu
     input([&](TimePoint, transfer::Exchange& exchange) {
       crec = exchange.make_crec(start.swarm, chunk, hash);
     });
-    payload().store_chunk(start.swarm, chunk, bytes, crec,
+    payload().store_chunk(payload().partial(start.swarm), chunk, bytes, crec,
                           [this, start, chunk, hash](ChunkVerdict verdict) {
                             input([&](TimePoint at, transfer::Exchange& exchange) {
                               exchange.fetch_chunk(at, start.fetch, chunk, hash, verdict);

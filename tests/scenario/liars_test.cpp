@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include <vector>
+
 using namespace waggle;
 using namespace std::chrono_literals;
 
@@ -139,8 +141,11 @@ TEST_SUITE("scenario/liars") {
   }
 
   TEST_CASE("a list forged forwards, alone or beside a true one: at most one more blob") {
+    // 19 failed once: two nodes gave the list up, and kept what it had let pass under a true one.
+    std::vector<std::uint64_t> seeds = sim::seeds(4);
+    seeds.push_back(19);
     for (const bool alone : {true, false}) {
-      for (const std::uint64_t seed : sim::seeds(4)) {
+      for (const std::uint64_t seed : seeds) {
         CAPTURE(alone);
         CAPTURE(seed);
         Story story(seed);

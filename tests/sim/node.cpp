@@ -372,13 +372,13 @@ void Node::run(const transfer::VerifyChunk& verify) {
   const bool found = buffer != buffers_.end();
   const Variant variant = found ? buffer->second : true_bytes;
   if (found) buffers_.erase(buffer);
-  const DiskPartial* target = partial(verify.swarm);
-  const std::uint64_t size = target == nullptr ? 0 : target->size;
-  later(hash_time, [this, verify, variant, found, size](TimePoint now) {
+  const std::uint32_t round = closed_[verify.swarm];
+  later(hash_time, [this, verify, variant, found, round](TimePoint now) {
+    if (closed_[verify.swarm] != round) return;
     ChunkVerdict verdict = ChunkVerdict::store_failed;
     DiskPartial* stored = partial(verify.swarm);
-    if (!found || (stored != nullptr && stored->size != size)) {
-      verdict = ChunkVerdict::mismatch;  // it went with its session, or with the blob's size
+    if (!found) {
+      verdict = ChunkVerdict::mismatch;  // it went with its session
     } else if (stored != nullptr && !disk_.full) {
       const Digest& digest = swarms_.at(verify.swarm).digest;
       const bool ok = proves(verify.proof, digest, BlobLayout(stored->size), verify.chunk, variant);
@@ -449,9 +449,10 @@ void Node::fetched(FetchId id, ChunkIndex chunk, Variant variant) {
   fetch.received += bytes;
   core_->exchange().fetch_progress(now(), id, fetch.received);
   const Duration uneven = sim_.config().uneven_hashing ? uneven_step * (to_value(chunk) % 3) : 0ms;
-  later(hash_time + uneven, [this, id, swarm = fetch.swarm, chunk, variant, layout](TimePoint now) {
+  later(hash_time + uneven, [this, id, swarm = fetch.swarm, chunk, variant,
+                             round = closed_[fetch.swarm]](TimePoint now) {
+    if (closed_[swarm] != round) return;
     DiskPartial* stored = partial(swarm);
-    if (stored != nullptr && stored->size != layout.size()) return;  // begun anew with another size
     const auto sha256 = chunk_sha256(swarms_.at(swarm).digest, chunk, variant);
     ChunkVerdict verdict = ChunkVerdict::store_failed;
     if (stored != nullptr && !disk_.full) {
@@ -488,7 +489,8 @@ void Node::cancel(FetchId id) {
 }
 
 void Node::run(const transfer::HashLink& hash) {
-  later(hash_time, [this, hash](TimePoint now) {
+  later(hash_time, [this, hash, round = closed_[hash.swarm]](TimePoint now) {
+    if (closed_[hash.swarm] != round) return;
     DiskPartial* stored = partial(hash.swarm);
     const auto chunk = stored == nullptr ? std::map<ChunkIndex, DiskChunk>::iterator{}
                                          : stored->chunks.find(hash.chunk);
@@ -525,6 +527,7 @@ void Node::run(const transfer::CommitBlob& commit) {
 void Node::run(const transfer::CloseBlob& close) {
   const auto key = swarms_.find(close.swarm);
   if (key == swarms_.end()) return;
+  ++closed_[close.swarm];
   if (close.discard) disk_.partials.erase(key->second);
   std::erase_if(buffers_,
                 [&](const auto& entry) { return std::get<0>(entry.first) == close.swarm; });

@@ -149,6 +149,7 @@ class Node {
   std::map<SessionId, SessionEnd> sessions_;
   std::map<SwarmId, transfer::SwarmKey> swarms_;
   std::map<SwarmId, std::set<ChunkIndex>> ready_;
+  std::map<SwarmId, std::uint32_t> closed_;  ///< how often: what was under way then is void
   std::map<BufferKey, Variant> buffers_;
   std::map<FetchId, Fetch> fetches_;
   std::vector<Pull> pulls_;

@@ -49,8 +49,11 @@ class Fixture {
     return *answer;
   }
   transfer::ChunkVerdict store_first_chunk(SwarmId swarm) {
+    return store_first_chunk(payload_.partial(swarm));
+  }
+  transfer::ChunkVerdict store_first_chunk(const cache::PartialHandle& partial) {
     std::optional<transfer::ChunkVerdict> verdict;
-    payload_.store_chunk(swarm, ChunkIndex{0},
+    payload_.store_chunk(partial, ChunkIndex{0},
                          std::make_shared<const Bytes>(BlobLayout(blob_bytes).chunk_bytes()), {},
                          [&](auto stored) { verdict = stored; });
     run_until([&] { return verdict.has_value(); });
@@ -102,6 +105,31 @@ TEST_SUITE("node/payload_driver") {
       REQUIRE(fixture.create_and_wait(SwarmId{1000}).has_value());
       CHECK(answers == 1);
       fixture.payload().close_blob({SwarmId{1000}, i % 3 == 0});
+    }
+  }
+
+  TEST_CASE("what was under way when its blob began anew is void") {
+    Fixture fixture;
+    const SwarmId swarm{1};
+    const Bytes chunk(BlobLayout(blob_bytes).chunk_bytes(), std::byte{7});
+    const Digest hash = sha256_of(chunk);
+    transfer::CrecProof proof;
+    std::copy(hash.bytes().begin(), hash.bytes().end(), proof.sha256.begin());
+    REQUIRE(fixture.create_and_wait(swarm) == 0U);
+    for (int i = 0; i < rounds; ++i) {
+      REQUIRE(fixture.payload().receive_block(swarm, ChunkIndex{0}, SessionId{1}, 0, chunk));
+      int answers = 0;
+      fixture.payload().verify_chunk({swarm, ChunkIndex{0}, SessionId{1}, proof, {}, false},
+                                     [&](auto /*verdict*/, auto /*hash*/) { ++answers; });
+      fixture.payload().hash_link({swarm, ChunkIndex{0}, sha256_initial_midstate()},
+                                  [&](auto /*end*/, auto /*digest*/) { ++answers; });
+      const auto old = fixture.payload().partial(swarm);
+      fixture.payload().close_blob({swarm, true});
+      REQUIRE(fixture.create_and_wait(swarm) == 0U);
+      CHECK(fixture.store_first_chunk(old) == transfer::ChunkVerdict::store_failed);
+      CHECK(answers == 0);
+      fixture.payload().close_blob({swarm, false});
+      CHECK(fixture.create_and_wait(swarm) == 0U);  // nothing came into the new file
     }
   }
 

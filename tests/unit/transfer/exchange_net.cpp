@@ -360,8 +360,8 @@ void Net::carry(Node& node, VerifyChunk command) {
                       : end == link.end;
   }
   if (ok) partial.chunks[command.chunk] = variant;
-  at(now_ + disk_time, [this, &node, command, ok, hash] {
-    if (node.dead) return;
+  at(now_ + disk_time, [this, &node, command, ok, hash, round = node.closed[command.swarm]] {
+    if (node.dead || node.closed[command.swarm] != round) return;
     const auto verdict = ok ? ChunkVerdict::ok : ChunkVerdict::mismatch;
     node.exchange->chunk_verified(now_, command.swarm, command.chunk, command.source, verdict,
                                   command.want_sha256 ? std::optional(hash) : std::nullopt);
@@ -473,8 +473,8 @@ void Net::carry(Node& node, HashLink command) {
   const Variant variant = is_empty ? 0 : partial.chunks.at(command.chunk);
   const Midstate end = chain(command.begin, hash_of(partial.layout, command.chunk, variant));
   const bool is_last = to_value(command.chunk) + 1 == partial.layout.chunk_count();
-  at(now_ + disk_time, [this, &node, command, end, is_last] {
-    if (node.dead) return;
+  at(now_ + disk_time, [this, &node, command, end, is_last, round = node.closed[command.swarm]] {
+    if (node.dead || node.closed[command.swarm] != round) return;
     std::optional<Digest> digest;
     if (is_last) digest = Digest(DigestAlgorithm::sha256, end.bytes);
     node.exchange->link_hashed(now_, command.swarm, command.chunk,
@@ -500,6 +500,7 @@ void Net::carry(Node& node, CommitBlob command) {
 void Net::carry(Node& node, CloseBlob command) {
   const auto it = node.partials.find(command.swarm);
   if (it == node.partials.end()) return;
+  ++node.closed[command.swarm];
   if (!command.discard) {
     for (const auto& [chunk, variant] : it->second.chunks) {
       if (variant == 0) node.held[it->second.key].push_back({chunk, {}});

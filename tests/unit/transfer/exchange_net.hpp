@@ -126,6 +126,7 @@ class Net {
     std::optional<TimePoint> timer;
     std::map<Digest, std::uint64_t> complete;
     std::map<SwarmId, Partial> partials;
+    std::map<SwarmId, std::uint32_t> closed;  ///< how often: what was under way then is void
     std::map<SwarmKey, std::vector<StoredChunk>> held;
     std::map<std::tuple<SwarmId, ChunkIndex, SessionId>, Variant> buffers;
     std::map<FetchId, Fetch> fetches;
