@@ -59,7 +59,7 @@ Swarm::Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now)
     return;
   }
   refresh_holders(now);
-  if (context_.tainted.contains(now, key_.digest)) become_careful(now);
+  if (context_.tainted.is_refuted(now, key_.digest)) become_careful(now);
   if (const auto size = context_.view.announced_size(key_.digest)) {
     set_size(now, *size, SizeSource::hint);
   }

@@ -256,7 +256,7 @@ class Swarm {
   void advance_proof(TimePoint now);
   void proven(TimePoint now);
   void refuted(TimePoint now);
-  void taint(TimePoint now);
+  void taint(TimePoint now, Taint why);
   void become_careful(TimePoint now);
   void judge_signers(TimePoint now);
   [[nodiscard]] std::set<NodeId> false_signers() const;

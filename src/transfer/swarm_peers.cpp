@@ -60,7 +60,7 @@ void Swarm::drop_banned(TimePoint now, const NodeId& node) {
     drop_list(false);
     return;
   }
-  taint(now);
+  taint(now, Taint::convicted);
   reset_blob(now);
 }
 

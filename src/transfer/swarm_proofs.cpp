@@ -142,7 +142,7 @@ void Swarm::adopt_list(TimePoint now, SessionId session) {
   // What the one list let pass the other need not: which of them is true, the digest will tell.
   const bool is_other = former_ && former_->hash != hash;
   if (is_other) {
-    taint(now);
+    taint(now, Taint::convicted);
     reset_blob(now);
   }
   list_ = assembly.list;
@@ -279,7 +279,7 @@ std::set<NodeId> Swarm::false_signers() const {
 // All chunks passed their proofs and yet the whole is wrong: somebody signed a lie, or upstream
 // sent one.
 void Swarm::refuted(TimePoint now) {
-  taint(now);
+  taint(now, Taint::refuted);
   constexpr std::uint32_t refutations_max = 3;
   if (++refutations_ == refutations_max || (careful_ && !has_foreign_)) {
     fail(now, SwarmError::bad_upstream);
@@ -296,8 +296,8 @@ void Swarm::refuted(TimePoint now) {
 }
 
 // Wrong bytes may have been given out.
-void Swarm::taint(TimePoint now) {
-  context_.tainted.mark(now, key_.digest);
+void Swarm::taint(TimePoint now, Taint why) {
+  context_.tainted.mark(now, key_.digest, why);
   context_.emit(SwarmTainted{id_, key_.digest});
 }
 
