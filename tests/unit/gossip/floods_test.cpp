@@ -1,4 +1,5 @@
 // What a member that holds the key can do with garbage and floods: bounded answers, bounded tables.
+#include "../mutate.hpp"
 #include "base/limits.hpp"
 #include "cluster.hpp"
 #include "gossip/announcement_wire.hpp"
@@ -129,36 +130,12 @@ std::vector<Bytes> bulk_samples() {
   return out;
 }
 
-/// Bits, bytes, cuts, repeats and numbers at their edges: as a bug or a liar would write it.
-Bytes mutate(Bytes bytes, Prng& prng) {
-  for (std::uint64_t changes = 1 + prng.below(3); changes > 0 && !bytes.empty(); --changes) {
-    const auto at = static_cast<std::size_t>(prng.below(bytes.size()));
-    const auto place = bytes.begin() + static_cast<std::ptrdiff_t>(at);
-    switch (prng.below(6)) {
-      case 0:
-        bytes[at] ^= static_cast<std::byte>(1U << prng.below(8));
-        break;
-      case 1:
-        bytes[at] = static_cast<std::byte>(prng.below(256));
-        break;
-      case 2:
-        bytes.resize(at);
-        break;
-      case 3: {
-        const Bytes again(bytes.begin(), place);
-        bytes.insert(place, again.begin(), again.end());
-        break;
-      }
-      case 4:
-        for (std::size_t i = at; i < std::min(at + 8, bytes.size()); ++i)
-          bytes[i] = std::byte{0xff};
-        break;
-      default:
-        bytes.insert(place, static_cast<std::byte>(0xc0 + prng.below(64)));
-    }
-  }
-  bytes.resize(std::min<std::size_t>(bytes.size(), 1300));
-  return bytes;
+/// No longer than the longest datagram.
+Bytes mutated(const Bytes& bytes, Prng& prng) {
+  Bytes changed = waggle::testing::mutate(bytes, prng);
+  constexpr std::size_t headers = 100;  // IPv6, UDP and the packet's own
+  changed.resize(std::min(changed.size(), limits::datagram_bytes_max - headers));
+  return changed;
 }
 
 }  // namespace
@@ -174,10 +151,10 @@ TEST_SUITE("gossip/floods") {
     for (int i = 0; i < mutation_count; ++i) {
       if (prng.below(8) == 0) {
         const Bytes& frame = frames[static_cast<std::size_t>(prng.below(frames.size()))];
-        target.handle_bulk(insider.cluster.now, id_of(9), mutate(frame, prng));
+        target.handle_bulk(insider.cluster.now, id_of(9), mutated(frame, prng));
       } else {
         const auto& [type, body] = messages[static_cast<std::size_t>(prng.below(messages.size()))];
-        insider.send(type, mutate(body, prng));
+        insider.send(type, mutated(body, prng));
       }
       const Answers answers = drain(target);
       CHECK(answers.packets <= 64);

@@ -13,13 +13,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-std::string pattern(std::size_t size) {
-  std::string bytes(size, '\0');
-  for (std::size_t i = 0; i < size; ++i)
-    bytes[i] = static_cast<char>((i * 31 + (i >> 8U) * 7) & 0xffU);
-  return bytes;
-}
-
 struct Node {
   explicit Node(Duration first_byte = 5s) {
     BlobsConfig config;

@@ -11,6 +11,14 @@
 
 namespace waggle::mirror::test {
 
+/// Bytes of which no two neighbouring pages are alike.
+inline std::string pattern(std::size_t size) {
+  std::string bytes(size, '\0');
+  for (std::size_t i = 0; i < size; ++i)
+    bytes[i] = static_cast<char>((i * 31 + (i >> 8U) * 7) & 0xffU);
+  return bytes;
+}
+
 struct MemoryBlob {
   std::string bytes;
   Source source = Source::peer;

@@ -18,13 +18,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-std::string pattern(std::size_t size) {
-  std::string bytes(size, '\0');
-  for (std::size_t i = 0; i < size; ++i)
-    bytes[i] = static_cast<char>((i * 31 + (i >> 8U) * 7) & 0xffU);
-  return bytes;
-}
-
 /// A node's OCI listener with content in memory.
 struct Node {
   explicit Node(Duration first_byte = 5s) {

@@ -1,4 +1,6 @@
 // One exchange against hand-written messages: who is answered what.
+#include "fixed_view.hpp"
+
 #include "transfer/exchange.hpp"
 
 #include "base/limits.hpp"
@@ -9,27 +11,12 @@
 
 using namespace waggle;
 using namespace waggle::transfer;
+using namespace waggle::transfer::testing;
 using namespace std::chrono_literals;
 using limits::KiB;
 using limits::MiB;
 
 namespace {
-
-Identity identity_of(std::uint64_t seed) {
-  SeededRandomSource random(seed);
-  return Identity::generate(random);
-}
-
-struct FixedView final : ClusterView {
-  std::vector<NodeId> members;
-  std::vector<NodeId> holding;
-  std::optional<std::uint64_t> size;
-  std::span<const NodeId> registrar_candidates() const override { return members; }
-  bool is_live(const NodeId&) const override { return true; }
-  void holders(const Digest&, std::vector<NodeId>& out) override { out = holding; }
-  std::optional<std::uint64_t> announced_size(const Digest&) const override { return size; }
-  bool index_ready() const override { return true; }
-};
 
 constexpr SessionId first{1};
 constexpr SessionId second{2};

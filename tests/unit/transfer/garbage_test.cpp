@@ -1,5 +1,8 @@
 // Mutations of valid messages from a peer that holds the key: nothing asserts, nothing grows
 // without bound, and honest work goes on.
+#include "../mutate.hpp"
+#include "fixed_view.hpp"
+
 #include "base/limits.hpp"
 #include "base/prng.hpp"
 #include "transfer/claim_wire.hpp"
@@ -17,7 +20,9 @@
 #include <cstdlib>
 
 using namespace waggle;
+using waggle::testing::mutate;
 using namespace waggle::transfer;
+using namespace waggle::transfer::testing;
 using namespace std::chrono_literals;
 using limits::KiB;
 using limits::MiB;
@@ -32,46 +37,6 @@ constexpr int mutation_count_default = 30'000;
 const char* const wanted_count = std::getenv("WAGGLE_MUTATIONS");  // 100000 in a soak
 const int mutation_count =
     wanted_count == nullptr ? mutation_count_default : std::atoi(wanted_count);
-
-Identity identity_of(std::uint64_t seed) {
-  SeededRandomSource random(seed);
-  return Identity::generate(random);
-}
-
-struct FixedView final : ClusterView {
-  std::vector<NodeId> members;
-  std::vector<NodeId> holding;
-  std::span<const NodeId> registrar_candidates() const override { return members; }
-  bool is_live(const NodeId&) const override { return true; }
-  void holders(const Digest&, std::vector<NodeId>& out) override { out = holding; }
-  std::optional<std::uint64_t> announced_size(const Digest&) const override { return 20 * MiB; }
-  bool index_ready() const override { return true; }
-};
-
-Bytes mutate(Bytes bytes, Prng& prng) {
-  for (std::uint64_t changes = prng.below(4); changes > 0 && !bytes.empty(); --changes) {
-    const auto at = static_cast<std::size_t>(prng.below(bytes.size()));
-    const auto place = bytes.begin() + static_cast<std::ptrdiff_t>(at);
-    switch (prng.below(5)) {
-      case 0:
-        bytes[at] ^= static_cast<std::byte>(1U << prng.below(8));
-        break;
-      case 1:
-        bytes[at] = static_cast<std::byte>(prng.below(256));
-        break;
-      case 2:
-        bytes.resize(at);
-        break;
-      case 3:
-        for (std::size_t i = at; i < std::min(at + 8, bytes.size()); ++i)
-          bytes[i] = std::byte{0xff};
-        break;
-      default:
-        bytes.insert(place, static_cast<std::byte>(0xc0 + prng.below(64)));
-    }
-  }
-  return bytes;
-}
 
 const SwarmKey wanted{sha256_of(as_bytes("wanted")), "https://r:443"};
 const SwarmKey complete{sha256_of(as_bytes("complete")), "https://r:443"};
@@ -108,6 +73,7 @@ std::vector<SessionMessage> messages_about(const SwarmKey& key, std::uint64_t si
 struct Attack {
   Attack() {
     view.members = {self.node_id()};
+    view.size = 20 * MiB;
     ExchangeConfig config;
     config.reports_sent_blocks = true;
     exchange = std::make_unique<Exchange>(config, self, view, now);

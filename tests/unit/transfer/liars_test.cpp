@@ -1,5 +1,6 @@
 // Whom wrong bytes convict: the sender by its own word at once, nobody by another's.
 #include "exchange_net.hpp"
+#include "fixed_view.hpp"
 
 #include "base/limits.hpp"
 #include "transfer/proof.hpp"
@@ -16,20 +17,6 @@ using limits::MiB;
 
 namespace {
 
-Identity identity_of(std::uint64_t seed) {
-  SeededRandomSource random(seed);
-  return Identity::generate(random);
-}
-
-struct FixedView final : ClusterView {
-  std::vector<NodeId> members;
-  std::span<const NodeId> registrar_candidates() const override { return members; }
-  bool is_live(const NodeId&) const override { return true; }
-  void holders(const Digest&, std::vector<NodeId>&) override {}
-  std::optional<std::uint64_t> announced_size(const Digest&) const override { return 2 * MiB; }
-  bool index_ready() const override { return true; }
-};
-
 constexpr SessionId to_ann{1};
 constexpr SessionId to_bob{2};
 constexpr ChunkIndex head{0};
@@ -39,6 +26,7 @@ constexpr ChunkIndex head{0};
 struct Bench {
   Bench() {
     view.members = {self.node_id()};
+    view.size = 2 * MiB;
     ExchangeConfig config;
     config.extents_in_flight_max = 0;
     exchange = std::make_unique<Exchange>(config, self, view, now);
