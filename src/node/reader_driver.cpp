@@ -2,7 +2,7 @@
 #include "node/reader_driver.hpp"
 
 #include "base/assert.hpp"
-#include "base/limits.hpp"
+#include "node/early_bytes.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -114,23 +114,13 @@ void SwarmReader::async_read(std::uint64_t offset, MutableByteView buffer,
 
 std::uint64_t SwarmReader::readable_until(const ContentDriver::Swarm& swarm,
                                           std::uint64_t offset) const {
-  const BlobLayout& layout = *swarm.layout;
-  if (swarm.tainted && !swarm.proven) return offset;
   const bool holds_tail =
       !lazy_ &&
       (!range_ || (range_->kind != mirror::RangeSpec::Kind::suffix && range_->first == 0));
-  std::uint64_t end = offset;
-  while (end < layout.size()) {
-    const ChunkIndex chunk = layout.chunk_at(end);
-    if (!swarm.present[to_value(chunk)]) break;
-    end = layout.chunk_offset(chunk) + layout.chunk_size(chunk);
-  }
-  if (holds_tail && !swarm.proven) {
-    const std::uint64_t held_from =
-        layout.size() - std::min(layout.size(), limits::held_tail_bytes);
-    end = std::min(end, std::max(held_from, offset));
-  }
-  return end;
+  EarlyRule rule = holds_tail ? EarlyRule::all_but_tail : EarlyRule::all;
+  if (swarm.tainted) rule = EarlyRule::nothing;
+  if (swarm.proven) rule = EarlyRule::all;
+  return early_until(*swarm.layout, swarm.present, offset, rule);
 }
 
 void SwarmReader::advance() {

@@ -56,13 +56,13 @@ struct Bench {
          MidstatesMessage{key.tag(), layout.size(), 0, static_cast<std::uint32_t>(list.size()),
                           list, signature.prover, signature.signature});
   }
-  void send_chunk(SessionId session) {
+  void send_chunk(SessionId session, ChunkIndex chunk = head) {
     for (std::uint32_t at = 0; at < layout.chunk_bytes(); at += limits::block_bytes) {
-      (void)exchange->block_received(now, session, key.tag(), head, at, limits::block_bytes);
+      (void)exchange->block_received(now, session, key.tag(), chunk, at, limits::block_bytes);
     }
   }
-  void answer(SessionId session, ChunkVerdict verdict, std::optional<ChunkSha256> hash = {}) {
-    exchange->chunk_verified(now, swarm, head, session, verdict, hash);
+  void answer(SessionId session, ChunkVerdict verdict, ChunkIndex chunk = head) {
+    exchange->chunk_verified(now, swarm, chunk, session, verdict, std::nullopt);
   }
   template <typename Output>
   std::size_t count() {
@@ -196,6 +196,30 @@ TEST_SUITE("transfer/liars") {
         CHECK(net.exchange(n).banned(net.now()) == std::vector{net.identity(0).node_id()});
       }
     }
+  }
+
+  TEST_CASE("a digest whose liar is convicted is tainted; other words for it are worth as before") {
+    Bench bench;
+    bench.bob_opens();
+    bench.bob_sends_list(bench.bob);
+    bench.send_chunk(to_bob);
+    bench.answer(to_bob, ChunkVerdict::ok);
+    bench.send_chunk(to_bob, ChunkIndex{1});
+    bench.answer(to_bob, ChunkVerdict::mismatch, ChunkIndex{1});
+    CHECK(bench.banned() == std::vector{bench.bob.node_id()});
+    CHECK(bench.exchange->is_tainted(bench.now, bench.key.digest));
+    bench.exchange->remove_reader(bench.now, bench.swarm, ReaderId{1});
+    bench.sleep_until(60s);
+    const SwarmId again = *bench.exchange->open(bench.now, bench.key);
+    REQUIRE(again != bench.swarm);
+    bench.swarm = again;
+    bench.exchange->add_reader(bench.now, again, ReaderId{2}, 0);
+    bench.exchange->blob_opened(bench.now, again, std::vector<StoredChunk>{});
+    bench.ann_opens();
+    (void)bench.count<VerifyChunk>();
+    bench.tell(to_ann, crec_by(bench, bench.ann));
+    bench.send_chunk(to_ann);
+    CHECK(bench.count<VerifyChunk>() == 1);
   }
 
   TEST_CASE("a refuted digest is tainted, and its next swarm takes nobody's word") {
