@@ -180,6 +180,17 @@ def rule_wraps(tree):
             not re.search(r"^source_hash = [0-9a-f]{64}$", tree.text(name), re.M)]
 
 
+def rule_mutants(tree):
+    """every mutant applies"""
+    found = []
+    for name in tree.files:
+        if re.fullmatch(r"tests/mutants/[^/]+\.patch", name):
+            ran = subprocess.run(["patch", "--dry-run", "-f", "-p1", "-i", name], cwd=tree.root, capture_output=True, text=True)
+            if ran.returncode != 0:
+                found.append(f"{name}: {ran.stdout.strip().splitlines()[-1]}")
+    return found
+
+
 class Tidy:
     """clang-tidy over compile_commands.json; a file is checked again only when it or what it includes changed."""
 
@@ -257,7 +268,7 @@ def rule_tidy(tree, build="build", everything=False):
 
 
 RULES = (rule_format, rule_spokes, rule_world, rule_cores_include_no_driver, rule_length, rule_leading_comment,
-         rule_words, rule_whitespace, rule_wraps, rule_tidy)
+         rule_words, rule_whitespace, rule_wraps, rule_mutants, rule_tidy)
 
 # One planted violation per rule: file, text, and what the finding has to name.
 PLANTED = (
@@ -278,6 +289,7 @@ PLANTED = (
     (rule_whitespace, "docs/planted.md", "a\tb\n", "TAB"),
     (rule_whitespace, "docs/planted.md", "a \n", "trailing"),
     (rule_wraps, "subprojects/planted.wrap", "[wrap-file]\n", "planted.wrap"),
+    (rule_mutants, "tests/mutants/planted.patch", "--- a/src/a.hpp\n+++ b/src/a.hpp\n@@ -1 +1 @@\n-a\n+b\n", "planted.patch"),
 )
 HARMLESS = (
     (rule_world, "src/gossip/planted.cpp", '// steady_clock::now() is told\nauto s = "std::thread";\n'),
