@@ -108,6 +108,7 @@ class World {
     StartFetch start;
     bool head = false;
     std::uint64_t next = 0;  // byte within the blob
+    std::uint64_t received = 0;
   };
   static const Identity& identity() {
     static const Identity own = gossip::test::identity_of(1);
@@ -298,7 +299,8 @@ class World {
     const ChunkIndex chunk = layout.chunk_at(fetch.next);
     if (layout.chunk_offset(chunk) != fetch.next) return false;
     fetch.next += layout.chunk_size(chunk);
-    exchange_.fetch_progress(now_, id, fetch.next - fetch.start.offset);
+    fetch.received += layout.chunk_size(chunk);
+    exchange_.fetch_progress(now_, id, fetch.received);
     const auto verdict = outcome % 16 == 1 ? ChunkVerdict::store_failed : ChunkVerdict::ok;
     (void)exchange_.make_crec(swarm, chunk, {});
     exchange_.fetch_chunk(now_, id, chunk, {}, verdict);
