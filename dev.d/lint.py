@@ -72,8 +72,7 @@ def without_comments_and_strings(text):
 
 
 def is_driver(name):
-    return os.path.splitext(os.path.basename(name))[0].endswith("_driver") or \
-        os.path.basename(name) == "asio_impl.cpp"
+    return os.path.splitext(os.path.basename(name))[0].endswith("_driver")
 
 
 def is_core(name):

@@ -208,18 +208,17 @@ void ContentDriver::swarm_size(SwarmId swarm, std::uint64_t size) {
   state.closed = false;  // after a refuted digest the same swarm starts over
   state.layout = BlobLayout(size);
   state.sources.assign(state.layout->chunk_count(), transfer::ChunkSource::local);
-  state.present.assign(state.layout->chunk_count(), false);
+  state.present = Bitfield(state.layout->chunk_count());
   wake(swarm);
 }
 
 void ContentDriver::chunk_ready(SwarmId swarm, ChunkIndex chunk, transfer::ChunkSource source) {
   Swarm& state = swarms_[swarm];
   if (!state.layout || to_value(chunk) >= state.layout->chunk_count()) return;
-  if (!state.present[to_value(chunk)] && source != transfer::ChunkSource::upstream) {
+  if (state.present.set(to_value(chunk)) && source != transfer::ChunkSource::upstream) {
     // Upstream bytes are counted as they arrive, also those that end up nowhere.
     deps_.metrics.add_bytes(state.protocol, to_metric(source), state.layout->chunk_size(chunk));
   }
-  state.present[to_value(chunk)] = true;
   state.sources[to_value(chunk)] = source;
   wake(swarm);
 }

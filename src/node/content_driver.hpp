@@ -83,7 +83,7 @@ class ContentDriver final : public mirror::ContentSource {
   struct Swarm {
     std::optional<BlobLayout> layout;
     std::vector<transfer::ChunkSource> sources;
-    std::vector<bool> present;
+    Bitfield present;
     bool proven = false;
     bool tainted = false;  ///< only proven bytes may be given out
     bool closed = false;   ///< the core is done with it; its last reader's leaving forgets it

@@ -7,15 +7,14 @@
 
 namespace waggle::node {
 
-std::uint64_t early_until(const BlobLayout& layout, const std::vector<bool>& present,
-                          std::uint64_t offset, EarlyRule rule) {
+std::uint64_t early_until(const BlobLayout& layout, const Bitfield& present, std::uint64_t offset,
+                          EarlyRule rule) {
   if (rule == EarlyRule::nothing) return offset;
-  std::uint64_t end = offset;
-  while (end < layout.size()) {
-    const ChunkIndex chunk = layout.chunk_at(end);
-    if (!present[to_value(chunk)]) break;
-    end = layout.chunk_offset(chunk) + layout.chunk_size(chunk);
-  }
+  if (offset >= layout.size()) return offset;
+  const std::uint32_t first = to_value(layout.chunk_at(offset));
+  const std::uint64_t past = first + present.run_length(first);
+  const std::uint64_t end =
+      past == first ? offset : std::min(layout.size(), past * layout.chunk_bytes());
   if (rule == EarlyRule::all) return end;
   const std::uint64_t held_from = layout.size() - std::min(layout.size(), limits::held_tail_bytes);
   return std::min(end, std::max(held_from, offset));

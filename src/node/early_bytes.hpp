@@ -1,10 +1,10 @@
 // What of a blob may be given out while it is still filling.
 #pragma once
 
+#include "base/bitfield.hpp"
 #include "base/blob_layout.hpp"
 
 #include <cstdint>
-#include <vector>
 
 namespace waggle::node {
 
@@ -15,9 +15,10 @@ enum class EarlyRule : std::uint8_t {
   nothing,       ///< the digest is tainted
 };
 
-/// The end of what a reader at `offset` may have now; `offset` when that is nothing. O(chunks).
+/// The end of what a reader at `offset` may have now; `offset` when that is nothing. O(chunks /
+/// 64).
 /// @param present  by chunk: here and verified
-[[nodiscard]] std::uint64_t early_until(const BlobLayout& layout, const std::vector<bool>& present,
+[[nodiscard]] std::uint64_t early_until(const BlobLayout& layout, const Bitfield& present,
                                         std::uint64_t offset, EarlyRule rule);
 
 }  // namespace waggle::node

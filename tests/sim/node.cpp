@@ -281,6 +281,12 @@ void Node::later(Duration delay, std::function<void(TimePoint)> apply) {
   });
 }
 
+void Node::later_for(SwarmId swarm, Duration delay, std::function<void(TimePoint)> apply) {
+  later(delay, [this, swarm, round = closed_[swarm], apply = std::move(apply)](TimePoint now) {
+    if (closed_[swarm] == round) apply(now);
+  });
+}
+
 void Node::run(const node::Dial& dial) {
   const auto target = sim_.index_of(dial.node);
   if (target) sim_.open_session(index_, *target);
@@ -372,9 +378,7 @@ void Node::run(const transfer::VerifyChunk& verify) {
   const bool found = buffer != buffers_.end();
   const Variant variant = found ? buffer->second : true_bytes;
   if (found) buffers_.erase(buffer);
-  const std::uint32_t round = closed_[verify.swarm];
-  later(hash_time, [this, verify, variant, found, round](TimePoint now) {
-    if (closed_[verify.swarm] != round) return;
+  later_for(verify.swarm, hash_time, [this, verify, variant, found](TimePoint now) {
     ChunkVerdict verdict = ChunkVerdict::store_failed;
     DiskPartial* stored = partial(verify.swarm);
     if (!found) {
@@ -449,18 +453,18 @@ void Node::fetched(FetchId id, ChunkIndex chunk, Variant variant) {
   fetch.received += bytes;
   core_->exchange().fetch_progress(now(), id, fetch.received);
   const Duration uneven = sim_.config().uneven_hashing ? uneven_step * (to_value(chunk) % 3) : 0ms;
-  later(hash_time + uneven, [this, id, swarm = fetch.swarm, chunk, variant,
-                             round = closed_[fetch.swarm]](TimePoint now) {
-    if (closed_[swarm] != round) return;
-    DiskPartial* stored = partial(swarm);
-    const auto sha256 = chunk_sha256(swarms_.at(swarm).digest, chunk, variant);
-    ChunkVerdict verdict = ChunkVerdict::store_failed;
-    if (stored != nullptr && !disk_.full) {
-      stored->chunks[chunk] = {variant, core_->exchange().make_crec(swarm, chunk, sha256)};
-      verdict = ChunkVerdict::ok;
-    }
-    core_->exchange().fetch_chunk(now, id, chunk, sha256, verdict);
-  });
+  later_for(fetch.swarm, hash_time + uneven,
+            [this, id, swarm = fetch.swarm, chunk, variant](TimePoint now) {
+              DiskPartial* stored = partial(swarm);
+              const auto sha256 = chunk_sha256(swarms_.at(swarm).digest, chunk, variant);
+              ChunkVerdict verdict = ChunkVerdict::store_failed;
+              if (stored != nullptr && !disk_.full) {
+                stored->chunks[chunk] = {variant,
+                                         core_->exchange().make_crec(swarm, chunk, sha256)};
+                verdict = ChunkVerdict::ok;
+              }
+              core_->exchange().fetch_chunk(now, id, chunk, sha256, verdict);
+            });
 }
 
 void Node::fetch_over(FetchId id, const transfer::FetchEnd& end) {
@@ -489,8 +493,7 @@ void Node::cancel(FetchId id) {
 }
 
 void Node::run(const transfer::HashLink& hash) {
-  later(hash_time, [this, hash, round = closed_[hash.swarm]](TimePoint now) {
-    if (closed_[hash.swarm] != round) return;
+  later_for(hash.swarm, hash_time, [this, hash](TimePoint now) {
     DiskPartial* stored = partial(hash.swarm);
     const auto chunk = stored == nullptr ? std::map<ChunkIndex, DiskChunk>::iterator{}
                                          : stored->chunks.find(hash.chunk);

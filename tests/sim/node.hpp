@@ -109,6 +109,8 @@ class Node {
   void pump();
   void execute(const node::Command& command);
   void later(Duration delay, std::function<void(TimePoint)> apply);
+  /// The same, unless the swarm's blob is closed in the meantime.
+  void later_for(SwarmId swarm, Duration delay, std::function<void(TimePoint)> apply);
   void run(const node::Dial& dial);
   void run(const transfer::SendControl& send);
   void run(const transfer::SendBlock& send);

@@ -3,7 +3,6 @@
 import dataclasses
 import socket
 import threading
-import time
 
 KINDS = {
     "wrong_bytes": "one bit of the body is turned",
@@ -83,21 +82,20 @@ class Blackhole:
         self._listener.listen(0)
         self.port = self._listener.getsockname()[1]
         self._fillers = []
-        while len(self._fillers) < 8:
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", self.port))
-            self._fillers.append(filler)
-        time.sleep(0.05)  # the handshakes that still fit are over
-        probe = socket.socket()
-        probe.settimeout(0.3)
+        while self._is_answered():
+            if len(self._fillers) == 64:
+                raise AssertionError("the blackhole answered")
+
+    def _is_answered(self):
+        """One more connection, which stays in the queue if it still fits."""
+        filler = socket.socket()
+        self._fillers.append(filler)
+        filler.settimeout(0.3)
         try:
-            probe.connect(("127.0.0.1", self.port))
-            raise AssertionError("the blackhole answered")
+            filler.connect(("127.0.0.1", self.port))
+            return True
         except TimeoutError:
-            pass
-        finally:
-            probe.close()
+            return False
 
     def close(self):
         for end in (*self._fillers, self._listener):

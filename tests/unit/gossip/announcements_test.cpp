@@ -1,5 +1,6 @@
 // One Announcements object against hand-made messages: timing, hostile members, bounds.
 #include "gossip/announcements.hpp"
+#include "../identity_of.hpp"
 
 #include "announcement_network.hpp"
 #include "base/limits.hpp"
@@ -7,15 +8,11 @@
 #include <doctest/doctest.h>
 
 using namespace waggle;
+using waggle::testing::identity_of;
 using namespace waggle::gossip;
 using namespace waggle::gossip::test;
 
 namespace {
-
-Identity identity_of(std::uint64_t seed) {
-  SeededRandomSource random(seed);
-  return Identity::generate(random);
-}
 
 /// The object under test with two members, `them` and `third`, that the test plays.
 struct Lab {

@@ -47,7 +47,7 @@ struct Bench {
     }
     return messages;
   }
-  void sleep(Duration duration) {
+  void advance(Duration duration) {
     const TimePoint end = now + duration;
     while (const auto next = exchange->poll_timeout()) {
       if (*next > end) break;
@@ -276,9 +276,9 @@ TEST_SUITE("transfer/exchange_session") {
                                                64 * KiB));
     bench.tell(first, BusyMessage{bench.key.tag(), 250});
     CHECK(bench.take<DropBuffer>().size() == 1);
-    bench.sleep(200ms);
+    bench.advance(200ms);
     CHECK(bench.sent().empty());
-    bench.sleep(200ms);
+    bench.advance(200ms);
     CHECK(bench.sent().size() == 13);
     bench.exchange->check_invariants();
   }
@@ -318,14 +318,14 @@ TEST_SUITE("transfer/exchange_session") {
     bench.exchange->blob_opened(bench.now, *swarm, std::vector<StoredChunk>{});
     CHECK(bench.take<EnsureSession>().size() == 1);
     bench.exchange->dial_failed(bench.now, bench.ann);
-    bench.sleep(900ms);
+    bench.advance(900ms);
     CHECK(bench.take<EnsureSession>().empty());
-    bench.sleep(300ms);
+    bench.advance(300ms);
     CHECK(bench.take<EnsureSession>().size() == 1);
     bench.exchange->dial_failed(bench.now, bench.ann);
-    bench.sleep(1500ms);
+    bench.advance(1500ms);
     CHECK(bench.take<EnsureSession>().empty());
-    bench.sleep(1s);
+    bench.advance(1s);
     CHECK(bench.take<EnsureSession>().size() == 1);
   }
 

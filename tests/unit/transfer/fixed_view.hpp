@@ -1,7 +1,7 @@
 // A cluster view that says what a test put into it.
 #pragma once
 
-#include "base/keys.hpp"
+#include "../identity_of.hpp"
 #include "transfer/exchange.hpp"
 
 #include <cstdint>
@@ -11,10 +11,7 @@
 
 namespace waggle::transfer::testing {
 
-inline Identity identity_of(std::uint64_t seed) {
-  SeededRandomSource random(seed);
-  return Identity::generate(random);
-}
+using waggle::testing::identity_of;
 
 struct FixedView final : ClusterView {
   std::vector<NodeId> members;

@@ -1,5 +1,6 @@
 // Links and CRECs over real bytes and real signatures.
 #include "transfer/proof.hpp"
+#include "../identity_of.hpp"
 
 #include "base/limits.hpp"
 
@@ -8,14 +9,10 @@
 #include <algorithm>
 
 using namespace waggle;
+using waggle::testing::identity_of;
 using namespace waggle::transfer;
 
 namespace {
-
-Identity identity_of(std::uint64_t seed) {
-  SeededRandomSource random(seed);
-  return Identity::generate(random);
-}
 
 /// A blob of 64 chunks of 256 KiB less a few bytes, its list and its digest.
 struct Toy {
