@@ -48,6 +48,10 @@ class Story:
         thread.start()
         return thread
 
+    def wait_for_claim(self):
+        """Else the honest nodes may share all extents, and nobody asks the liar."""
+        wait_for(lambda: self.liar.have_bytes(self.image.biggest.digest) > 0, 30, "the liar has a claim", every=0.02)
+
     def start_liar(self):
         layer = self.image.biggest
         self.liar.process = self.context.scratch.start(self.liar.name, [
@@ -136,6 +140,7 @@ def _(context):
 def _(context):
     story = Story(context, "bytes")
     liar = story.start_liar_pull()
+    story.wait_for_claim()
     story.pull()
     liar.join()
     story.check(LAYER + 2 * EXTENT, 1)
@@ -180,7 +185,7 @@ def _(context):
 def _(context):
     story = Story(context, "crec")
     liar = story.start_liar_pull()
-    wait_for(lambda: story.liar.have_bytes(story.image.biggest.digest) > 0, 30, "the liar has a claim", every=0.02)
+    story.wait_for_claim()
     story.pull()
     liar.join()
     story.check(2 * LAYER + 2 * EXTENT, 1)
