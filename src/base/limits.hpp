@@ -57,9 +57,14 @@ inline constexpr std::size_t log_records_per_origin_max = 256;
 inline constexpr std::size_t log_window_max = 64;  ///< parked out of order; beyond: a gap
 
 // Announcement messages. Larger ones are malformed; what does not fit goes in the next one.
-inline constexpr std::size_t records_per_message_max = 128;
-inline constexpr std::size_t vectors_per_message_max = 64;
-inline constexpr std::size_t pulls_per_message_max = 64;
+inline constexpr std::size_t records_per_slice_max = 128;  ///< consecutive ones of one log
+inline constexpr std::size_t slices_per_message_max = 128;
+inline constexpr std::size_t log_depth_told_max = 127;  ///< more counts as this much
+inline constexpr std::size_t states_per_message_max = 128;
+inline constexpr std::size_t pulls_per_message_max = 128;
+inline constexpr std::size_t states_without_buckets_max =
+    256;  ///< members: in larger clusters hashes of 64 ranges are compared first
+inline constexpr std::size_t relay_rows_max = 1024;  ///< a power of two
 inline constexpr std::size_t definitions_per_message_max = 64;
 inline constexpr std::size_t definitions_per_frame_max = 8192;
 inline constexpr std::size_t set_names_per_frame_max = 2048;
@@ -71,11 +76,15 @@ inline constexpr std::uint64_t hlc_ms_max = (1ULL << 48U) - 1;
 // loss.
 inline constexpr std::size_t announcement_queue_messages_max = 16'384;
 inline constexpr std::size_t announcement_queue_bulk_bytes_max = 64 * MiB;
+inline constexpr std::size_t relay_records_max =
+    16'384;  ///< waiting to be passed on: further ones are left to the other relay
 inline constexpr std::size_t set_pulls_max = 16;  ///< outstanding at a time, others wait a round
 inline constexpr std::size_t set_pulls_served_per_second =
     64;  ///< each walks the index: further ones are told to ask another node
 inline constexpr std::size_t repair_reply_bytes_per_second =
-    8 * MiB;  ///< answers to questions by datagram: further questions get none
+    1 * MiB;  ///< answers to questions by datagram: further questions get none
+inline constexpr std::size_t announcement_replies_max =
+    512;  ///< answers waiting for the budget: further ones drop
 inline constexpr std::size_t own_set_serves_max = 4;  ///< per second; others ask another node
 inline constexpr std::size_t names_max = 262'144;     ///< of all authors; oldest goes first
 inline constexpr std::size_t unresolved_ids_max =

@@ -6,6 +6,7 @@
 #include "base/msg.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 namespace waggle::gossip {
@@ -14,17 +15,20 @@ namespace {
 enum class Kind : std::uint8_t {
   records = 1,
   ae_root = 2,
-  ae_vectors = 3,
+  ae_states = 3,
   ae_pull = 4,
   definition_pull = 5,
   definitions = 6,
   set_pull = 7,
   set_data = 8,
   set_none = 9,
+  ae_buckets = 10,
 };
-enum class RecordKind : std::uint8_t { have = 1, defined_have = 2, drop = 3, name = 4, base = 5 };
 
-constexpr MsgLimits message_limits{.depth = 4, .elements = 128, .str_bytes = 128, .bin_bytes = 512};
+constexpr MsgLimits message_limits{.depth = 3,
+                                   .elements = limits::definitions_per_message_max,
+                                   .str_bytes = 0,
+                                   .bin_bytes = limits::datagram_bytes_max};
 constexpr MsgLimits bulk_limits{.depth = 4,
                                 .elements = limits::definitions_per_frame_max,
                                 .str_bytes = limits::media_type_bytes_max,
@@ -33,7 +37,6 @@ constexpr MsgLimits bulk_limits{.depth = 4,
 constexpr std::size_t header_bytes = 48;
 
 std::uint64_t number(Kind kind) { return static_cast<std::uint64_t>(kind); }
-std::uint64_t number(RecordKind kind) { return static_cast<std::uint64_t>(kind); }
 
 // ---- parts ----
 
@@ -70,74 +73,6 @@ std::shared_ptr<const SignedName> read_name(MsgReader& in, const NodeId& author)
   name->hlc_ms = in.uint(limits::hlc_ms_max);
   name->signature.bytes = in.bin_array<64>();
   return name;
-}
-
-void write_record(MsgWriter& out, const Record& record) {
-  if (const auto* have = std::get_if<Have>(&record)) {
-    out.array(2).uint(number(RecordKind::have)).uint(to_value(have->id));
-  } else if (const auto* defined = std::get_if<DefinedHave>(&record)) {
-    out.array(3).uint(number(RecordKind::defined_have));
-    out.bin(defined->definition.digest.to_wire()).uint(defined->definition.size);
-  } else if (const auto* drop = std::get_if<Drop>(&record)) {
-    out.array(2).uint(number(RecordKind::drop)).uint(to_value(drop->id));
-  } else if (const auto* named = std::get_if<Named>(&record)) {
-    out.array(7).uint(number(RecordKind::name));
-    write_name(out, *named->name);
-  } else {
-    const auto& base = std::get<Base>(record);
-    out.array(4).uint(number(RecordKind::base));
-    out.uint(base.incarnation).uint(base.seq).uint(base.set_hash);
-  }
-}
-
-Record read_record(MsgReader& list, const NodeId& origin) {
-  MsgReader in = list.array();
-  Record record = Have{};
-  switch (static_cast<RecordKind>(in.uint(number(RecordKind::base)))) {
-    case RecordKind::have:
-      record = Have{Id64{in.uint()}};
-      break;
-    case RecordKind::defined_have: {
-      const Digest digest = read_digest(in);
-      record = DefinedHave{{digest, in.uint(limits::blob_bytes_max)}};
-      break;
-    }
-    case RecordKind::drop:
-      record = Drop{Id64{in.uint()}};
-      break;
-    case RecordKind::name:
-      record = Named{read_name(in, origin)};
-      break;
-    case RecordKind::base: {
-      Base base;
-      base.incarnation = in.uint();
-      base.seq = in.uint();
-      base.set_hash = in.uint();
-      record = base;
-      break;
-    }
-    default:
-      in.fail(BaseError::malformed);
-  }
-  if (!in.done()) list.fail(in.error());
-  return record;
-}
-
-void write_vector(MsgWriter& out, const OriginVector& v) {
-  out.array(5).bin(v.origin.bytes).uint(v.incarnation).uint(v.seq).uint(v.set_hash);
-  out.uint(v.log_first);
-}
-OriginVector read_vector(MsgReader& list) {
-  MsgReader in = list.array();
-  OriginVector v;
-  v.origin = read_node(in);
-  v.incarnation = in.uint();
-  v.seq = read_positive(in);
-  v.set_hash = in.uint();
-  v.log_first = read_positive(in);
-  if (v.log_first - 1 > v.seq) in.fail(BaseError::malformed);
-  if (!in.done()) list.fail(in.error());
-  return v;
 }
 
 /// A nested list of min..max elements, each read by `read`.
@@ -178,24 +113,40 @@ std::vector<Id64> read_ids(MsgReader& in, std::size_t max) {
 
 // ---- messages ----
 
+template <typename T>
+Bytes pack(const std::vector<T>& items) {
+  Bytes packed;
+  for (const T& item : items) append_packed(packed, item);
+  return packed;
+}
+
+/// A bin that holds min..max packed items and nothing else.
+template <typename Read>
+auto read_packed(MsgReader& in, std::size_t min, std::size_t max, Read read) {
+  PackedReader packed(in.bin());
+  std::vector<decltype(read(packed))> items;
+  while (packed.ok() && !packed.empty() && items.size() < max) items.push_back(read(packed));
+  if (!packed.ok() || !packed.empty() || items.size() < min) in.fail(BaseError::malformed);
+  return items;
+}
+
 void write(MsgWriter& out, const Records& m) {
-  out.array(5).uint(number(Kind::records)).bin(m.origin.bytes).uint(m.incarnation);
-  out.uint(m.first_seq).array(m.records.size());
-  for (const auto& record : m.records) write_record(out, record);
+  out.array(3).uint(number(Kind::records)).uint(m.rows).bin(pack(m.logs));
 }
 void write(MsgWriter& out, const AeRoot& m) {
   out.array(3).uint(number(Kind::ae_root)).uint(m.root).boolean(m.answer);
 }
-void write(MsgWriter& out, const AeVectors& m) {
-  out.array(5).uint(number(Kind::ae_vectors)).boolean(m.full).boolean(m.last).bin(m.after.bytes);
-  out.array(m.vectors.size());
-  for (const auto& vector : m.vectors) write_vector(out, vector);
+void write(MsgWriter& out, const AeStates& m) {
+  out.array(5).uint(number(Kind::ae_states)).boolean(m.full).uint(m.from).uint(m.to);
+  out.bin(pack(m.states));
+}
+void write(MsgWriter& out, const AeBuckets& m) {
+  Bytes hashes;
+  for (const std::uint64_t hash : m.hashes) append_le(hashes, hash);
+  out.array(2).uint(number(Kind::ae_buckets)).bin(hashes);
 }
 void write(MsgWriter& out, const AePull& m) {
-  out.array(2).uint(number(Kind::ae_pull)).array(m.ranges.size());
-  for (const auto& range : m.ranges) {
-    out.array(3).bin(range.origin.bytes).uint(range.incarnation).uint(range.from_seq);
-  }
+  out.array(2).uint(number(Kind::ae_pull)).bin(pack(m.ranges));
 }
 void write(MsgWriter& out, const DefinitionPull& m) {
   out.array(2).uint(number(Kind::definition_pull));
@@ -225,39 +176,42 @@ void write(MsgWriter& out, const SetNone& m) {
   out.array(2).uint(number(Kind::set_none)).bin(m.origin.bytes);
 }
 
+/// Each origin once: nothing to sort, and nobody can ask for the same a hundred times.
+template <typename T>
+bool ascends(const std::vector<T>& items) {
+  const auto out_of_order = [](const T& a, const T& b) { return a.origin >= b.origin; };
+  return std::adjacent_find(items.begin(), items.end(), out_of_order) == items.end();
+}
+
 Records read_records(MsgReader& in) {
   Records m;
-  m.origin = read_node(in);
-  m.incarnation = in.uint();
-  // Room for every record of the message: sequence numbers never wrap.
-  m.first_seq = read_positive(in, UINT64_MAX - limits::records_per_message_max);
-  m.records = read_list(in, 1, limits::records_per_message_max,
-                        [&](MsgReader& list) { return read_record(list, m.origin); });
+  m.rows = static_cast<std::uint32_t>(in.uint(limits::relay_rows_max));
+  if (m.rows != 0 && !std::has_single_bit(m.rows)) in.fail(BaseError::malformed);
+  m.logs = read_packed(in, 1, limits::slices_per_message_max, read_slice);
   return m;
 }
 
-AeVectors read_vectors(MsgReader& in) {
-  AeVectors m;
+AeStates read_states(MsgReader& in) {
+  AeStates m;
   m.full = in.boolean();
-  m.last = in.boolean();
-  m.after = read_node(in);
-  m.vectors = read_list(in, 0, limits::vectors_per_message_max, read_vector);
-  const NodeId* previous = m.full ? &m.after : nullptr;
-  for (const auto& vector : m.vectors) {
-    if (previous != nullptr && vector.origin <= *previous) in.fail(BaseError::malformed);
-    previous = &vector.origin;
+  m.from = static_cast<std::uint32_t>(in.uint(UINT32_MAX));
+  m.to = static_cast<std::uint32_t>(in.uint(UINT32_MAX));
+  if (m.full ? m.from > m.to : m.from != 0 || m.to != 0) in.fail(BaseError::malformed);
+  m.states = read_packed(in, 0, limits::states_per_message_max, read_state);
+  const bool in_range =
+      !m.full || m.states.empty() ||
+      (m.states.front().origin.prefix() >= m.from && m.states.back().origin.prefix() <= m.to);
+  if (!ascends(m.states) || !in_range) in.fail(BaseError::malformed);
+  return m;
+}
+
+AeBuckets read_buckets(MsgReader& in) {
+  AeBuckets m;
+  const auto hashes = in.bin_array<index_buckets * 8>();
+  for (std::size_t i = 0; i < index_buckets; ++i) {
+    m.hashes[i] = load_le<std::uint64_t>(ByteView(hashes).subspan(8 * i));
   }
   return m;
-}
-
-LogRange read_range(MsgReader& list) {
-  MsgReader in = list.array();
-  LogRange range;
-  range.origin = read_node(in);
-  range.incarnation = in.uint();
-  range.from_seq = read_positive(in);
-  if (!in.done()) list.fail(in.error());
-  return range;
 }
 
 Definition read_definition(MsgReader& list) {
@@ -289,6 +243,19 @@ SetData read_set_data(MsgReader& in) {
   return m;
 }
 
+/// How many of the first states one message of at most `bytes_max` bytes holds.
+std::size_t states_that_fit(std::span<const LogState> states, std::size_t bytes_max) {
+  WAGGLE_ASSERT(bytes_max >= 512);
+  std::size_t used = header_bytes;
+  std::size_t count = 0;
+  while (count < std::min(states.size(), limits::states_per_message_max)) {
+    used += packed_bytes(states[count]);
+    if (used > bytes_max) break;
+    ++count;
+  }
+  return count;
+}
+
 template <typename Out, typename In>
 Result<Out> finish(const MsgReader& in, In message) {
   if (!in.done()) return make_error_code(in.error());
@@ -312,7 +279,7 @@ Bytes encode_bulk(const BulkMessage& message) {
 Result<Message> decode_message(ByteView body) {
   if (body.size() > limits::datagram_bytes_max) return make_error_code(BaseError::limit_exceeded);
   MsgReader in = MsgReader::parse(body, message_limits);
-  switch (static_cast<Kind>(in.uint(number(Kind::set_none)))) {
+  switch (static_cast<Kind>(in.uint(number(Kind::ae_buckets)))) {
     case Kind::records: {
       auto m = read_records(in);
       return finish<Message>(in, std::move(m));
@@ -322,12 +289,17 @@ Result<Message> decode_message(ByteView body) {
       const AeRoot m{root, in.boolean()};
       return finish<Message>(in, m);
     }
-    case Kind::ae_vectors: {
-      auto m = read_vectors(in);
+    case Kind::ae_states: {
+      auto m = read_states(in);
       return finish<Message>(in, std::move(m));
     }
+    case Kind::ae_buckets: {
+      const AeBuckets m = read_buckets(in);
+      return finish<Message>(in, m);
+    }
     case Kind::ae_pull: {
-      AePull m{read_list(in, 1, limits::pulls_per_message_max, read_range)};
+      AePull m{read_packed(in, 1, limits::pulls_per_message_max, read_range)};
+      if (!ascends(m.ranges)) in.fail(BaseError::malformed);
       return finish<Message>(in, std::move(m));
     }
     case Kind::definition_pull: {
@@ -378,53 +350,83 @@ Result<BulkMessage> decode_bulk(ByteView frame) {
   return make_error_code(in.error());
 }
 
-std::vector<Bytes> pack_records(const NodeId& origin, std::uint64_t incarnation,
-                                std::uint64_t first_seq, std::span<const Record> records,
+std::vector<Bytes> pack_records(std::uint32_t rows, std::span<const LogSlice> slices,
                                 std::size_t bytes_max) {
   WAGGLE_ASSERT(bytes_max >= 512);
   std::vector<Bytes> bodies;
-  std::size_t start = 0;
+  Records message{rows, {}};
   std::size_t used = header_bytes;
-  const auto flush = [&](std::size_t end) {
-    if (start == end) return;
-    const auto part = records.subspan(start, end - start);
-    bodies.push_back(
-        encode(Records{origin, incarnation, first_seq + start, {part.begin(), part.end()}}));
-    start = end;
+  const auto flush = [&] {
+    if (message.logs.empty()) return;
+    bodies.push_back(encode(message));
+    message.logs.clear();
     used = header_bytes;
   };
-  for (std::size_t i = 0; i < records.size(); ++i) {
-    MsgWriter alone;
-    write_record(alone, records[i]);
-    const std::size_t size = alone.bytes().size();
-    if (used + size > bytes_max || i - start == limits::records_per_message_max) flush(i);
-    used += size;
+  for (const LogSlice& slice : slices) {
+    bool begin_slice = true;
+    for (std::size_t i = 0; i < slice.records.size(); ++i) {
+      const std::size_t size = packed_bytes_max(slice.records[i]);
+      const bool slice_full =
+          !begin_slice && message.logs.back().records.size() == limits::records_per_slice_max;
+      const std::size_t opening = begin_slice || slice_full ? slice_overhead_bytes : 0;
+      if (used + opening + size > bytes_max ||
+          (opening > 0 && message.logs.size() == limits::slices_per_message_max)) {
+        flush();
+        begin_slice = true;
+      }
+      if (begin_slice || slice_full) {
+        message.logs.push_back({slice.origin, slice.incarnation, slice.first_seq + i, {}});
+        used += slice_overhead_bytes;
+        begin_slice = false;
+      }
+      message.logs.back().records.push_back(slice.records[i]);
+      used += size;
+    }
   }
-  flush(records.size());
+  flush();
   return bodies;
 }
 
-std::vector<Bytes> pack_vectors(std::span<const OriginVector> vectors, bool full,
-                                std::size_t bytes_max) {
-  WAGGLE_ASSERT(bytes_max >= 512);
+std::vector<Bytes> pack_full_states(std::span<const LogState> states, std::uint32_t from,
+                                    std::uint32_t to, std::size_t bytes_max) {
   std::vector<Bytes> bodies;
-  AeVectors part{full, false, NodeId{}, {}};
-  std::size_t used = header_bytes;
-  for (const auto& vector : vectors) {
-    MsgWriter alone;
-    write_vector(alone, vector);
-    const std::size_t size = alone.bytes().size();
-    if (used + size > bytes_max || part.vectors.size() == limits::vectors_per_message_max) {
-      const NodeId after = part.vectors.back().origin;
-      bodies.push_back(encode(part));
-      part = AeVectors{full, false, full ? after : NodeId{}, {}};
-      used = header_bytes;
+  for (;;) {
+    std::size_t count = states_that_fit(states, bytes_max);
+    // Members with the same first 4 bytes stand in one message, which covers those 4 bytes.
+    while (count < states.size() && count > 0 &&
+           states[count].origin.prefix() == states[count - 1].origin.prefix()) {
+      --count;
     }
-    part.vectors.push_back(vector);
-    used += size;
+    WAGGLE_ASSERT(count > 0 || states.empty());
+    const bool last = count == states.size();
+    const std::uint32_t end = last ? to : states[count].origin.prefix() - 1;
+    bodies.push_back(encode(AeStates{
+        true, from, end, {states.begin(), states.begin() + static_cast<std::ptrdiff_t>(count)}}));
+    if (last) return bodies;
+    states = states.subspan(count);
+    from = end + 1;
   }
-  part.last = full;
-  if (full || !part.vectors.empty()) bodies.push_back(encode(part));
+}
+
+std::vector<Bytes> pack_some_states(std::span<const LogState> states, std::size_t bytes_max) {
+  std::vector<Bytes> bodies;
+  while (!states.empty()) {
+    const auto part = states.first(states_that_fit(states, bytes_max));
+    bodies.push_back(encode(AeStates{false, 0, 0, {part.begin(), part.end()}}));
+    states = states.subspan(part.size());
+  }
+  return bodies;
+}
+
+std::vector<Bytes> pack_pulls(std::span<const LogRange> ranges, std::size_t bytes_max) {
+  const std::size_t fit =
+      std::min((bytes_max - header_bytes) / range_bytes_max, limits::pulls_per_message_max);
+  std::vector<Bytes> bodies;
+  while (!ranges.empty()) {
+    const auto part = ranges.first(std::min(ranges.size(), fit));
+    bodies.push_back(encode(AePull{{part.begin(), part.end()}}));
+    ranges = ranges.subspan(part.size());
+  }
   return bodies;
 }
 
@@ -445,27 +447,6 @@ std::vector<Bytes> pack_definitions(std::span<const Definition> definitions,
   }
   if (!part.definitions.empty()) bodies.push_back(encode(part));
   return bodies;
-}
-
-Bytes name_signed_bytes(const IdKey& key, const SignedName& name) {
-  Bytes out = to_bytes(as_bytes("waggle-name-1"));
-  append(out, key.bytes);
-  append(out, name.author.bytes);
-  append_le(out, name.record.key64);
-  append_le(out, name.hlc_ms);
-  append_le(out, name.record.size);
-  const Bytes digest = name.record.digest.to_wire();
-  append_le(out, static_cast<std::uint8_t>(digest.size()));
-  append(out, digest);
-  append_le(out, static_cast<std::uint8_t>(name.record.media_type.size()));
-  append(out, as_bytes(name.record.media_type));
-  return out;
-}
-
-std::uint64_t id_hash(const IdKey& key, Id64 id) {
-  std::array<std::byte, 8> bytes{};
-  store_le(MutableByteView(bytes), to_value(id));
-  return siphash(key, bytes);
 }
 
 }  // namespace waggle::gossip

@@ -1,17 +1,14 @@
 // Messages of the announcement half of gossip: log records, anti-entropy and bulk sets, as strict
-// msgpack arrays. Bodies travel sealed in datagrams or as opaque frames of a TCP session. Format:
-// docs/wire-announcements.md.
+// msgpack arrays (around packed logs: log_wire.hpp). Bodies travel sealed in datagrams or as opaque
+// frames of a TCP session. Format: docs/wire-announcements.md.
 #pragma once
 
 #include "base/bytes.hpp"
-#include "base/digest.hpp"
 #include "base/error.hpp"
-#include "base/identity.hpp"
 #include "base/ids.hpp"
-#include "base/siphash.hpp"
-#include "gossip/records.hpp"
+#include "gossip/log_wire.hpp"
 
-#include <compare>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -20,53 +17,11 @@
 
 namespace waggle::gossip {
 
-/// What an id64 stands for.
-struct Definition {
-  Digest digest;
-  std::uint64_t size = 0;
-  auto operator<=>(const Definition&) const = default;
-};
-
-/// A NAME with its author's signature over name_signed_bytes(). The author is the origin of the log
-/// it stands in.
-struct SignedName {
-  NameRecord record;
-  NodeId author;
-  std::uint64_t hlc_ms = 0;
-  Signature signature;
-};
-
-// Records of an origin's log. Each takes one sequence number, the first is 1.
-struct Have {
-  Id64 id{};
-};
-/// A HAVE that also says what the id stands for; the id is computed from the digest, so it cannot
-/// be a lie.
-struct DefinedHave {
-  Definition definition;
-};
-struct Drop {
-  Id64 id{};
-};
-struct Named {
-  std::shared_ptr<const SignedName> name;
-};
-/// Opens a log whose set is what (incarnation, seq) of the same origin had: receivers with that
-/// state keep it.
-struct Base {
-  std::uint64_t incarnation = 0;
-  std::uint64_t seq = 0;
-  std::uint64_t set_hash = 0;
-  auto operator<=>(const Base&) const = default;
-};
-using Record = std::variant<Have, DefinedHave, Drop, Named, Base>;
-
-/// Consecutive records of one log, from any node that has them.
+/// Pieces of one or more logs. From an origin itself with `rows` set they are its fresh records,
+/// for the members of its row to relay; all others are for the receiver alone.
 struct Records {
-  NodeId origin;
-  std::uint64_t incarnation = 0;
-  std::uint64_t first_seq = 1;
-  std::vector<Record> records;  ///< 1..limits::records_per_message_max
+  std::uint32_t rows = 0;      ///< the R of the relay, a power of two; 0 = nobody relays
+  std::vector<LogSlice> logs;  ///< 1..limits::slices_per_message_max
 };
 
 /// The sender's root (index_root()); `answer` stops the exchange after one reply.
@@ -75,33 +30,26 @@ struct AeRoot {
   bool answer = false;
 };
 
-/// State of one origin at the sender.
-struct OriginVector {
-  NodeId origin;
-  std::uint64_t incarnation = 0;
-  std::uint64_t seq = 0;        ///< last applied without a gap
-  std::uint64_t set_hash = 0;   ///< XOR of id_hash() of the ids held
-  std::uint64_t log_first = 1;  ///< oldest record that the sender still has; seq + 1 when none
-  auto operator<=>(const OriginVector&) const = default;
+inline constexpr std::size_t index_buckets = 64;
+
+/// Our roots differ: the hashes of my buckets (RootTable). The receiver sends its full states of
+/// those that differ.
+struct AeBuckets {
+  std::array<std::uint64_t, index_buckets> hashes{};
 };
 
-/// State of several origins, ascending by id. A `full` one lists all the sender knows in (after,
-/// last listed], or in (after, end) when `last`; others list only what the receiver may want.
-struct AeVectors {
+/// States of several logs, ascending by origin. A `full` one lists all that the sender knows of the
+/// origins whose first 4 bytes are in [from, to]; others list only what the receiver may want.
+struct AeStates {
   bool full = false;
-  bool last = false;
-  NodeId after;
-  std::vector<OriginVector> vectors;  ///< 0..limits::vectors_per_message_max
+  std::uint32_t from = 0;  ///< both 0 unless full
+  std::uint32_t to = 0;
+  std::vector<LogState> states;  ///< 0..limits::states_per_message_max
 };
 
-struct LogRange {
-  NodeId origin;
-  std::uint64_t incarnation = 0;
-  std::uint64_t from_seq = 1;
-};
 /// Asks for records of logs; answered by RECORDS.
 struct AePull {
-  std::vector<LogRange> ranges;  ///< 1..limits::pulls_per_message_max
+  std::vector<LogRange> ranges;  ///< 1..limits::pulls_per_message_max, ascending by origin
 };
 
 /// Asks what ids stand for; answered by DEFINITIONS. Datagrams carry definitions_per_message_max,
@@ -113,7 +61,8 @@ struct Definitions {
   std::vector<Definition> definitions;
 };
 
-using Message = std::variant<Records, AeRoot, AeVectors, AePull, DefinitionPull, Definitions>;
+using Message =
+    std::variant<Records, AeRoot, AeStates, AePull, DefinitionPull, Definitions, AeBuckets>;
 
 /// Asks for whole sets; answered by SET_DATA or SET_NONE for each.
 struct SetPull {
@@ -143,26 +92,25 @@ using BulkMessage = std::variant<SetPull, SetData, SetNone, DefinitionPull, Defi
 [[nodiscard]] Result<Message> decode_message(ByteView body);
 [[nodiscard]] Result<BulkMessage> decode_bulk(ByteView frame);
 
-/// RECORDS bodies of at most `bytes_max` bytes that carry `records` in order.
+/// RECORDS bodies of at most `bytes_max` bytes that carry `slices` in order, split where needed.
 /// @pre bytes_max >= 512: every single record fits
-[[nodiscard]] std::vector<Bytes> pack_records(const NodeId& origin, std::uint64_t incarnation,
-                                              std::uint64_t first_seq,
-                                              std::span<const Record> records,
+[[nodiscard]] std::vector<Bytes> pack_records(std::uint32_t rows, std::span<const LogSlice> slices,
                                               std::size_t bytes_max);
-/// AE_VECTORS bodies of at most `bytes_max` bytes; at least one when `full`. @pre ascending by
-/// origin
-[[nodiscard]] std::vector<Bytes> pack_vectors(std::span<const OriginVector> vectors, bool full,
-                                              std::size_t bytes_max);
+/// Full AE_STATES bodies of at most `bytes_max` bytes that cover [from, to] together.
+/// @pre ascending by origin, all within the range
+[[nodiscard]] std::vector<Bytes> pack_full_states(std::span<const LogState> states,
+                                                  std::uint32_t from, std::uint32_t to,
+                                                  std::size_t bytes_max);
+/// Others, for what the receiver may want. @pre ascending by origin
+[[nodiscard]] std::vector<Bytes> pack_some_states(std::span<const LogState> states,
+                                                  std::size_t bytes_max);
+
+/// AE_PULL bodies of at most `bytes_max` bytes.
+[[nodiscard]] std::vector<Bytes> pack_pulls(std::span<const LogRange> ranges,
+                                            std::size_t bytes_max);
 
 /// DEFINITIONS bodies of at most `bytes_max` bytes.
 [[nodiscard]] std::vector<Bytes> pack_definitions(std::span<const Definition> definitions,
                                                   std::size_t bytes_max);
-
-/// What a NAME's author signs: a domain, the cluster's id key and every field, each of fixed or
-/// stated length.
-[[nodiscard]] Bytes name_signed_bytes(const IdKey& key, const SignedName& name);
-
-/// One id's share of a set hash: SipHash of the id.
-[[nodiscard]] std::uint64_t id_hash(const IdKey& key, Id64 id);
 
 }  // namespace waggle::gossip

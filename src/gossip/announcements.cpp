@@ -1,5 +1,5 @@
-// The node's own announcements, the members they go to, and time. Repair is in
-// announcements_repair.cpp.
+// The node's own log, its members, time and reads. What leaves is in announcements_spread.cpp,
+// repair in announcements_repair.cpp.
 #include "gossip/announcements.hpp"
 
 #include "base/assert.hpp"
@@ -17,7 +17,11 @@ Announcements::Announcements(const AnnouncementsConfig& config, const Identity& 
       prng_(config.seed),
       started_(now),
       index_(mix_seed(config.seed ^ 0x1d64), limits::distinct_ids_max),
-      last_flush_(now - flush_interval),
+      plan_(config.id_key, config.self),
+      budget_(now),
+      last_flush_(now - std::chrono::hours(1)),
+      last_relay_(now - std::chrono::hours(1)),
+      now_(now),
       repair_bytes_(limits::repair_reply_bytes_per_second, limits::repair_reply_bytes_per_second,
                     now),
       set_pulls_(limits::set_pulls_served_per_second, limits::set_pulls_served_per_second, now) {
@@ -25,14 +29,14 @@ Announcements::Announcements(const AnnouncementsConfig& config, const Identity& 
   WAGGLE_ASSERT(config.message_bytes_max >= 512);
   const auto slot = slots_.allocate(now, config.self);
   // The own slot is never live: holders() names others.
-  origins_.emplace(config.self,
-                   Origin{identity.public_key(), AnnouncementLog(config.id_key, config.incarnation),
-                          *slot, std::nullopt, std::nullopt, std::nullopt});
+  origins_.emplace(config.self, Origin{identity.public_key(),
+                                       AnnouncementLog(config.id_key, config.incarnation), *slot});
 }
 
 // ---- own log ----
 
 void Announcements::announce(TimePoint now, const Digest& digest, std::uint64_t size) {
+  now_ = now;
   const Id64 id = id64_of(config_.id_key, digest);
   Origin& own = self();
   if (index_.holds(id, digest, own.slot)) return;
@@ -53,6 +57,7 @@ void Announcements::announce(TimePoint now, const Digest& digest, std::uint64_t 
 }
 
 void Announcements::withdraw(TimePoint now, const Digest& digest) {
+  now_ = now;
   const Id64 id = id64_of(config_.id_key, digest);
   Origin& own = self();
   if (!index_.holds(id, digest, own.slot)) return;
@@ -61,6 +66,7 @@ void Announcements::withdraw(TimePoint now, const Digest& digest) {
 }
 
 void Announcements::announce_name(TimePoint now, const NameRecord& record, std::uint64_t hlc_ms) {
+  now_ = now;
   if (record.media_type.size() > limits::media_type_bytes_max || hlc_ms > limits::hlc_ms_max ||
       record.size > limits::blob_bytes_max) {
     ++stats_.refused_names;
@@ -77,6 +83,7 @@ void Announcements::announce_name(TimePoint now, const NameRecord& record, std::
 }
 
 void Announcements::set_incarnation(TimePoint now, std::uint64_t incarnation) {
+  now_ = now;
   Origin& own = self();
   if (incarnation <= own.log.incarnation()) return;
   flush(now);  // who gets these can go on from BASE
@@ -84,38 +91,20 @@ void Announcements::set_incarnation(TimePoint now, std::uint64_t incarnation) {
   const std::uint64_t id_count = own.log.id_count();
   own.log = AnnouncementLog(config_.id_key, incarnation);
   flushed_seq_ = 0;
+  note_state(config_.self, own);
   if (former.seq == 0) return;
   own.log.open_with(former, id_count);
-  timers_.arm(Timer::flush, now + first_flush_delay);
-}
-
-void Announcements::append_own(TimePoint now, LogRecord record) {
-  self().log.append(std::move(record), true);
-  if (timers_.armed(Timer::flush)) return;
-  timers_.arm(Timer::flush, std::max(now + first_flush_delay, last_flush_ + flush_interval));
-}
-
-void Announcements::flush(TimePoint now) {
+  note_state(config_.self, own);
   timers_.disarm(Timer::flush);
-  const Origin& own = self();
-  if (own.log.seq() == flushed_seq_) return;
-  const std::uint64_t first = flushed_seq_ + 1;
-  flushed_seq_ = own.log.seq();
-  last_flush_ = now;
-  if (first < own.log.first_kept()) {
-    // A burst beyond the log: say how far it goes, and receivers pull the set.
-    const OriginVector vector = vector_of(config_.self, own);
-    send_to_live(pack_vectors({&vector, 1}, false, config_.message_bytes_max));
-  } else {
-    send_to_live(pack_records(config_.self, own.log.incarnation(), first, records_from(own, first),
-                              config_.message_bytes_max));
-  }
+  last_flush_ = now - std::chrono::hours(1);
+  arm_flush(now, first_flush_delay);
 }
 
 // ---- members ----
 
 void Announcements::member_up(TimePoint now, const NodeId& id, std::uint64_t incarnation,
                               const NodePublicKey& key) {
+  now_ = now;
   if (id == config_.self) return;
   auto found = origins_.find(id);
   const bool came_up = found == origins_.end() || !found->second.live;
@@ -127,9 +116,7 @@ void Announcements::member_up(TimePoint now, const NodeId& id, std::uint64_t inc
       ++stats_.refused_members;
       return;
     }
-    found = origins_
-                .emplace(id, Origin{key, AnnouncementLog(config_.id_key, incarnation), *slot,
-                                    std::nullopt, std::nullopt, std::nullopt})
+    found = origins_.emplace(id, Origin{key, AnnouncementLog(config_.id_key, incarnation), *slot})
                 .first;
   }
   Origin& origin = found->second;
@@ -144,9 +131,18 @@ void Announcements::member_up(TimePoint now, const NodeId& id, std::uint64_t inc
   origin.live = true;
   origin.clear_at.reset();
   mask(origin);
+  note_state(id, origin);
   arm_sweep();
-  if (const OriginVector own = vector_of(config_.self, self()); own.seq > 0) {
-    send(id, pack_vectors({&own, 1}, false, config_.message_bytes_max).front());
+  const bool was_alone = plan_.member_count() == 0;
+  plan_.add(id);
+  choose_spreading();
+  const auto own = origins_.find(config_.self);
+  if (own->second.log.seq() > 0 && was_alone) {
+    flushed_seq_ = 0;
+    arm_flush(now, first_company_delay);
+  } else if (own->second.log.seq() > 0 && spreading() == BroadcastMode::unicast) {
+    const LogState state = to_wire(state_of(own->first, own->second), ref_of(own));
+    send({&id, 1}, pack_some_states({&state, 1}, config_.message_bytes_max));
   }
   // The first member is asked at once, so that a joiner is ready after one exchange.
   if (!last_repair_) {
@@ -157,11 +153,15 @@ void Announcements::member_up(TimePoint now, const NodeId& id, std::uint64_t inc
 }
 
 void Announcements::member_down(TimePoint now, const NodeId& id) {
+  now_ = now;
   const auto found = origins_.find(id);
   if (id == config_.self || found == origins_.end() || !found->second.live) return;
   found->second.live = false;
   found->second.clear_at = now + down_facts_time;
   mask(found->second);
+  note_state(id, found->second);
+  plan_.remove(id);
+  choose_spreading();
   anti_entropy_.cancel_peer(id);
   arm_sweep();
 }
@@ -176,12 +176,14 @@ void Announcements::begin_transition(TimePoint now, const NodeId& id, Origin& or
   // Without a record of the last incarnation the facts are still those of the one before.
   if (!origin.transition || origin.log.seq() > 0) {
     end_transition(now, origin);
-    origin.transition =
+    origin.transition = std::make_unique<Transition>(
         Transition{{origin.log.incarnation(), origin.log.seq(), origin.log.set_hash()},
                    origin.log.id_count(),
-                   now + old_facts_time};
+                   now + old_facts_time});
   }
   origin.log = AnnouncementLog(config_.id_key, incarnation);
+  origin.hole_since.reset();
+  note_state(id, origin);
   anti_entropy_.cancel(id);
   arm_sweep();
 }
@@ -201,6 +203,7 @@ void Announcements::forget(TimePoint now, const NodeId& id) {
   drop_slot(now, origin.slot);
   drop_old_slot(now, origin);
   anti_entropy_.cancel(id);
+  WAGGLE_ASSERT(origin.root_hash == 0);  // it is down
   origins_.erase(id);
 }
 
@@ -219,10 +222,14 @@ void Announcements::drop_old_slot(TimePoint now, Origin& origin) {
 // ---- time ----
 
 void Announcements::handle_timeout(TimePoint now) {
+  now_ = now;
   while (const auto timer = timers_.pop_due(now)) {
     switch (*timer) {
       case Timer::flush:
         flush(now);
+        break;
+      case Timer::relay:
+        flush_relay(now);
         break;
       case Timer::repair:
         repair_with_random(now);
@@ -260,61 +267,44 @@ void Announcements::arm_sweep() {
   if (next) timers_.arm(Timer::sweep, *next);
 }
 
-std::optional<TimePoint> Announcements::poll_timeout() const { return timers_.next(); }
-
-// ---- queues ----
-
-bool Announcements::may_answer(TimePoint now, std::size_t bytes) {
-  const bool allowed = repair_bytes_.take(now, static_cast<double>(bytes));
-  if (!allowed) ++stats_.refused_questions;
-  return allowed;
+std::optional<TimePoint> Announcements::poll_timeout() const {
+  const std::deque<Outgoing>* const queue = next_queue();
+  if (queue == nullptr) return timers_.next();
+  return earliest(timers_.next(), budget_.ready_at(now_, queue->front().body->size()));
 }
 
-void Announcements::send(const NodeId& to, std::shared_ptr<const Bytes> body, bool reply) {
-  // Half of the queue is kept for what this node has to say: no flood of questions can drown it.
-  const std::size_t room = limits::announcement_queue_messages_max / (reply ? 2 : 1);
-  if (messages_.size() >= room) {
-    ++stats_.dropped_messages;
-    return;
+// ---- origins ----
+
+void Announcements::note_state(const NodeId& id, Origin& origin) {
+  const bool counts = origin.live && origin.log.seq() > 0;
+  const std::uint64_t hash = counts ? RootTable::hash_of(config_.id_key, state_of(id, origin)) : 0;
+  roots_.toggle(id, origin.root_hash ^ hash);
+  origin.root_hash = hash;
+}
+
+OriginState Announcements::state_of(const NodeId& id, const Origin& origin) {
+  const AnnouncementLog& log = origin.log;
+  return {id, log.incarnation(), log.seq(), log.set_hash(), log.first_kept()};
+}
+
+NodeRef Announcements::ref_of(Origins::const_iterator origin) const {
+  const std::uint32_t prefix = NodeRef::prefix_of(origin->first);
+  const auto next = std::next(origin);
+  const bool shared =
+      (next != origins_.end() && NodeRef::prefix_of(next->first) == prefix) ||
+      (origin != origins_.begin() && NodeRef::prefix_of(std::prev(origin)->first) == prefix);
+  return shared ? NodeRef{origin->first, true} : NodeRef::short_of(origin->first);
+}
+
+Announcements::Origins::iterator Announcements::find(const NodeRef& ref) {
+  if (ref.whole) return origins_.find(ref.id);
+  const auto found = origins_.lower_bound(ref.id);
+  if (found == origins_.end() || NodeRef::prefix_of(found->first) != ref.prefix()) {
+    return origins_.end();
   }
-  messages_.push_back({to, std::move(body)});
-}
-
-void Announcements::send(const NodeId& to, Bytes body, bool reply) {
-  send(to, std::make_shared<const Bytes>(std::move(body)), reply);
-}
-
-void Announcements::send_to_live(const std::vector<Bytes>& bodies) {
-  for (const auto& body : bodies) {
-    const auto shared = std::make_shared<const Bytes>(body);
-    for (const auto& [id, origin] : origins_) {
-      if (origin.live && id != config_.self) send(id, shared, false);
-    }
-  }
-}
-
-void Announcements::send_bulk(const NodeId& to, Bytes frame) {
-  if (bulk_bytes_ + frame.size() > limits::announcement_queue_bulk_bytes_max) {
-    ++stats_.dropped_messages;
-    return;
-  }
-  bulk_bytes_ += frame.size();
-  bulk_.push_back({to, std::move(frame)});
-}
-
-std::optional<AnnouncementMessage> Announcements::poll_message() {
-  if (messages_.empty()) return std::nullopt;
-  AnnouncementMessage message{messages_.front().to, *messages_.front().body};
-  messages_.pop_front();
-  return message;
-}
-
-std::optional<AnnouncementBulk> Announcements::poll_bulk() {
-  if (bulk_.empty()) return std::nullopt;
-  AnnouncementBulk bulk = std::move(bulk_.front());
-  bulk_.pop_front();
-  bulk_bytes_ -= bulk.frame.size();
-  return bulk;
+  const auto next = std::next(found);
+  const bool ambiguous = next != origins_.end() && NodeRef::prefix_of(next->first) == ref.prefix();
+  return ambiguous ? origins_.end() : found;
 }
 
 // ---- reads ----
@@ -344,12 +334,12 @@ std::optional<NameRecord> Announcements::find_name(std::uint64_t key64) const {
   return name->record;
 }
 
-std::vector<OriginVector> Announcements::live_vectors() const {
-  std::vector<OriginVector> vectors;
+std::vector<OriginState> Announcements::live_states() const {
+  std::vector<OriginState> states;
   for (const auto& [id, origin] : origins_) {
-    if (origin.live && origin.log.seq() > 0) vectors.push_back(vector_of(id, origin));
+    if (origin.live && origin.log.seq() > 0) states.push_back(state_of(id, origin));
   }
-  return vectors;
+  return states;
 }
 
 void Announcements::check_invariants() const {
@@ -358,8 +348,14 @@ void Announcements::check_invariants() const {
   std::size_t slots = 0;
   std::size_t old_slots = 0;
   std::size_t facts = 0;
+  std::size_t live = 0;
+  RootTable roots;
   for (const auto& [id, origin] : origins_) {
     origin.log.check_invariants();
+    live += origin.live ? 1 : 0;
+    if (origin.live && origin.log.seq() > 0) {
+      roots.toggle(id, RootTable::hash_of(config_.id_key, state_of(id, origin)));
+    }
     WAGGLE_ASSERT(origin.live == !origin.clear_at.has_value());
     WAGGLE_ASSERT(!origin.old_slot || origin.transition);
     WAGGLE_ASSERT(slots_.id(origin.slot) == id);
@@ -378,7 +374,16 @@ void Announcements::check_invariants() const {
   WAGGLE_ASSERT(old_slots == old_slot_count_);
   WAGGLE_ASSERT(facts == index_.fact_count());
   WAGGLE_ASSERT(origins_.size() <= limits::members_max);
-  WAGGLE_ASSERT(messages_.size() <= limits::announcement_queue_messages_max);
+  WAGGLE_ASSERT(roots.buckets() == roots_.buckets());
+  WAGGLE_ASSERT(live == cluster_size());
+  plan_.check_invariants();
+  WAGGLE_ASSERT(news_.size() <= limits::announcement_queue_messages_max);
+  WAGGLE_ASSERT(replies_.size() <= limits::announcement_replies_max);
+  for (const auto& [rows, batch] : relay_) {
+    std::size_t records = 0;
+    for (const LogSlice& slice : batch.slices) records += slice.records.size();
+    WAGGLE_ASSERT(records == batch.records && records <= limits::relay_records_max);
+  }
   WAGGLE_ASSERT(unresolved_.size() <= limits::unresolved_ids_max);
   std::size_t bulk_bytes = 0;
   for (const auto& bulk : bulk_) bulk_bytes += bulk.frame.size();

@@ -19,6 +19,8 @@
 #include "gossip/name_table.hpp"
 #include "gossip/node_slots.hpp"
 #include "gossip/records.hpp"
+#include "gossip/relay_plan.hpp"
+#include "gossip/send_budget.hpp"
 
 #include <cstdint>
 #include <deque>
@@ -37,10 +39,11 @@ struct AnnouncementsConfig {
   std::uint64_t incarnation = 1;
   std::size_t message_bytes_max = 1200;  ///< of one UDP message body; at least 512
   std::uint64_t seed = 1;                ///< choices only
+  BroadcastMode broadcast = BroadcastMode::automatic;
 };
 /// To be sealed and sent by datagram.
 struct AnnouncementMessage {
-  NodeId to;
+  std::optional<NodeId> to;  ///< empty: to the multicast group
   Bytes body;
 };
 /// To be sent over a TCP session as one opaque frame.
@@ -68,12 +71,16 @@ struct AnnouncementStats {
 
 /// Own log, other nodes' logs, index, names, anti-entropy.
 ///
-/// Own records go to every live node by datagram: 20 ms after the first one, then at most once a
-/// second. Nothing is sent twice for safety: every loss (and every full queue) is found by
-/// comparing roots with a random live node each 2 s (250 ms until the first equal root, 500 ms
-/// after a question without an answer), and repaired from logs or by pulling whole sets over bulk
-/// frames. Facts of a node that is down leave lookups at once and are cleared after 60 s. Facts of
-/// a former incarnation stay until the new log has the same set, at most 10 s.
+/// Own records leave 20 ms after the first one: to every live node, to the own row of the relay
+/// (relay_plan.hpp) or to the multicast group (BroadcastMode). What a node of the own row announces
+/// is passed on 50 ms later. The more there is to say, the larger are the batches
+/// (send_budget.hpp). Nothing is sent twice for safety but for the relay's
+/// second copy: every loss (and every full queue) is found by comparing roots with a random live
+/// node each 2 s (250 ms until the first equal root, 500 ms after a question without an answer or
+/// one that found much), and repaired from logs or by pulling whole sets over bulk frames. Logs in
+/// which records came in the last 2 s are left alone: the rest is on its way. Facts of a node that
+/// is down leave lookups at once and are cleared after 60 s. Facts of a former incarnation stay
+/// until the new log has the same set, at most 10 s.
 ///
 /// Contract: after any input, drain poll_message and poll_bulk, then re-read poll_timeout, before
 /// the next input. Time never runs backwards between inputs. Same config + same inputs = same
@@ -81,12 +88,23 @@ struct AnnouncementStats {
 class Announcements {
  public:
   static constexpr Duration first_flush_delay = std::chrono::milliseconds(20);
-  static constexpr Duration flush_interval = std::chrono::seconds(1);
+  /// From the first member of all to telling it: by then more of them are known.
+  static constexpr Duration first_company_delay = std::chrono::milliseconds(250);
+  static constexpr Duration relay_delay = std::chrono::milliseconds(50);
   static constexpr Duration repair_interval = std::chrono::seconds(2);
+  static constexpr Duration repair_interval_large = std::chrono::seconds(5);  ///< above 2,000
   static constexpr Duration repair_retry_interval = std::chrono::milliseconds(500);
   static constexpr Duration join_repair_interval = std::chrono::milliseconds(250);
   static constexpr Duration join_time =
       std::chrono::seconds(10);  ///< after it, repair_interval without a match too
+  /// A log moves when a record came in so lately.
+  static constexpr Duration motion_time = std::chrono::seconds(2);
+  /// A hole in it that is older will not close by itself.
+  static constexpr Duration hole_time = std::chrono::seconds(1);
+  static constexpr std::size_t unicast_below = 24;  ///< members, the node itself included
+  static constexpr std::size_t relay_above = 40;
+  /// Protocol version from which members know the relay and buckets.
+  static constexpr std::uint8_t relay_version = 2;
   static constexpr Duration old_facts_time = std::chrono::seconds(10);
   static constexpr Duration down_facts_time = std::chrono::seconds(60);
 
@@ -113,6 +131,9 @@ class Announcements {
   /// The own incarnation was raised: (incarnation, seq) starts again, with BASE instead of the
   /// whole set.
   void set_incarnation(TimePoint now, std::uint64_t incarnation);
+  /// The highest version that all live members speak: below relay_version announcements go by
+  /// unicast.
+  void set_version(std::uint8_t version) { version_ = version; }
   /// An authenticated message of type "announcement". Cost O(records), about 100 us for each new
   /// name.
   void handle_message(TimePoint now, const NodeId& from, ByteView body);
@@ -134,12 +155,12 @@ class Announcements {
   [[nodiscard]] std::optional<NameRecord> find_name(std::uint64_t key64) const;
   /// True once a root equal to a peer's was seen.
   [[nodiscard]] bool matched_root() const { return matched_root_; }
-  /// index_root() over the live nodes (self included) of which at least one record is known: nodes
-  /// with the same live members and the same records have the same root, whatever they still keep
-  /// of dead ones.
-  [[nodiscard]] std::uint64_t root() const { return index_root(live_vectors()); }
+  /// Over the live nodes (self included) of which at least one record is known (RootTable).
+  [[nodiscard]] std::uint64_t root() const { return roots_.root(); }
   /// State of every live origin with records, ascending by id.
-  [[nodiscard]] std::vector<OriginVector> live_vectors() const;
+  [[nodiscard]] std::vector<OriginState> live_states() const;
+  /// How own announcements leave now.
+  [[nodiscard]] BroadcastMode spreading() const;
   [[nodiscard]] std::size_t digest_count() const { return index_.id_count(); }
   [[nodiscard]] std::size_t fact_count() const { return index_.fact_count(); }
   [[nodiscard]] std::size_t index_bytes() const { return index_.memory_bytes(); }
@@ -147,7 +168,7 @@ class Announcements {
   void check_invariants() const;
 
  private:
-  enum class Timer { flush, repair, sweep, count };
+  enum class Timer { flush, relay, repair, sweep, count };
 
   /// Facts of a former incarnation, kept until the new log has the same set or the time is over.
   /// Until the first record of the new log they stand under `slot`, afterwards under `old_slot`.
@@ -161,19 +182,27 @@ class Announcements {
     AnnouncementLog log;
     NodeSlot slot = 0;
     std::optional<NodeSlot> old_slot;
-    std::optional<Transition> transition;
-    std::optional<TimePoint> clear_at;  // set while down
+    std::unique_ptr<Transition> transition;
+    std::optional<TimePoint> clear_at;    // set while down
+    std::optional<TimePoint> moved;       // when a record came in last
+    std::optional<TimePoint> hole_since;  // a record after the next one is here
+    std::uint64_t root_hash = 0;          // what it put into roots_
     bool live = true;
     bool whole = true;  // false once a fact was refused: its set is not given to others
   };
+  using Origins = std::map<NodeId, Origin>;
   struct Outgoing {
-    NodeId to;
+    std::optional<NodeId> to;
     std::shared_ptr<const Bytes> body;  // one body may go to everybody
+  };
+  /// What the own row has fresh, for the members outside it.
+  struct RelayBatch {
+    std::vector<LogSlice> slices;
+    std::size_t records = 0;
   };
 
   // announcements.cpp: the node itself, its members, time.
   void append_own(TimePoint now, LogRecord record);
-  void flush(TimePoint now);
   void begin_transition(TimePoint now, const NodeId& id, Origin& origin, std::uint64_t incarnation);
   void end_transition(TimePoint now, Origin& origin);
   void mask(Origin& origin);
@@ -182,17 +211,34 @@ class Announcements {
   void arm_sweep();
   void drop_slot(TimePoint now, NodeSlot slot);
   void drop_old_slot(TimePoint now, Origin& origin);
+  /// Brings roots_ up to date with one origin.
+  void note_state(const NodeId& id, Origin& origin);
+  [[nodiscard]] NodeRef ref_of(Origins::const_iterator origin) const;
+  [[nodiscard]] Origins::iterator find(const NodeRef& ref);
+  [[nodiscard]] std::size_t cluster_size() const { return plan_.member_count() + 1; }
+  [[nodiscard]] Origin& self() { return origins_.at(config_.self); }
+
+  // announcements_spread.cpp: what leaves, and when.
+  void flush(TimePoint now);
+  void arm_flush(TimePoint now, Duration delay);
+  void relay(TimePoint now, std::uint32_t rows, LogSlice slice);
+  void flush_relay(TimePoint now);
+  void choose_spreading();
+  [[nodiscard]] std::vector<NodeId> live_members() const;
   /// False (counted) when answers of about `bytes` would pass the repair rate.
   [[nodiscard]] bool may_answer(TimePoint now, std::size_t bytes);
-  void send(const NodeId& to, std::shared_ptr<const Bytes> body, bool reply);
-  void send(const NodeId& to, Bytes body, bool reply = true);
-  void send_to_live(const std::vector<Bytes>& bodies);
+  void send(std::span<const NodeId> to, const std::vector<Bytes>& bodies);
+  void reply(const NodeId& to, Bytes body);
+  void enqueue(std::deque<Outgoing>& queue, const std::optional<NodeId>& to,
+               std::shared_ptr<const Bytes> body);
   void send_bulk(const NodeId& to, Bytes frame);
+  [[nodiscard]] const std::deque<Outgoing>* next_queue() const;
 
   // announcements_repair.cpp: records, vectors, pulls, sets.
   void handle(TimePoint now, const NodeId& from, Records message);
   void handle(TimePoint now, const NodeId& from, const AeRoot& message);
-  void handle(TimePoint now, const NodeId& from, const AeVectors& message);
+  void handle(TimePoint now, const NodeId& from, const AeBuckets& message);
+  void handle(TimePoint now, const NodeId& from, const AeStates& message);
   void handle(TimePoint now, const NodeId& from, const AePull& message);
   void handle(TimePoint now, const NodeId& from, const DefinitionPull& message);
   void handle(TimePoint now, const NodeId& from, const Definitions& message);
@@ -202,6 +248,8 @@ class Announcements {
   void handle_bulk_message(TimePoint now, const NodeId& from, const DefinitionPull& message);
   void handle_bulk_message(TimePoint now, const NodeId& from, const Definitions& message);
 
+  void take_slice(TimePoint now, const NodeId& from, Origins::iterator found,
+                  const LogSlice& slice);
   /// False when the record cannot be applied: a BASE that does not fit.
   [[nodiscard]] bool apply(TimePoint now, const NodeId& id, Origin& origin, const Record& record,
                            std::vector<Id64>& unresolved);
@@ -214,18 +262,19 @@ class Announcements {
   void install_set(TimePoint now, const NodeId& from, const SetData& set);
   void serve_set(const NodeId& to, const NodeId& id, const Origin& origin, std::vector<Id64> ids);
   /// Sends what the peer's log lacks; false when it needs more than our log has.
-  bool push_records(TimePoint now, const NodeId& to, const Origin& origin, const OriginVector& mine,
-                    const OriginVector& theirs);
+  bool push_records(TimePoint now, const NodeId& to, Origins::const_iterator found,
+                    std::uint64_t their_seq);
+  void send_states(const NodeId& to, std::uint32_t from, std::uint32_t last);
+  [[nodiscard]] static bool in_motion(TimePoint now, const Origin& origin);
   void take_definitions(const Definitions& message);
   void request_sets(TimePoint now, const NodeId& peer, const std::vector<NodeId>& origins);
   void request_definitions(const NodeId& peer, const std::vector<Id64>& ids);
   void repair_with(TimePoint now, const NodeId& peer);
   void repair_with_random(TimePoint now);
   void note_answer(TimePoint now, const NodeId& from);
-  [[nodiscard]] OriginVector vector_of(const NodeId& id, const Origin& origin) const;
-  [[nodiscard]] std::vector<Record> records_from(const Origin& origin,
-                                                 std::uint64_t from_seq) const;
-  [[nodiscard]] Origin& self() { return origins_.at(config_.self); }
+  void hurry_repair(TimePoint now);
+  [[nodiscard]] static OriginState state_of(const NodeId& id, const Origin& origin);
+  [[nodiscard]] LogSlice slice_from(Origins::const_iterator found, std::uint64_t from_seq) const;
 
   AnnouncementsConfig config_;
   const Identity& identity_;
@@ -234,7 +283,10 @@ class Announcements {
   NodeSlots slots_;
   ContentIndex index_;
   NameTable names_;
-  std::map<NodeId, Origin> origins_;  // self included
+  Origins origins_;  // self included
+  RootTable roots_;
+  RelayPlan plan_;  // over the live ones
+  SendBudget budget_;
   std::size_t old_slot_count_ = 0;
   AntiEntropy anti_entropy_;
   TimerTable<Timer> timers_;
@@ -246,7 +298,13 @@ class Announcements {
   std::optional<TimePoint> last_repair_;
   std::optional<NodeId> asked_;  // whose answer to the last root is awaited
   bool matched_root_ = false;
-  std::deque<Outgoing> messages_;
+  bool relaying_ = false;  // in automatic mode
+  std::uint8_t version_ = relay_version;
+  std::map<std::uint32_t, RelayBatch> relay_;  // by rows
+  TimePoint last_relay_;
+  TimePoint now_;              // of the last input
+  std::deque<Outgoing> news_;  // what this node has to say, before
+  std::deque<Outgoing> replies_;
   std::deque<AnnouncementBulk> bulk_;
   std::size_t bulk_bytes_ = 0;
   TokenBucket repair_bytes_;

@@ -11,12 +11,15 @@ namespace waggle::gossip {
 namespace {
 
 // What an answer costs per entry, for the repair rate.
-constexpr std::size_t vector_bytes = 48;
+constexpr std::size_t state_bytes = 13;
 constexpr std::size_t definition_bytes = 44;
+/// One difference in so many members is a loss now and then; more are worth the next question soon.
+constexpr std::size_t few_differences_share = 16;
 
 }  // namespace
 
 void Announcements::handle_message(TimePoint now, const NodeId& from, ByteView body) {
+  now_ = now;
   if (from == config_.self || !origins_.contains(from)) {
     ++stats_.unknown_sender;
     return;
@@ -30,6 +33,7 @@ void Announcements::handle_message(TimePoint now, const NodeId& from, ByteView b
 }
 
 void Announcements::handle_bulk(TimePoint now, const NodeId& from, ByteView frame) {
+  now_ = now;
   if (from == config_.self || !origins_.contains(from)) {
     ++stats_.unknown_sender;
     return;
@@ -45,29 +49,45 @@ void Announcements::handle_bulk(TimePoint now, const NodeId& from, ByteView fram
 // ---- records ----
 
 void Announcements::handle(TimePoint now, const NodeId& from, Records message) {
-  const auto found = origins_.find(message.origin);
-  if (message.origin == config_.self || found == origins_.end() ||
-      found->second.log.incarnation() != message.incarnation) {
-    ++stats_.refused_records;
-    return;
+  const bool for_relay = message.rows != 0 && plan_.shares_row(from, message.rows);
+  for (LogSlice& slice : message.logs) {
+    const auto found = find(slice.origin);
+    if (found == origins_.end() || found->first == config_.self ||
+        low_bits(found->second.log.incarnation()) != slice.incarnation) {
+      ++stats_.refused_records;
+      continue;
+    }
+    take_slice(now, from, found, slice);
+    note_state(found->first, found->second);
+    // Also what is known already: an origin says it once, and others may not have it.
+    if (for_relay && found->first == from) {
+      slice.origin = ref_of(found);
+      relay(now, message.rows, std::move(slice));
+    }
   }
+}
+
+void Announcements::take_slice(TimePoint now, const NodeId& from, Origins::iterator found,
+                               const LogSlice& slice) {
   Origin& origin = found->second;
   std::vector<Id64> unresolved;
   bool hole = false;
-  for (std::size_t i = 0; i < message.records.size(); ++i) {
-    const std::uint64_t seq = message.first_seq + i;
+  for (std::size_t i = 0; i < slice.records.size(); ++i) {
+    const std::uint64_t seq = slice.first_seq + i;
     switch (origin.log.order_of(seq)) {
       case AnnouncementLog::Order::duplicate:
         break;
       case AnnouncementLog::Order::next:
-        if (!apply(now, found->first, origin, message.records[i], unresolved)) {
+        if (!apply(now, found->first, origin, slice.records[i], unresolved)) {
           request_sets(now, from, {found->first});
           return;
         }
+        origin.moved = now;
         apply_parked(now, found->first, origin, unresolved);
         break;
       case AnnouncementLog::Order::early:
-        origin.log.park(seq, std::move(message.records[i]));
+        origin.log.park(seq, slice.records[i]);
+        origin.moved = now;
         hole = true;
         break;
       case AnnouncementLog::Order::gap:
@@ -76,10 +96,16 @@ void Announcements::handle(TimePoint now, const NodeId& from, Records message) {
         break;
     }
   }
+  if (origin.log.parked_count() == 0 && !hole) {
+    origin.hole_since.reset();
+  } else if (!origin.hole_since) {
+    origin.hole_since = now;
+  }
   // The origin itself is asked at once for what a lost datagram carried; all else waits for
   // anti-entropy.
   if (hole && from == found->first) {
-    send(from, encode(AePull{{{from, origin.log.incarnation(), origin.log.seq() + 1}}}));
+    reply(from, encode(AePull{
+                    {{ref_of(found), low_bits(origin.log.incarnation()), origin.log.seq() + 1}}}));
   }
   request_definitions(from, unresolved);
 }
@@ -106,7 +132,8 @@ bool Announcements::apply(TimePoint now, const NodeId& id, Origin& origin, const
     const bool held = index_.remove(drop->id, origin.slot);
     origin.log.append({LogRecord::Kind::drop, drop->id, nullptr}, held || !origin.whole);
   } else {
-    const auto& name = std::get<Named>(record).name;
+    auto name = std::make_shared<SignedName>(*std::get<Named>(record).name);
+    name->author = id;  // whose log it stands in
     accept_name(origin, name);
     origin.log.append({LogRecord::Kind::name, Id64{}, name}, false);
   }
@@ -181,7 +208,7 @@ void Announcements::repair_with(TimePoint now, const NodeId& peer) {
   asked_ = peer;
   const bool joining = !matched_root_ && now - started_ < join_time;
   timers_.arm(Timer::repair, now + (joining ? join_repair_interval : repair_retry_interval));
-  send(peer, encode(AeRoot{root(), false}), false);
+  enqueue(news_, peer, std::make_shared<const Bytes>(encode(AeRoot{root(), false})));
   // What ids stand for is asked in turn, so that those nobody can explain do not hold up the
   // others.
   std::vector<Id64> ids;
@@ -203,125 +230,168 @@ void Announcements::note_answer(TimePoint now, const NodeId& from) {
   if (asked_ != from) return;
   asked_.reset();
   const bool joining = !matched_root_ && now - started_ < join_time;
-  if (!joining) timers_.arm(Timer::repair, *last_repair_ + repair_interval);
+  if (joining) return;
+  const bool large = cluster_size() > SendBudget::large_cluster;
+  timers_.arm(Timer::repair, *last_repair_ + (large ? repair_interval_large : repair_interval));
+}
+
+void Announcements::hurry_repair(TimePoint now) {
+  if (!last_repair_) return;
+  const TimePoint soon = std::max(now, *last_repair_ + repair_retry_interval);
+  const auto armed = timers_.deadline(Timer::repair);
+  if (!armed || *armed > soon) timers_.arm(Timer::repair, soon);
 }
 
 void Announcements::repair_with_random(TimePoint now) {
-  std::vector<NodeId> live;
-  for (const auto& [id, origin] : origins_) {
-    if (origin.live && id != config_.self) live.push_back(id);
-  }
-  if (live.empty()) {
+  if (plan_.member_count() == 0) {
     asked_.reset();
     last_repair_.reset();  // whoever comes up next is asked at once
     return;
   }
-  repair_with(now, live[prng_.below(live.size())]);
+  repair_with(now, plan_.member(prng_.below(plan_.member_count())));
 }
 
 void Announcements::handle(TimePoint now, const NodeId& from, const AeRoot& message) {
-  // A question costs a walk over all origins, and the answer may be a vector for each.
-  if (!message.answer && !may_answer(now, origins_.size() * vector_bytes)) return;
-  const std::vector<OriginVector> vectors = live_vectors();
   if (message.answer) note_answer(now, from);
-  if (index_root(vectors) == message.root) {
+  if (root() == message.root) {
     matched_root_ = true;
-    if (!message.answer) send(from, encode(AeRoot{message.root, true}));
-  } else if (!message.answer) {
-    for (auto& body : pack_vectors(vectors, true, config_.message_bytes_max)) {
-      send(from, std::move(body));
+    if (!message.answer) reply(from, encode(AeRoot{message.root, true}));
+    return;
+  }
+  if (message.answer) return;
+  if (cluster_size() > limits::states_without_buckets_max && version_ >= relay_version) {
+    if (may_answer(now, index_buckets * sizeof(std::uint64_t))) {
+      reply(from, encode(AeBuckets{roots_.buckets()}));
     }
+  } else if (may_answer(now, origins_.size() * state_bytes)) {
+    send_states(from, 0, UINT32_MAX);
   }
 }
 
-void Announcements::handle(TimePoint now, const NodeId& from, const AeVectors& message) {
+void Announcements::handle(TimePoint now, const NodeId& from, const AeBuckets& message) {
+  note_answer(now, from);
+  const auto& mine = roots_.buckets();
+  for (std::size_t first = 0; first < index_buckets; ++first) {
+    if (mine[first] == message.hashes[first]) continue;
+    std::size_t last = first;
+    while (last + 1 < index_buckets && mine[last + 1] != message.hashes[last + 1]) ++last;
+    const auto [from_prefix, to_prefix] = RootTable::range_of(first, last);
+    if (!may_answer(now, origins_.size() * state_bytes * (last - first + 1) / index_buckets))
+      return;
+    send_states(from, from_prefix, to_prefix);
+    first = last;
+  }
+}
+
+void Announcements::send_states(const NodeId& to, std::uint32_t from, std::uint32_t last) {
+  std::vector<LogState> states;
+  for (auto it = origins_.lower_bound(NodeRef::lowest(from));
+       it != origins_.end() && NodeRef::prefix_of(it->first) <= last; ++it) {
+    if (!it->second.live || it->second.log.seq() == 0) continue;
+    states.push_back(to_wire(state_of(it->first, it->second), ref_of(it)));
+  }
+  for (auto& body : pack_full_states(states, from, last, config_.message_bytes_max)) {
+    reply(to, std::move(body));
+  }
+}
+
+bool Announcements::in_motion(TimePoint now, const Origin& origin) {
+  if (!origin.moved || now - *origin.moved >= motion_time) return false;
+  return !origin.hole_since || now - *origin.hole_since < hole_time;
+}
+
+void Announcements::handle(TimePoint now, const NodeId& from, const AeStates& message) {
   if (!may_answer(now, config_.message_bytes_max)) return;
-  std::vector<OriginVector> ahead;
+  std::vector<LogState> ahead;
   std::vector<NodeId> sets;
   AePull pull;
-  for (const auto& theirs : message.vectors) {
-    const auto found = origins_.find(theirs.origin);
-    if (found == origins_.end()) continue;
-    const OriginVector mine = vector_of(found->first, found->second);
+  const auto consider = [&](Origins::iterator found, const LogState& theirs) {
+    Origin& origin = found->second;
+    if (in_motion(now, origin)) return;
+    const OriginState mine = state_of(found->first, origin);
     switch (compare(mine, theirs, config_.self, from)) {
       case Repair::none:
         break;
       case Repair::peer_behind:
-        if (!found->second.live || !message.full) break;
-        if (!push_records(now, from, found->second, mine, theirs)) ahead.push_back(mine);
+        if (!origin.live || !message.full) break;
+        if (!push_records(now, from, found, theirs.seq)) {
+          ahead.push_back(to_wire(mine, ref_of(found)));
+        }
         break;
       case Repair::pull_records:
-        pull.ranges.push_back({mine.origin, mine.incarnation, mine.seq + 1});
+        pull.ranges.push_back({theirs.origin, theirs.incarnation, mine.seq + 1});
         break;
       case Repair::pull_set:
         sets.push_back(mine.origin);
         break;
     }
+  };
+  for (const LogState& theirs : message.states) {
+    if (const auto found = find(theirs.origin); found != origins_.end()) consider(found, theirs);
   }
   if (message.full) {
     note_answer(now, from);
     // What the peer did not list in the range that this part covers, it does not know.
-    const auto& listed = message.vectors;
-    auto next = listed.begin();
-    for (auto it = origins_.upper_bound(message.after); it != origins_.end(); ++it) {
-      if (!message.last && (listed.empty() || it->first > listed.back().origin)) break;
-      while (next != listed.end() && next->origin < it->first) ++next;
-      if (next != listed.end() && next->origin == it->first) continue;
-      if (it->second.live && it->second.log.seq() > 0) {
-        ahead.push_back(vector_of(it->first, it->second));
-      }
-    }
-    std::sort(ahead.begin(), ahead.end());
-    for (auto& body : pack_vectors(ahead, false, config_.message_bytes_max)) {
-      send(from, std::move(body));
+    auto next = message.states.begin();
+    for (auto it = origins_.lower_bound(NodeRef::lowest(message.from));
+         it != origins_.end() && NodeRef::prefix_of(it->first) <= message.to; ++it) {
+      const std::uint32_t prefix = NodeRef::prefix_of(it->first);
+      while (next != message.states.end() && next->origin.prefix() < prefix) ++next;
+      const bool is_listed = next != message.states.end() && next->origin.prefix() == prefix;
+      if (!is_listed && it->second.log.seq() > 0) consider(it, LogState{ref_of(it), 0, 0, 0, 0});
     }
   }
-  if (!pull.ranges.empty()) send(from, encode(pull));
+  std::sort(ahead.begin(), ahead.end());
+  for (auto& body : pack_some_states(ahead, config_.message_bytes_max))
+    reply(from, std::move(body));
+  for (auto& body : pack_pulls(pull.ranges, config_.message_bytes_max))
+    reply(from, std::move(body));
   request_sets(now, from, sets);
+  const std::size_t found = ahead.size() + pull.ranges.size() + sets.size();
+  if (found * few_differences_share >= std::max(cluster_size(), few_differences_share)) {
+    hurry_repair(now);
+  }
 }
 
-bool Announcements::push_records(TimePoint now, const NodeId& to, const Origin& origin,
-                                 const OriginVector& mine, const OriginVector& theirs) {
-  if (theirs.incarnation != mine.incarnation || theirs.seq + 1 < mine.log_first ||
-      theirs.seq == mine.seq) {
-    return false;
-  }
-  const auto bodies = pack_records(mine.origin, mine.incarnation, theirs.seq + 1,
-                                   records_from(origin, theirs.seq + 1), config_.message_bytes_max);
-  for (const auto& body : bodies) {
-    if (may_answer(now, body.size())) send(to, body);
+bool Announcements::push_records(TimePoint now, const NodeId& to, Origins::const_iterator found,
+                                 std::uint64_t their_seq) {
+  const AnnouncementLog& log = found->second.log;
+  if (their_seq + 1 < log.first_kept() || their_seq >= log.seq()) return false;
+  const LogSlice slice = slice_from(found, their_seq + 1);
+  for (auto& body : pack_records(0, {&slice, 1}, config_.message_bytes_max)) {
+    if (may_answer(now, body.size())) reply(to, std::move(body));
   }
   return true;
 }
 
 void Announcements::handle(TimePoint now, const NodeId& from, const AePull& message) {
-  for (const auto& range : message.ranges) {
-    const auto found = origins_.find(range.origin);
-    if (found == origins_.end() || found->second.log.incarnation() != range.incarnation) continue;
-    for (auto& body :
-         pack_records(range.origin, range.incarnation, range.from_seq,
-                      records_from(found->second, range.from_seq), config_.message_bytes_max)) {
-      if (!may_answer(now, body.size())) return;
-      send(from, std::move(body));
+  std::vector<LogSlice> slices;
+  for (const LogRange& range : message.ranges) {
+    const auto found = find(range.origin);
+    if (found == origins_.end() || low_bits(found->second.log.incarnation()) != range.incarnation) {
+      continue;
     }
+    LogSlice slice = slice_from(found, range.from_seq);
+    if (slice.records.empty()) continue;
+    if (!may_answer(now, slice.records.size() * sizeof(Id64))) break;
+    slices.push_back(std::move(slice));
+  }
+  for (auto& body : pack_records(0, slices, config_.message_bytes_max)) {
+    reply(from, std::move(body));
   }
 }
 
-OriginVector Announcements::vector_of(const NodeId& id, const Origin& origin) const {
-  const AnnouncementLog& log = origin.log;
-  return {id, log.incarnation(), log.seq(), log.set_hash(), log.first_kept()};
-}
-
-std::vector<Record> Announcements::records_from(const Origin& origin,
-                                                std::uint64_t from_seq) const {
+LogSlice Announcements::slice_from(Origins::const_iterator found, std::uint64_t from_seq) const {
+  const Origin& origin = found->second;
   std::vector<std::size_t> defined;
-  std::vector<Record> records = origin.log.records_from(from_seq, defined);
+  LogSlice slice{ref_of(found), low_bits(origin.log.incarnation()), from_seq,
+                 origin.log.records_from(from_seq, defined)};
   for (const std::size_t i : defined) {
     // A record of something dropped since needs no definition.
-    auto definition = index_.definition_of(std::get<Have>(records[i]).id, origin.slot);
-    if (definition) records[i] = DefinedHave{*definition};
+    auto definition = index_.definition_of(std::get<Have>(slice.records[i]).id, origin.slot);
+    if (definition) slice.records[i] = DefinedHave{*definition};
   }
-  return records;
+  return slice;
 }
 
 // ---- definitions ----
@@ -332,7 +402,7 @@ void Announcements::request_definitions(const NodeId& peer, const std::vector<Id
   pull.ids.erase(std::unique(pull.ids.begin(), pull.ids.end()), pull.ids.end());
   // The rest is asked for by later repair rounds.
   pull.ids.resize(std::min(pull.ids.size(), limits::definitions_per_message_max));
-  if (!pull.ids.empty()) send(peer, encode(pull));
+  if (!pull.ids.empty()) reply(peer, encode(pull));
 }
 
 void Announcements::handle(TimePoint now, const NodeId& from, const DefinitionPull& message) {
@@ -341,7 +411,8 @@ void Announcements::handle(TimePoint now, const NodeId& from, const DefinitionPu
   for (const Id64 id : message.ids) {
     if (const auto definition = index_.definition(id)) known.push_back(*definition);
   }
-  for (auto& body : pack_definitions(known, config_.message_bytes_max)) send(from, std::move(body));
+  for (auto& body : pack_definitions(known, config_.message_bytes_max))
+    reply(from, std::move(body));
 }
 
 void Announcements::handle_bulk_message(TimePoint, const NodeId& from,
@@ -479,10 +550,12 @@ void Announcements::install_set(TimePoint now, const NodeId& from, const SetData
   }
   if (!pull.ids.empty()) send_bulk(from, encode_bulk(pull));
   origin.log.install(set.seq, set.set_hash, set.ids.size());
+  origin.hole_since.reset();
   for (const auto& name : set.names) accept_name(origin, name);
   settle(now, origin);
   std::vector<Id64> unresolved;
   apply_parked(now, found->first, origin, unresolved);
+  note_state(found->first, origin);
   request_definitions(from, unresolved);
 }
 

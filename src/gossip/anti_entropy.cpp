@@ -2,43 +2,57 @@
 #include "gossip/anti_entropy.hpp"
 
 #include "base/bytes.hpp"
-#include "base/keys.hpp"
 #include "base/limits.hpp"
 #include "base/timer_table.hpp"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
 namespace waggle::gossip {
 
-std::uint64_t index_root(std::span<const OriginVector> vectors) {
-  Bytes message;
-  message.reserve(vectors.size() * 40);
-  for (const auto& vector : vectors) {
-    append(message, vector.origin.bytes);
-    append_le(message, vector.incarnation);
-    append_le(message, vector.seq);
-    append_le(message, vector.set_hash);
-  }
-  std::array<std::byte, 16> hash{};
-  blake2b(hash, message);
-  return load_le<std::uint64_t>(hash);
+LogState to_wire(const OriginState& state, const NodeRef& origin) {
+  const std::uint64_t depth = state.seq + 1 - state.log_first;
+  return {origin, low_bits(state.incarnation), state.seq, short_hash(state.set_hash),
+          static_cast<std::uint8_t>(std::min<std::uint64_t>(depth, limits::log_depth_told_max))};
 }
 
-Repair compare(const OriginVector& mine, const OriginVector& theirs, const NodeId& self,
+std::uint64_t RootTable::hash_of(const IdKey& key, const OriginState& state) {
+  std::array<std::byte, 40> message{};
+  std::copy(state.origin.bytes.begin(), state.origin.bytes.end(), message.begin());
+  const MutableByteView numbers = MutableByteView(message).subspan(16);
+  store_le(numbers.first(8), state.incarnation);
+  store_le(numbers.subspan(8, 8), state.seq);
+  store_le(numbers.subspan(16, 8), state.set_hash);
+  return siphash(key, message);
+}
+
+std::uint64_t RootTable::root() const {
+  std::uint64_t root = 0;
+  for (const std::uint64_t bucket : buckets_) root ^= bucket;
+  return root;
+}
+
+std::size_t RootTable::bucket_of(const NodeId& origin) {
+  return std::to_integer<std::size_t>(origin.bytes[0]) / (256 / index_buckets);
+}
+
+std::pair<std::uint32_t, std::uint32_t> RootTable::range_of(std::size_t first, std::size_t last) {
+  constexpr std::uint64_t width = (std::uint64_t{1} << 32U) / index_buckets;
+  return {static_cast<std::uint32_t>(first * width),
+          static_cast<std::uint32_t>((last + 1) * width - 1)};
+}
+
+Repair compare(const OriginState& mine, const LogState& theirs, const NodeId& self,
                const NodeId& peer) {
-  if (theirs.incarnation > mine.incarnation) return Repair::none;  // membership has to say so first
-  if (theirs.incarnation < mine.incarnation || theirs.seq < mine.seq) {
-    return mine.seq > 0 ? Repair::peer_behind : Repair::none;
-  }
-  if (mine.origin == self) {
-    const bool differs = theirs.seq == mine.seq && theirs.set_hash != mine.set_hash;
-    return differs ? Repair::peer_behind : Repair::none;
-  }
+  if (theirs.seq > 0 && theirs.incarnation != low_bits(mine.incarnation)) return Repair::none;
+  if (theirs.seq < mine.seq) return Repair::peer_behind;
+  const bool differs = theirs.seq == mine.seq && theirs.set_hash != short_hash(mine.set_hash);
+  if (mine.origin == self) return differs ? Repair::peer_behind : Repair::none;
   if (theirs.seq > mine.seq) {
-    return theirs.log_first <= mine.seq + 1 ? Repair::pull_records : Repair::pull_set;
+    const std::uint64_t log_first = theirs.seq + 1 - theirs.log_depth;
+    return log_first <= mine.seq + 1 ? Repair::pull_records : Repair::pull_set;
   }
-  const bool differs = theirs.set_hash != mine.set_hash;
   return differs && peer == mine.origin ? Repair::pull_set : Repair::none;
 }
 

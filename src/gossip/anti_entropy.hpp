@@ -7,31 +7,60 @@
 #include "base/time.hpp"
 #include "gossip/announcement_wire.hpp"
 
+#include <array>
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
-#include <span>
-#include <vector>
+#include <utility>
 
 namespace waggle::gossip {
 
-/// BLAKE2b over (origin, incarnation, seq, set hash) of `vectors`, first 8 bytes. @pre ascending by
-/// origin
-[[nodiscard]] std::uint64_t index_root(std::span<const OriginVector> vectors);
+/// State of one log here.
+struct OriginState {
+  NodeId origin;
+  std::uint64_t incarnation = 0;
+  std::uint64_t seq = 0;        ///< last applied without a gap; 0: only the member is known
+  std::uint64_t set_hash = 0;   ///< XOR of id_hash() of the ids held
+  std::uint64_t log_first = 1;  ///< oldest record still here; seq + 1 when none
+  auto operator<=>(const OriginState&) const = default;
+};
+/// As messages tell it. @pre state.seq > 0
+[[nodiscard]] LogState to_wire(const OriginState& state, const NodeRef& origin);
+
+/// Hashes over the logs of live origins, by ranges of ids: nodes with the same live members and the
+/// same records have the same ones, whatever they still keep of dead members. O(1) per change.
+class RootTable {
+ public:
+  /// What a live log with records puts into its bucket: SipHash over origin, incarnation, seq and
+  /// set hash.
+  [[nodiscard]] static std::uint64_t hash_of(const IdKey& key, const OriginState& state);
+  void toggle(const NodeId& origin, std::uint64_t hash) { buckets_[bucket_of(origin)] ^= hash; }
+  [[nodiscard]] std::uint64_t root() const;
+  [[nodiscard]] const std::array<std::uint64_t, index_buckets>& buckets() const { return buckets_; }
+  /// By the first 6 bits of the id: a bucket is a range of ids.
+  [[nodiscard]] static std::size_t bucket_of(const NodeId& origin);
+  /// The first 4 bytes of ids in [first bucket, last bucket].
+  [[nodiscard]] static std::pair<std::uint32_t, std::uint32_t> range_of(std::size_t first,
+                                                                        std::size_t last);
+
+ private:
+  std::array<std::uint64_t, index_buckets> buckets_{};
+};
 
 enum class Repair {
   none,          ///< equal, or nothing that the two could do about it
-  peer_behind,   ///< tell the peer our vector: it pulls
+  peer_behind,   ///< the peer lacks what we have
   pull_records,  ///< the peer's log has what we lack
   pull_set,      ///< it has not: pull the whole set
 };
 
 /// What to do about one origin. Only the origin itself is believed when two sets differ at the same
-/// seq.
-/// @param mine  our state; seq 0 when we know the member but no record of it
-[[nodiscard]] Repair compare(const OriginVector& mine, const OriginVector& theirs,
-                             const NodeId& self, const NodeId& peer);
+/// seq; about another incarnation membership has to speak first.
+/// @param theirs  seq 0 when the peer listed all it knows and not this one
+[[nodiscard]] Repair compare(const OriginState& mine, const LogState& theirs, const NodeId& self,
+                             const NodeId& peer);
 
 /// The set pulls of this node: at most one per origin and limits::set_pulls_max in all, each for 5
 /// s; and how often it gives its own set. A pull that ends in a set with a wrong hash blocks that

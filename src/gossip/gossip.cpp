@@ -66,6 +66,7 @@ AnnouncementsConfig announcements_config(const GossipConfig& config, const NodeI
   out.message_bytes_max =
       Courier::body_bytes_max(config.packet_bytes) - announcement_overhead_bytes;
   out.seed = mix_seed(config.seed + 1);
+  out.broadcast = config.broadcast;
   return out;
 }
 
@@ -79,6 +80,7 @@ struct Gossip::Impl {
   Impl(const GossipConfig& config, const Identity& identity, RandomSource& random, TimePoint now)
       : started(now),
         hints_expected(config.hints_expected),
+        multicast_group(config.multicast_group),
         membership(membership_config(config), self_record(config, identity), now),
         courier(config, membership, random),
         announcements(announcements_config(config, identity.node_id()), identity, now) {}
@@ -93,6 +95,7 @@ struct Gossip::Impl {
 
   TimePoint started;
   bool hints_expected;
+  std::optional<Endpoint> multicast_group;
   Membership membership;
   Courier courier;
   Announcements announcements;
@@ -161,8 +164,10 @@ bool Gossip::Impl::settle_membership(TimePoint now) {
 bool Gossip::Impl::settle_announcements(TimePoint now) {
   bool progress = false;
   while (auto message = announcements.poll_message()) {
-    courier.send(now,
-                 {message->to, std::nullopt, false, AnnouncementBody{std::move(message->body)}});
+    // Without a receiver it is for the group.
+    if (!message->to && !multicast_group) continue;
+    courier.send(now, {message->to, message->to ? std::nullopt : multicast_group, !message->to,
+                       AnnouncementBody{std::move(message->body)}});
     progress = true;
   }
   while (auto bulk = announcements.poll_bulk()) {

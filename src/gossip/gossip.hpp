@@ -48,8 +48,10 @@ struct GossipConfig {
   std::string zone;
   std::size_t packet_bytes = 1400;  ///< IP and UDP headers included
   std::uint64_t incarnation = 1;  ///< max(persisted + 1, wall clock in ms): the caller persists it
-  bool hints_expected = false;    ///< hints are being looked up: having none is not being alone
-  std::uint64_t seed = 1;         ///< choices only
+  BroadcastMode broadcast = BroadcastMode::automatic;
+  std::optional<Endpoint> multicast_group;  ///< where BroadcastMode::multicast sends
+  bool hints_expected = false;  ///< hints are being looked up: having none is not being alone
+  std::uint64_t seed = 1;       ///< choices only
 };
 
 struct Transmit {

@@ -230,8 +230,8 @@ void KeyTable::add_node_and_cluster() {
   now_list("cluster.bind", list(WAGGLE_KEY(cluster.bind)));
   now_list("cluster.advertise", list(WAGGLE_KEY(cluster.advertise)));
   now_list("cluster.join", list(WAGGLE_KEY(cluster.join)));
-  later("cluster.broadcast",
-        choice(WAGGLE_KEY(cluster.broadcast), {"auto", "relay", "unicast", "multicast"}));
+  now("cluster.broadcast",
+      choice(WAGGLE_KEY(cluster.broadcast), {"auto", "relay", "unicast", "multicast"}));
   now("cluster.packet_bytes", size(WAGGLE_KEY(cluster.packet_bytes)));
   later_list("cluster.accept", list(WAGGLE_KEY(cluster.accept)));
 }

@@ -78,6 +78,13 @@ bool is_ordinary_end(const boost::system::error_code& error) {
          error == transfer::TransferError::duplicate_session;
 }
 
+gossip::BroadcastMode broadcast_mode(const std::string& name) {
+  if (name == "relay") return gossip::BroadcastMode::relay;
+  if (name == "unicast") return gossip::BroadcastMode::unicast;
+  if (name == "multicast") return gossip::BroadcastMode::multicast;
+  return gossip::BroadcastMode::automatic;
+}
+
 mirror::UpstreamConfig upstream_config(const ConfigResult& result) {
   const Config& config = result.config;
   mirror::UpstreamConfig upstream;
@@ -181,6 +188,7 @@ void NodeDriver::open_cluster() {
   core.gossip.name = config.node.name;
   core.gossip.zone = config.node.zone;
   core.gossip.packet_bytes = config.cluster.packet_bytes;
+  core.gossip.broadcast = broadcast_mode(config.cluster.broadcast);
   core.gossip.hints_expected = hints.empty() && !hints_.empty();
   core.gossip.incarnation = next_incarnation(config.node.data_dir, wall_ms());
   std::array<std::byte, 8> seed{};

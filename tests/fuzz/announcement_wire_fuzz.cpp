@@ -4,6 +4,8 @@
 #include "gossip/announcement_wire.hpp"
 #include "target.hpp"
 
+#include <algorithm>
+
 namespace waggle::fuzz {
 namespace {
 
@@ -17,11 +19,15 @@ void run_message(ByteView body) {
   const auto twice = decode_message(again);
   expect(twice && encode(*twice) == again, "decode and encode are inverse");
   if (const auto* records = std::get_if<Records>(&*message)) {
-    expect(!records->records.empty() && records->records.size() <= limits::records_per_message_max,
+    expect(!records->logs.empty() && records->logs.size() <= limits::slices_per_message_max,
            "RECORDS keeps its limit");
-    for (const Bytes& part : pack_records(records->origin, records->incarnation, records->first_seq,
-                                          records->records, 1200)) {
+    for (const Bytes& part : pack_records(records->rows, records->logs, 1200)) {
       expect(part.size() <= 1200 && decode_message(part).has_value(), "packed records decode");
+    }
+  }
+  if (const auto* states = std::get_if<AeStates>(&*message)) {
+    for (const Bytes& part : pack_some_states(states->states, 600)) {
+      expect(part.size() <= 600 && decode_message(part).has_value(), "packed states decode");
     }
   }
 }
@@ -54,14 +60,21 @@ std::vector<Bytes> seeds() {
   const NodeId a = test::id_of(1);
   const NodeId b = test::id_of(2);
   const std::vector<Message> messages = {
-      Records{a,
-              300,
-              7,
-              {Have{Id64{5}}, DefinedHave{definition}, Drop{Id64{1ULL << 63U}}, Named{name},
-               Base{299, 6, 0x1234}}},
+      Records{16,
+              {{NodeRef::short_of(a),
+                300,
+                7,
+                {Have{Id64{5}}, DefinedHave{definition}, Drop{Id64{1ULL << 63U}}, Named{name},
+                 Base{299, 6, 0x1234}}},
+               {NodeRef{b}, 1, 1, {Have{Id64{1}}, Have{Id64{2}}}}}},
       AeRoot{0x0123456789abcdef, true},
-      AeVectors{true, true, {}, {{a, 1, 2, 3, 1}, {b, 1, 200, 3, 201}}},
-      AePull{{{a, 5, 6}}},
+      AeStates{true,
+               0,
+               UINT32_MAX,
+               {{NodeRef::short_of(std::min(a, b)), 1, 2, 3, 2},
+                {NodeRef{std::max(a, b)}, 1, 200, 3, 0}}},
+      AePull{{{NodeRef::short_of(a), 5, 6}}},
+      AeBuckets{},
       DefinitionPull{{Id64{1}, Id64{1ULL << 40U}}},
       Definitions{{definition}},
   };

@@ -1,5 +1,6 @@
 // An authenticated member that says anything: sealed bodies of every type and bulk frames, one
 // after the other, against a whole gossip core.
+#include "../unit/gossip/log_samples.hpp"
 #include "base/limits.hpp"
 #include "gossip/announcement_wire.hpp"
 #include "gossip/gossip.hpp"
@@ -78,12 +79,12 @@ std::vector<Bytes> seeds() {
   const NodeId peer = test::id_of(2);
   const Definition definition{sha256_of(as_bytes("abc")), 3};
   Bytes facts;
-  append_step(facts, 7, announcement(Records{peer, 1, 1, {DefinedHave{definition}}}));
-  append_step(facts, 7, announcement(Records{peer, 1, 2, {Have{Id64{5}}, Drop{Id64{5}}}}));
+  append_step(facts, 7, announcement(test::one_log(peer, 1, 1, {DefinedHave{definition}})));
+  append_step(facts, 7, announcement(test::one_log(peer, 1, 2, {Have{Id64{5}}, Drop{Id64{5}}})));
   append_step(facts, 200, {});
   append_step(facts, 7, announcement(AeRoot{7, false}));
-  append_step(facts, 7, announcement(AeVectors{true, true, {}, {{peer, 1, 9, 3, 1}}}));
-  append_step(facts, 7, announcement(AePull{{{test::id_of(1), 1, 1}}}));
+  append_step(facts, 7, announcement(test::only_state({peer, 1, 9, 3, 1})));
+  append_step(facts, 7, announcement(AePull{{test::range(test::id_of(1), 1, 1)}}));
   Bytes members;
   append_step(members, 6,
               encode(GossipMessage{

@@ -34,7 +34,7 @@ class AnnouncementNetwork {
       : prng_(seed), seed_(seed), loss_(loss) {
     SeededRandomSource random(seed);
     for (std::size_t i = 0; i < count; ++i) {
-      nodes_.push_back({std::make_unique<Identity>(Identity::generate(random)), nullptr, 1, 0});
+      nodes_.push_back({std::make_unique<Identity>(Identity::generate(random)), nullptr, 1, 0, 0});
       by_id_[id(i)] = i;
     }
     for (std::size_t i = 0; i < count; ++i) start(i);
@@ -165,6 +165,22 @@ class AnnouncementNetwork {
   [[nodiscard]] std::uint64_t trace() const { return trace_; }
   [[nodiscard]] std::uint64_t datagrams() const { return datagrams_; }
   [[nodiscard]] std::uint64_t bulk_frames() const { return bulk_frames_; }
+  /// Datagrams of records so far.
+  [[nodiscard]] std::uint64_t records_sent() const { return records_sent_; }
+  /// Sent by node `i` since reset_bytes(), on the wire.
+  [[nodiscard]] std::uint64_t bytes_of(std::size_t i) const { return nodes_[i].bytes; }
+  void reset_bytes() {
+    for (auto& node : nodes_) node.bytes = 0;
+  }
+  /// The process is gone and nobody notices.
+  void silence(std::size_t i) { nodes_[i].core.reset(); }
+  /// As restart, but the new process has met nobody yet.
+  void start_alone(std::size_t i) {
+    ++nodes_[i].incarnation;
+    held_[id(i)].clear();
+    start(i);
+  }
+  void meet_all(std::size_t i) { meet(i); }
 
  private:
   struct Node {
@@ -172,6 +188,7 @@ class AnnouncementNetwork {
     std::unique_ptr<Announcements> core;
     std::uint64_t incarnation;
     std::uint64_t starts;
+    std::uint64_t bytes = 0;
   };
   struct Delivery {
     std::size_t from, to;
@@ -211,9 +228,12 @@ class AnnouncementNetwork {
       WAGGLE_ASSERT(message->body.size() <= 1200);
       mix(message->body);
       ++datagrams_;
+      nodes_[i].bytes += message->body.size() + SendBudget::overhead_bytes;
+      const auto decoded = decode_message(message->body);
+      if (decoded && std::holds_alternative<Records>(*decoded)) ++records_sent_;
       const bool lost = prng_.chance(loss_);
       const Duration delay = 200us + Duration(prng_.below(3'000'000));
-      if (!lost) deliver(delay, {i, by_id_.at(message->to), std::move(message->body), false});
+      if (!lost) deliver(delay, {i, by_id_.at(*message->to), std::move(message->body), false});
     }
     while (auto bulk = at(i).poll_bulk()) {
       WAGGLE_ASSERT(bulk->frame.size() <= 1024 * 1024);
@@ -281,6 +301,7 @@ class AnnouncementNetwork {
   std::uint64_t trace_ = 0xcbf29ce484222325ULL;
   std::uint64_t datagrams_ = 0;
   std::uint64_t bulk_frames_ = 0;
+  std::uint64_t records_sent_ = 0;
   std::uint64_t steps_ = 0;
 };
 

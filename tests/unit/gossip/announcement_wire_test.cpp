@@ -5,6 +5,7 @@
 #include "base/limits.hpp"
 #include "base/msg.hpp"
 #include "base/prng.hpp"
+#include "log_samples.hpp"
 
 #include <doctest/doctest.h>
 
@@ -13,6 +14,7 @@
 
 using namespace waggle;
 using namespace waggle::gossip;
+using namespace waggle::gossip::test;
 
 namespace {
 
@@ -38,6 +40,12 @@ std::shared_ptr<const SignedName> name() {
   return name;
 }
 
+AeBuckets counting_buckets() {
+  AeBuckets buckets;
+  for (std::size_t i = 0; i < index_buckets; ++i) buckets.hashes[i] = i;
+  return buckets;
+}
+
 struct Golden {
   Message message;
   std::string hex;
@@ -49,25 +57,46 @@ struct GoldenBulk {
 
 std::vector<Golden> golden_messages() {
   return {
-      {Records{node_a(),
-               300,
-               7,
-               {Have{Id64{5}}, DefinedHave{definition()}, Drop{Id64{1ULL << 63U}}, Named{name()},
-                Base{299, 6, 0x1234}}},
-       "9501c4100102030405060708090a0b0c0d0e0f10cd012c07959201059302c42101aaaaaaaaaaaaaa"
-       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacd10009203cf800000000000000097"
-       "0477c42101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa09a361"
-       "2f62cd03e8c440555555555555555555555555555555555555555555555555555555555555555555"
-       "555555555555555555555555555555555555555555555555555555555555559405cd012b06cd1234"},
+      {Records{16,
+               {{NodeRef::short_of(node_a()),
+                 300,
+                 7,
+                 {Have{Id64{5}}, DefinedHave{definition()}, Drop{Id64{1ULL << 63U}}, Named{name()},
+                  Base{299, 6, 0x1234}}},
+                {NodeRef{node_b()}, 0xffff, 1, {Have{Id64{1}}, Have{Id64{2}}}}}},
+       "930110c4e404010203042c01070005000000000000002001aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa802040000000000000008060770000000000000001aaaaaa"
+       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0903612f62e80300000000"
+       "55555555555555555555555555555555555555555555555555555555555555555555555555555555"
+       "55555555555555555555555555555555555555555555555580ab0206341200000000000081111111"
+       "11111111111111111111111111ffff010101000000000000000200000000000000"},
       {AeRoot{0x0123456789abcdef, true}, "9302cf0123456789abcdefc3"},
-      {AeVectors{true, true, {}, {{node_a(), 1, 2, 3, 1}, {node_b(), 1, 200, 3, 201}}},
-       "9503c3c3c410000000000000000000000000000000009295c4100102030405060708090a0b0c0d0e"
-       "0f100102030195c4101111111111111111111111111111111101ccc803ccc9"},
-      {AePull{{{node_a(), 5, 6}}}, "92049193c4100102030405060708090a0b0c0d0e0f100506"},
+      {AeStates{
+           true,
+           0,
+           UINT32_MAX,
+           {{NodeRef::short_of(node_a()), 1, 2, 3, 2}, {NodeRef{node_b()}, 1, 200, 0x89abcdef, 0}}},
+       "9503c300ceffffffffc4250201020304010002030000008011111111111111111111111111111111"
+       "0100c801efcdab89"},
+      {AePull{{{NodeRef::short_of(node_a()), 5, 300}}}, "9204c40900010203040500ac02"},
       {DefinitionPull{{Id64{1}, Id64{1ULL << 40U}}}, "9205c41001000000000000000000000000010000"},
       {Definitions{{definition()}},
        "92069192c42101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacd"
        "1000"},
+      {counting_buckets(),
+       "920ac502000000000000000000010000000000000002000000000000000300000000000000040000"
+       "00000000000500000000000000060000000000000007000000000000000800000000000000090000"
+       "00000000000a000000000000000b000000000000000c000000000000000d000000000000000e0000"
+       "00000000000f00000000000000100000000000000011000000000000001200000000000000130000"
+       "00000000001400000000000000150000000000000016000000000000001700000000000000180000"
+       "000000000019000000000000001a000000000000001b000000000000001c000000000000001d0000"
+       "00000000001e000000000000001f0000000000000020000000000000002100000000000000220000"
+       "00000000002300000000000000240000000000000025000000000000002600000000000000270000"
+       "0000000000280000000000000029000000000000002a000000000000002b000000000000002c0000"
+       "00000000002d000000000000002e000000000000002f000000000000003000000000000000310000"
+       "00000000003200000000000000330000000000000034000000000000003500000000000000360000"
+       "00000000003700000000000000380000000000000039000000000000003a000000000000003b0000"
+       "00000000003c000000000000003d000000000000003e000000000000003f00000000000000"},
   };
 }
 
@@ -164,16 +193,24 @@ TEST_SUITE("gossip/announcement_wire") {
 
   TEST_CASE("lists at their limit pass, one more is refused") {
     const auto limit = make_error_code(BaseError::limit_exceeded);
-    Records records{node_a(), 1, 1, {}};
-    CHECK(failure(records).has_value());  // none at all
-    records.records.assign(limits::records_per_message_max / 2, Have{});
+    const LogSlice slice{NodeRef::short_of(node_a()), 1, 1, {Have{}}};
+    CHECK(failure(Records{}).has_value());  // none at all
+    Records records{0, std::vector<LogSlice>(limits::slices_per_message_max / 2, slice)};
     CHECK_FALSE(failure(records).has_value());
-    records.records.assign(limits::records_per_message_max + 1, Have{});
-    CHECK(failure(records) == limit);
-    AePull pull{std::vector<LogRange>(limits::pulls_per_message_max, LogRange{{}, 1, 1})};
+    // What does not fit one datagram cannot be too many: 10 bytes are the least for a slice.
+    CHECK(limits::slices_per_message_max * 10 < limits::datagram_bytes_max);
+    for (const std::uint32_t rows : {1U, 2U, 512U, static_cast<unsigned>(limits::relay_rows_max)}) {
+      CHECK_FALSE(failure(Records{rows, {slice}}).has_value());
+      CHECK(failure(Records{3 * rows, {slice}}).has_value());
+    }
+    CHECK(failure(Records{2 * limits::relay_rows_max, {slice}}).has_value());
+    AePull pull;
+    for (std::uint32_t i = 0; i < limits::pulls_per_message_max; ++i) {
+      pull.ranges.push_back({NodeRef{NodeRef::lowest(i), false}, 1, 1});
+    }
     CHECK(encode(pull).size() <= limits::datagram_bytes_max);
     CHECK_FALSE(failure(pull).has_value());
-    pull.ranges.push_back({{}, 1, 1});
+    pull.ranges.push_back({NodeRef{NodeRef::lowest(1000), false}, 1, 1});
     CHECK(failure(pull).has_value());
     DefinitionPull ids;
     for (std::size_t i = 0; i < limits::definitions_per_message_max; ++i) {
@@ -201,7 +238,7 @@ TEST_SUITE("gossip/announcement_wire") {
 
   TEST_CASE("values out of range are refused") {
     const auto with_record = [](Record record) {
-      return failure(Records{node_a(), 1, 1, {std::move(record)}});
+      return failure(one_log(node_a(), 1, 1, {std::move(record)}));
     };
     Definition big = definition();
     big.size = limits::blob_bytes_max;
@@ -214,19 +251,24 @@ TEST_SUITE("gossip/announcement_wire") {
     CHECK_FALSE(with_record(Named{std::make_shared<SignedName>(named)}).has_value());
     named.record.media_type += 'x';
     CHECK(with_record(Named{std::make_shared<SignedName>(named)}).has_value());
-    named.record.media_type.clear();
-    ++named.hlc_ms;
-    CHECK(with_record(Named{std::make_shared<SignedName>(named)}).has_value());
-    CHECK(failure(Records{node_a(), 1, 0, {Have{}}}).has_value());
-    CHECK(failure(Records{node_a(), 1, UINT64_MAX, {Have{}}}).has_value());
-    CHECK(failure(AePull{{{node_a(), 1, 0}}}).has_value());
-    CHECK(failure(AeVectors{false, false, {}, {{node_a(), 1, 0, 0, 1}}})
+    CHECK(failure(one_log(node_a(), 1, 0, {Have{}})).has_value());
+    CHECK(failure(one_log(node_a(), 1, UINT64_MAX, {Have{}})).has_value());
+    CHECK(failure(AePull{{{NodeRef{node_a()}, 1, 0}}}).has_value());
+    CHECK(failure(AePull{{{NodeRef{node_a()}, 1, 1}, {NodeRef{node_a()}, 1, 2}}}).has_value());
+    const LogState state{NodeRef{node_a()}, 1, 5, 0, 1};
+    const LogState later{NodeRef{node_b()}, 1, 5, 0, 1};
+    CHECK_FALSE(failure(AeStates{false, 0, 0, {state, later}}).has_value());
+    CHECK(failure(AeStates{false, 0, 0, {later, state}}).has_value());
+    CHECK(failure(AeStates{false, 0, 0, {state, state}}).has_value());
+    CHECK(failure(AeStates{false, 0, 0, {{NodeRef{node_a()}, 1, 0, 0, 0}}})
               .has_value());  // no record at all
-    CHECK(failure(AeVectors{false, false, {}, {{node_a(), 1, 5, 0, 7}}})
-              .has_value());  // log beyond its end
-    const AeVectors descending{false, false, {}, {{node_b(), 1, 5, 0, 1}, {node_a(), 1, 5, 0, 1}}};
-    CHECK(failure(descending).has_value());
-    CHECK(failure(AeVectors{true, false, node_b(), {{node_b(), 1, 5, 0, 1}}}).has_value());
+    CHECK(failure(AeStates{false, 0, 0, {{NodeRef{node_a()}, 1, 5, 0, 6}}})
+              .has_value());                                // more in the log than there were
+    CHECK(failure(AeStates{false, 0, 1, {}}).has_value());  // a range that does not count
+    CHECK(failure(AeStates{true, 2, 1, {}}).has_value());
+    CHECK_FALSE(failure(AeStates{true, 0x01020304, 0x01020304, {state}}).has_value());
+    CHECK(failure(AeStates{true, 0x01020305, UINT32_MAX, {state}}).has_value());
+    CHECK(failure(AeStates{true, 0, 0x01020303, {state}}).has_value());
     CHECK(bulk_failure(SetData{node_a(), 1, 1, 0, 0, 1, {Id64{2}, Id64{1}}, {}}).has_value());
     CHECK(bulk_failure(SetData{node_a(), 1, 1, 0, 0, 1, {Id64{2}, Id64{2}}, {}}).has_value());
     CHECK(bulk_failure(SetData{node_a(), 1, 1, 0, 1, 2, {Id64{2}}, {}})
@@ -237,7 +279,7 @@ TEST_SUITE("gossip/announcement_wire") {
     // Bulk kinds are no datagrams, unknown kinds nothing, foreign digests neither.
     CHECK_FALSE(decode_message(encode_bulk(SetNone{node_a()})).has_value());
     CHECK_FALSE(decode_bulk(encode(AeRoot{1, false})).has_value());
-    CHECK_FALSE(decode_message(*from_hex("920a00")).has_value());
+    CHECK_FALSE(decode_message(*from_hex("920b00")).has_value());
     CHECK_FALSE(decode_message(*from_hex("92069192c4020300"
                                          "00"))
                     .has_value());
@@ -256,45 +298,71 @@ TEST_SUITE("gossip/announcement_wire") {
       records.emplace_back(Have{Id64{i << 40U}});
       if (i % 50 == 0) records.emplace_back(Named{std::make_shared<SignedName>(longest)});
     }
+    const LogSlice other{NodeRef::short_of(node_b()), 2, 9, {Have{Id64{1}}}};
     for (const std::size_t bytes_max : {512U, 1200U, 1400U}) {
       std::uint64_t seq = 1ULL << 40U;
-      for (const auto& body : pack_records(node_a(), UINT64_MAX, seq, records, bytes_max)) {
+      const std::vector<LogSlice> slices{{NodeRef{node_a()}, 1, seq, records}, other};
+      const auto bodies = pack_records(64, slices, bytes_max);
+      for (const auto& body : bodies) {
         CHECK(body.size() <= bytes_max);
         const auto message = decode_message(body);
         REQUIRE(message.has_value());
         const auto& part = std::get<Records>(*message);
-        CHECK(part.first_seq == seq);
-        seq += part.records.size();
+        CHECK(part.rows == 64);
+        for (const LogSlice& slice : part.logs) {
+          if (slice.origin == other.origin) continue;
+          CHECK(slice.first_seq == seq);
+          seq += slice.records.size();
+        }
       }
       CHECK(seq == (1ULL << 40U) + records.size());
+      CHECK(std::get<Records>(*decode_message(bodies.back())).logs.back().origin == other.origin);
     }
   }
 
-  TEST_CASE("packed vectors cover the whole range without overlap") {
-    std::vector<OriginVector> vectors;
-    for (std::uint8_t i = 1; i <= 200; ++i) {
-      NodeId id;
-      id.bytes[0] = std::byte{i};
-      vectors.push_back({id, UINT64_MAX, UINT64_MAX - 1, UINT64_MAX, 1});
+  TEST_CASE("packed states cover the whole range without overlap") {
+    std::vector<LogState> states;
+    for (std::uint32_t i = 1; i <= 300; ++i) {
+      states.push_back({NodeRef{NodeRef::lowest(i), false}, 0xffff, UINT64_MAX, 7, 1});
     }
-    NodeId after;
-    std::size_t seen = 0;
-    bool last = false;
-    for (const auto& body : pack_vectors(vectors, true, 1200)) {
-      CHECK(body.size() <= 1200);
-      const auto message = decode_message(body);
-      REQUIRE(message.has_value());
-      const auto& part = std::get<AeVectors>(*message);
-      CHECK(part.after == after);
-      CHECK_FALSE(last);
-      last = part.last;
-      seen += part.vectors.size();
-      after = part.vectors.back().origin;
+    // Two ids with the same first bytes stand together.
+    for (std::byte last : {std::byte{1}, std::byte{2}}) {
+      NodeId id = NodeRef::lowest(301);
+      id.bytes[15] = last;
+      states.push_back({NodeRef{id}, 1, 1, 0, 0});
     }
-    CHECK(last);
-    CHECK(seen == 200);
-    CHECK(pack_vectors({}, true, 1200).size() == 1);
-    CHECK(pack_vectors({}, false, 1200).empty());
+    for (const std::size_t bytes_max : {512U, 530U, 545U, 1200U}) {
+      std::uint64_t begin = 0;
+      std::size_t seen = 0;
+      for (const auto& body : pack_full_states(states, 0, 5000, bytes_max)) {
+        CHECK(body.size() <= bytes_max);
+        const auto message = decode_message(body);
+        REQUIRE(message.has_value());
+        const auto& part = std::get<AeStates>(*message);
+        CHECK(part.full);
+        CHECK(part.from == begin);
+        begin = std::uint64_t{part.to} + 1;
+        seen += part.states.size();
+      }
+      CHECK(begin == 5001);
+      CHECK(seen == states.size());
+      seen = 0;
+      for (const auto& body : pack_some_states(states, bytes_max)) {
+        CHECK(body.size() <= bytes_max);
+        seen += std::get<AeStates>(*decode_message(body)).states.size();
+      }
+      CHECK(seen == states.size());
+    }
+    CHECK(pack_full_states({}, 0, UINT32_MAX, 1200).size() == 1);
+    CHECK(pack_some_states({}, 1200).empty());
+    std::vector<LogRange> ranges;
+    for (const LogState& state : states) ranges.push_back({state.origin, 1, UINT64_MAX});
+    std::size_t pulled = 0;
+    for (const auto& body : pack_pulls(ranges, 512)) {
+      CHECK(body.size() <= 512);
+      pulled += std::get<AePull>(*decode_message(body)).ranges.size();
+    }
+    CHECK(pulled == ranges.size());
     const std::vector<Definition> definitions(100, definition());
     std::size_t packed = 0;
     for (const auto& body : pack_definitions(definitions, 1200)) {

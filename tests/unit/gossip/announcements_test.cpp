@@ -4,6 +4,7 @@
 
 #include "announcement_network.hpp"
 #include "base/limits.hpp"
+#include "log_samples.hpp"
 
 #include <doctest/doctest.h>
 
@@ -29,6 +30,7 @@ struct Lab {
   }
   ~Lab() { core.check_invariants(); }
 
+  /// All that it has to say, however long its budget makes that take.
   std::vector<AnnouncementMessage> sent() {
     std::vector<AnnouncementMessage> out;
     while (auto message = core.poll_message()) out.push_back(std::move(*message));
@@ -65,7 +67,7 @@ struct Lab {
   }
   /// A record of `them`, by themselves.
   void record(std::uint64_t seq, Record record) {
-    say(them, Records{them.node_id(), 1, seq, {std::move(record)}});
+    say(them, one_log(them.node_id(), 1, seq, {std::move(record)}));
   }
   std::size_t holder_count(std::uint64_t blob) {
     std::vector<NodeId> out;
@@ -93,27 +95,29 @@ Named signed_name(const Identity& author, std::uint64_t key64, std::uint64_t hlc
 }  // namespace
 
 TEST_SUITE("gossip/announcements") {
-  TEST_CASE("the first record goes out after 20 ms, the next ones once a second") {
+  TEST_CASE(
+      "the first record goes out after 20 ms, the next ones 100 ms later while there is little to "
+      "say") {
     Lab lab;
     lab.core.announce(lab.now, digest_of(1), 2);
     CHECK(lab.sent().empty());
     lab.wait_until(TimePoint(20ms));
     auto records = lab.sent_of<Records>();
     REQUIRE(records.size() == 2);  // one to each member
-    CHECK(records[0].incarnation == 5);
-    CHECK(std::get<DefinedHave>(records[0].records.at(0)).definition == defined(1));
-    lab.now = TimePoint(100ms);
+    CHECK(records[0].logs.at(0).incarnation == 5);
+    CHECK(std::get<DefinedHave>(records[0].logs.at(0).records.at(0)).definition == defined(1));
+    lab.now = TimePoint(50ms);
     lab.core.announce(lab.now, digest_of(1), 2);  // a repeat
     lab.core.announce(lab.now, digest_of(2), 3);
     lab.core.withdraw(lab.now, digest_of(1));
-    lab.wait_until(TimePoint(1019ms));
+    lab.wait_until(TimePoint(119ms));
     CHECK(lab.sent_of<Records>().empty());
-    lab.wait_until(TimePoint(1020ms));
+    lab.wait_until(TimePoint(120ms));
     records = lab.sent_of<Records>();
     REQUIRE(records.size() == 2);
-    CHECK(records[0].first_seq == 2);
-    REQUIRE(records[0].records.size() == 2);
-    CHECK(std::get<Drop>(records[0].records[1]).id == id_of(1));
+    CHECK(records[0].logs.at(0).first_seq == 2);
+    REQUIRE(records[0].logs.at(0).records.size() == 2);
+    CHECK(std::get<Drop>(records[0].logs.at(0).records[1]).id == id_of(1));
     lab.core.announce(TimePoint(9s), digest_of(3), 4);
     CHECK(lab.core.poll_timeout() <= TimePoint(9s + 20ms));
   }
@@ -125,7 +129,7 @@ TEST_SUITE("gossip/announcements") {
     lab.wait_until(TimePoint(20ms));
     const auto records = lab.sent_of<Records>();
     REQUIRE_FALSE(records.empty());
-    CHECK(std::get<Have>(records[0].records.at(0)).id == id_of(1));
+    CHECK(std::get<Have>(records[0].logs.at(0).records.at(0)).id == id_of(1));
   }
 
   TEST_CASE("a HAVE without a definition is usable at once and its sender is asked what it is") {
@@ -158,16 +162,16 @@ TEST_SUITE("gossip/announcements") {
   TEST_CASE("strangers, wrong origins and other incarnations change nothing") {
     Lab lab;
     const Identity stranger = identity_of(9);
-    lab.say(stranger, Records{stranger.node_id(), 1, 1, {DefinedHave{defined(1)}}});
+    lab.say(stranger, one_log(stranger.node_id(), 1, 1, {DefinedHave{defined(1)}}));
     lab.say_bulk(stranger, SetPull{{lab.them.node_id()}});
     CHECK(lab.core.stats().unknown_sender == 2);
-    lab.say(lab.them, Records{stranger.node_id(), 1, 1, {DefinedHave{defined(1)}}});
-    lab.say(lab.them, Records{lab.us.node_id(), 5, 1, {DefinedHave{defined(1)}}});
-    lab.say(lab.them, Records{lab.them.node_id(), 0, 1, {DefinedHave{defined(1)}}});
-    lab.say(lab.them, Records{lab.them.node_id(), 2, 1, {DefinedHave{defined(1)}}});
+    lab.say(lab.them, one_log(stranger.node_id(), 1, 1, {DefinedHave{defined(1)}}));
+    lab.say(lab.them, one_log(lab.us.node_id(), 5, 1, {DefinedHave{defined(1)}}));
+    lab.say(lab.them, one_log(lab.them.node_id(), 0, 1, {DefinedHave{defined(1)}}));
+    lab.say(lab.them, one_log(lab.them.node_id(), 2, 1, {DefinedHave{defined(1)}}));
     CHECK(lab.core.stats().refused_records == 4);
-    lab.say(lab.them, AeVectors{false, false, {}, {{lab.us.node_id(), 5, 100, 1, 1}}});
-    lab.say(lab.them, AeVectors{false, false, {}, {{stranger.node_id(), 1, 100, 1, 1}}});
+    lab.say(lab.them, some_state({lab.us.node_id(), 5, 100, 1, 1}));
+    lab.say(lab.them, some_state({stranger.node_id(), 1, 100, 1, 1}));
     lab.core.handle_message(lab.now, lab.them.node_id(), as_bytes("garbage"));
     lab.core.handle_bulk(lab.now, lab.them.node_id(), as_bytes("garbage"));
     CHECK(lab.core.stats().malformed == 2);
@@ -214,8 +218,8 @@ TEST_SUITE("gossip/announcements") {
     lab.record(3, Drop{id_of(8)});
     lab.record(4, DefinedHave{defined(1)});
     CHECK(lab.core.fact_count() == 1);
-    CHECK(lab.core.live_vectors().at(0).set_hash == id_hash(cluster_key(), id_of(1)));
-    CHECK(lab.core.live_vectors().at(0).seq == 4);
+    CHECK(lab.core.live_states().at(0).set_hash == id_hash(cluster_key(), id_of(1)));
+    CHECK(lab.core.live_states().at(0).seq == 4);
   }
 
   TEST_CASE("an origin that floods ids is cut at its limit and its set is not passed on") {
@@ -223,9 +227,9 @@ TEST_SUITE("gossip/announcements") {
     std::uint64_t seq = 1;
     const std::size_t batch = 64;
     for (std::size_t i = 0; i < limits::ids_per_origin_max + batch; i += batch) {
-      Records flood{lab.them.node_id(), 1, seq, {}};
+      LogSlice flood{NodeRef{lab.them.node_id()}, 1, seq, {}};
       for (std::size_t j = 0; j < batch; ++j) flood.records.emplace_back(Have{Id64{i + j + 1}});
-      lab.core.handle_message(lab.now, lab.them.node_id(), encode(flood));
+      lab.core.handle_message(lab.now, lab.them.node_id(), encode(Records{0, {flood}}));
       seq += batch;
       lab.sent();
     }
@@ -242,25 +246,25 @@ TEST_SUITE("gossip/announcements") {
     Prng prng(5);
     std::uint64_t seq = 1;
     for (std::size_t i = 0; i < limits::ids_per_origin_max + 64; i += 64) {
-      Records flood{lab.them.node_id(), 1, seq, {}};
+      LogSlice flood{NodeRef{lab.them.node_id()}, 1, seq, {}};
       for (std::size_t j = 0; j < 64; ++j) flood.records.emplace_back(Have{Id64{i + j + 1}});
-      lab.core.handle_message(lab.now, lab.them.node_id(), encode(flood));
+      lab.core.handle_message(lab.now, lab.them.node_id(), encode(Records{0, {flood}}));
       seq += 64;
     }
     for (int round = 0; round < 2000; ++round) {
-      Records noise{lab.them.node_id(), 1, seq, {}};
+      LogSlice noise{NodeRef{lab.them.node_id()}, 1, seq, {}};
       for (std::size_t j = 0; j < 64; ++j) {
         const Id64 id{prng.below(limits::ids_per_origin_max)};
         noise.records.emplace_back(prng.chance(0.3) ? Record{Have{id}} : Record{Drop{id}});
       }
-      lab.core.handle_message(lab.now, lab.them.node_id(), encode(noise));
+      lab.core.handle_message(lab.now, lab.them.node_id(), encode(Records{0, {noise}}));
       seq += 64;
       lab.sent();
     }
     CHECK(lab.core.fact_count() <= limits::ids_per_origin_max);
     const std::uint64_t hash = id_hash(cluster_key(), Id64{9});
-    const OriginVector far{lab.them.node_id(), 1, seq + 300, hash, seq + 200};
-    lab.say(lab.third, AeVectors{false, false, {}, {far}});
+    lab.now += 3s;  // whatever moves is left alone
+    lab.say(lab.third, some_state({lab.them.node_id(), 1, seq + 300, hash, seq + 200}));
     lab.say_bulk(lab.third, SetData{lab.them.node_id(), 1, seq + 300, hash, 0, 1, {Id64{9}}, {}});
     CHECK(lab.core.fact_count() == 1);  // and a whole set puts it right
   }
@@ -275,7 +279,7 @@ TEST_SUITE("gossip/announcements") {
     lab.record(3, Named{std::make_shared<SignedName>(forged)});
     CHECK(lab.core.stats().refused_names == 2);
     CHECK(lab.core.find_name(8) == std::nullopt);
-    CHECK(lab.core.live_vectors().at(0).seq == 3);
+    CHECK(lab.core.live_states().at(0).seq == 3);
     NameRecord long_type{9, digest_of(9), 1, std::string(limits::media_type_bytes_max + 1, 'x')};
     lab.core.announce_name(lab.now, long_type, 100);
     CHECK(lab.core.find_name(9) == std::nullopt);
@@ -292,7 +296,7 @@ TEST_SUITE("gossip/announcements") {
     const NodeId origin = lab.them.node_id();
     lab.say_bulk(lab.third, SetData{origin, 1, 500, hash, 0, 1, ids, {}});
     CHECK(lab.core.fact_count() == 0);
-    const AeVectors far{false, false, {}, {{origin, 1, 500, hash, 400}}};
+    const AeStates far = some_state({origin, 1, 500, hash, 400});
     lab.say(lab.third, far);
     CHECK(lab.bulk_of<SetPull>().size() == 1);
     lab.say(lab.third, far);  // it is under way
@@ -326,7 +330,8 @@ TEST_SUITE("gossip/announcements") {
     lab.record(1, DefinedHave{defined(1)});
     lab.record(2, DefinedHave{defined(2)});
     const std::uint64_t hash = id_hash(cluster_key(), id_of(2));
-    lab.say(lab.them, AeVectors{false, false, {}, {{lab.them.node_id(), 1, 300, hash, 250}}});
+    lab.now += 3s;
+    lab.say(lab.them, some_state({lab.them.node_id(), 1, 300, hash, 250}));
     lab.say_bulk(lab.them, SetData{lab.them.node_id(), 1, 300, hash, 0, 1, {id_of(2)}, {}});
     CHECK(lab.holder_count(1) == 0);
     CHECK(lab.holder_count(2) == 1);
@@ -347,12 +352,12 @@ TEST_SUITE("gossip/announcements") {
     const std::uint64_t hash = id_hash(cluster_key(), id_of(1));
     lab.core.member_up(lab.now, lab.them.node_id(), 2, lab.them.public_key());
     CHECK(lab.holder_count(1) == 1);
-    lab.say(lab.them, Records{lab.them.node_id(), 2, 1, {Base{1, 2, hash}}});
+    lab.say(lab.them, one_log(lab.them.node_id(), 2, 1, {Base{1, 2, hash}}));
     CHECK(lab.bulk_of<SetPull>().size() == 1);
     CHECK(lab.holder_count(1) == 1);
-    lab.say(lab.third, Records{lab.them.node_id(), 2, 1, {Base{1, 1, hash}}});
-    CHECK(lab.core.live_vectors().at(0).incarnation == 2);
-    CHECK(lab.core.live_vectors().at(0).set_hash == hash);
+    lab.say(lab.third, one_log(lab.them.node_id(), 2, 1, {Base{1, 1, hash}}));
+    CHECK(lab.core.live_states().at(0).incarnation == 2);
+    CHECK(lab.core.live_states().at(0).set_hash == hash);
     lab.wait_until(TimePoint(11s));
     CHECK(lab.holder_count(1) == 1);
   }
@@ -363,20 +368,20 @@ TEST_SUITE("gossip/announcements") {
       lab.core.announce(lab.now, digest_of(blob), blob + 1);
     }
     lab.wait_until(TimePoint(20ms));
-    const auto vectors = lab.sent_of<AeVectors>();
-    REQUIRE(vectors.size() == 2);
-    CHECK(vectors[0].vectors.at(0).seq == 1000);
+    const auto states = lab.sent_of<AeStates>();
+    REQUIRE(states.size() == 2);
+    CHECK(states[0].states.at(0).seq == 1000);
     for (int i = 0; i < 5; ++i) lab.say_bulk(lab.them, SetPull{{lab.us.node_id()}});
     CHECK(lab.core.stats().sets_served == limits::own_set_serves_max);
     CHECK(lab.bulk_of<SetData>().size() == limits::own_set_serves_max);
   }
 
-  TEST_CASE("questions fill at most half of the queue") {
+  TEST_CASE("questions fill their own queue, not that of what this node has to say") {
     Lab lab;
-    for (std::size_t i = 0; i < limits::announcement_queue_messages_max; ++i) {
+    for (std::size_t i = 0; i < limits::announcement_replies_max + 7; ++i) {
       lab.core.handle_message(lab.now, lab.them.node_id(), encode(AeRoot{1, false}));
     }
-    CHECK(lab.core.stats().dropped_messages == limits::announcement_queue_messages_max / 2);
+    CHECK(lab.core.stats().dropped_messages == 7);
     lab.core.announce(lab.now, digest_of(1), 2);
     lab.wait_until(TimePoint(20ms));
     CHECK(lab.sent_of<Records>().size() == 2);
@@ -407,7 +412,7 @@ TEST_SUITE("gossip/announcements") {
     CHECK(lab.core.stats().refused_facts == 1);
     lab.core.withdraw(lab.now, digest_of(1));
     lab.core.set_incarnation(lab.now, 6);  // nothing said yet: nothing to open with
-    CHECK(lab.core.live_vectors().empty());
+    CHECK(lab.core.live_states().empty());
     lab.core.announce(lab.now, digest_of(1), 2);
     lab.core.set_incarnation(lab.now, 6);
     lab.core.set_incarnation(lab.now, 9);
@@ -417,7 +422,8 @@ TEST_SUITE("gossip/announcements") {
     lab.wait_until(TimePoint(20ms));
     const auto records = lab.sent_of<Records>();
     REQUIRE(records.size() == 2);
-    CHECK(std::get<Base>(records[0].records.at(0)) == Base{6, 1, id_hash(cluster_key(), id_of(1))});
+    CHECK(std::get<Base>(records[0].logs.at(0).records.at(0)) ==
+          Base{6, 1, id_hash(cluster_key(), id_of(1))});
   }
 
   TEST_CASE("alone there is nothing to wait for") {

@@ -20,21 +20,23 @@ constexpr TimePoint start{};
 const NodeId self = node(1);
 const NodeId peer = node(2);
 
-Repair about(std::uint8_t origin, OriginVector mine, OriginVector theirs) {
+Repair about(std::uint8_t origin, OriginState mine, OriginState theirs) {
   mine.origin = theirs.origin = node(origin);
-  return compare(mine, theirs, self, peer);
+  return compare(mine, to_wire(theirs, NodeRef{theirs.origin}), self, peer);
 }
 
 }  // namespace
 
 TEST_SUITE("gossip/anti_entropy") {
-  TEST_CASE("vectors of another origin: who is behind pulls, from the log when it reaches back") {
+  TEST_CASE("states of another origin: who is behind pulls, from the log when it reaches back") {
     CHECK(about(9, {{}, 1, 5, 7, 1}, {{}, 1, 5, 7, 1}) == Repair::none);
     CHECK(about(9, {{}, 1, 5, 7, 1}, {{}, 1, 8, 9, 6}) == Repair::pull_records);
     CHECK(about(9, {{}, 1, 5, 7, 1}, {{}, 1, 8, 9, 7}) == Repair::pull_set);
     CHECK(about(9, {{}, 1, 0, 0, 1}, {{}, 1, 8, 9, 1}) == Repair::pull_records);
     CHECK(about(9, {{}, 1, 8, 9, 1}, {{}, 1, 5, 7, 1}) == Repair::peer_behind);
-    CHECK(about(9, {{}, 2, 1, 9, 1}, {{}, 1, 50, 7, 1}) == Repair::peer_behind);
+    CHECK(about(9, {{}, 2, 1, 9, 1}, {{}, 1, 50, 7, 1}) == Repair::none);  // membership's business
+    CHECK(compare({node(9), 1, 8, 9, 1}, {NodeRef{node(9)}, 0, 0, 0, 0}, self, peer) ==
+          Repair::peer_behind);  // the peer does not list it
     CHECK(about(9, {{}, 2, 0, 0, 1}, {{}, 1, 50, 7, 1}) == Repair::none);
     CHECK(about(9, {{}, 1, 50, 9, 1}, {{}, 2, 1, 7, 1}) == Repair::none);
   }
@@ -48,14 +50,36 @@ TEST_SUITE("gossip/anti_entropy") {
   }
 
   TEST_CASE("the root depends on every field") {
-    const OriginVector vector{node(3), 4, 5, 6, 1};
-    const auto root = [](OriginVector v) { return index_root({&v, 1}); };
-    CHECK(root(vector) == root({node(3), 4, 5, 6, 2}));  // what a log still has does not matter
-    CHECK(root(vector) != root({node(4), 4, 5, 6, 1}));
-    CHECK(root(vector) != root({node(3), 5, 5, 6, 1}));
-    CHECK(root(vector) != root({node(3), 4, 6, 6, 1}));
-    CHECK(root(vector) != root({node(3), 4, 5, 7, 1}));
-    CHECK(root(vector) != index_root({}));
+    const IdKey key = IdKey::for_cluster("test");
+    const auto hash = [&](OriginState state) { return RootTable::hash_of(key, state); };
+    const std::uint64_t known = hash({node(3), 4, 5, 6, 1});
+    CHECK(known == hash({node(3), 4, 5, 6, 2}));  // what a log still has does not matter
+    CHECK(known != hash({node(4), 4, 5, 6, 1}));
+    CHECK(known != hash({node(3), 5, 5, 6, 1}));
+    CHECK(known != hash({node(3), 4, 6, 6, 1}));
+    CHECK(known != hash({node(3), 4, 5, 7, 1}));
+  }
+
+  TEST_CASE("buckets are ranges of ids that cover all, and their hashes make the root") {
+    RootTable table;
+    CHECK(table.root() == 0);
+    CHECK(RootTable::range_of(0, index_buckets - 1) == std::pair(0U, UINT32_MAX));
+    std::uint64_t begin = 0;
+    for (std::size_t bucket = 0; bucket < index_buckets; ++bucket) {
+      const auto [from, to] = RootTable::range_of(bucket, bucket);
+      CHECK(from == begin);
+      CHECK(RootTable::bucket_of(NodeRef::lowest(from)) == bucket);
+      CHECK(RootTable::bucket_of(NodeRef::lowest(to)) == bucket);
+      begin = std::uint64_t{to} + 1;
+      table.toggle(NodeRef::lowest(from), bucket + 1);
+      CHECK(table.buckets()[bucket] == bucket + 1);
+    }
+    CHECK(begin == std::uint64_t{1} << 32U);
+    table.toggle(node(3), 99);
+    table.toggle(node(3), 99);
+    std::uint64_t all = 0;
+    for (std::size_t bucket = 0; bucket < index_buckets; ++bucket) all ^= bucket + 1;
+    CHECK(table.root() == all);
   }
 
   TEST_CASE("one pull per origin, 16 in all, 5 s each") {

@@ -1,0 +1,281 @@
+// Packed slices, states and ranges.
+#include "gossip/log_wire.hpp"
+
+#include "base/assert.hpp"
+#include "base/limits.hpp"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <utility>
+
+namespace waggle::gossip {
+namespace {
+
+enum class RecordKind : std::uint8_t { have = 0, defined_have = 1, drop = 2, name = 3, base = 4 };
+
+constexpr std::uint8_t whole_id = 0x80;  // of a head byte; the rest is a number
+constexpr unsigned kind_shift = 5;       // of a run byte; below it the count less one
+constexpr std::size_t run_max = 1U << kind_shift;
+constexpr std::size_t prefix_bytes = 4;
+constexpr std::size_t hlc_bytes = 6;
+constexpr std::size_t signature_bytes = 64;
+static_assert(limits::records_per_slice_max <= whole_id);
+static_assert(limits::log_depth_told_max < whole_id);
+
+RecordKind kind_of(const Record& record) { return static_cast<RecordKind>(record.index()); }
+
+// ---- nodes ----
+
+void append_ref(Bytes& out, const NodeRef& ref) {
+  append(out, ByteView(ref.id.bytes).first(ref.whole ? ref.id.bytes.size() : prefix_bytes));
+}
+
+NodeRef read_ref(PackedReader& in, bool whole) {
+  NodeRef ref{{}, whole};
+  const ByteView bytes = in.bytes(whole ? ref.id.bytes.size() : prefix_bytes);
+  std::copy(bytes.begin(), bytes.end(), ref.id.bytes.begin());
+  return ref;
+}
+
+std::byte head_of(const NodeRef& ref, std::size_t number) {
+  return static_cast<std::byte>((ref.whole ? whole_id : 0U) | number);
+}
+
+std::uint64_t read_seq(PackedReader& in) {
+  const std::uint64_t seq = in.varint();
+  if (seq == 0) in.fail();
+  return seq;
+}
+
+// ---- records ----
+
+void append_digest(Bytes& out, const Digest& digest) { append(out, digest.to_wire()); }
+
+Digest read_digest(PackedReader& in) {
+  Bytes wire{static_cast<std::byte>(in.le<std::uint8_t>())};
+  const bool is_long = wire[0] == static_cast<std::byte>(DigestAlgorithm::sha512);
+  append(wire, in.bytes(is_long ? 64 : 32));
+  const auto digest = Digest::from_wire(wire);
+  if (!digest) in.fail();
+  return digest ? *digest : Digest{};
+}
+
+void append_name(Bytes& out, const SignedName& name) {
+  append_le(out, name.record.key64);
+  append_digest(out, name.record.digest);
+  append_varint(out, name.record.size);
+  append_le(out, static_cast<std::uint8_t>(name.record.media_type.size()));
+  append(out, as_bytes(name.record.media_type));
+  std::array<std::byte, 8> hlc{};
+  store_le(MutableByteView(hlc), name.hlc_ms);
+  append(out, ByteView(hlc).first(hlc_bytes));
+  append(out, name.signature.bytes);
+}
+
+std::shared_ptr<const SignedName> read_name(PackedReader& in) {
+  auto name = std::make_shared<SignedName>();
+  name->record.key64 = in.le<std::uint64_t>();
+  name->record.digest = read_digest(in);
+  name->record.size = in.varint(limits::blob_bytes_max);
+  const auto type_bytes = in.le<std::uint8_t>();
+  if (type_bytes > limits::media_type_bytes_max) in.fail();
+  const ByteView type = in.bytes(in.ok() ? type_bytes : 0);
+  for (const std::byte c : type) name->record.media_type += static_cast<char>(c);
+  std::array<std::byte, 8> hlc{};
+  const ByteView hlc_field = in.bytes(hlc_bytes);
+  std::copy(hlc_field.begin(), hlc_field.end(), hlc.begin());
+  name->hlc_ms = load_le<std::uint64_t>(hlc);
+  const ByteView signature = in.bytes(signature_bytes);
+  std::copy(signature.begin(), signature.end(), name->signature.bytes.begin());
+  return name;
+}
+
+void append_record(Bytes& out, const Record& record) {
+  if (const auto* have = std::get_if<Have>(&record)) {
+    append_le(out, to_value(have->id));
+  } else if (const auto* defined = std::get_if<DefinedHave>(&record)) {
+    append_digest(out, defined->definition.digest);
+    append_varint(out, defined->definition.size);
+  } else if (const auto* drop = std::get_if<Drop>(&record)) {
+    append_le(out, to_value(drop->id));
+  } else if (const auto* named = std::get_if<Named>(&record)) {
+    append_name(out, *named->name);
+  } else {
+    const auto& base = std::get<Base>(record);
+    append_varint(out, base.incarnation);
+    append_varint(out, base.seq);
+    append_le(out, base.set_hash);
+  }
+}
+
+Record read_record(PackedReader& in, RecordKind kind) {
+  switch (kind) {
+    case RecordKind::have:
+      return Have{Id64{in.le<std::uint64_t>()}};
+    case RecordKind::defined_have: {
+      const Digest digest = read_digest(in);
+      return DefinedHave{{digest, in.varint(limits::blob_bytes_max)}};
+    }
+    case RecordKind::drop:
+      return Drop{Id64{in.le<std::uint64_t>()}};
+    case RecordKind::name:
+      return Named{read_name(in)};
+    case RecordKind::base: {
+      Base base;
+      base.incarnation = in.varint();
+      base.seq = in.varint();
+      base.set_hash = in.le<std::uint64_t>();
+      return base;
+    }
+  }
+  in.fail();
+  return Have{};
+}
+
+}  // namespace
+
+NodeRef NodeRef::short_of(const NodeId& id) { return {lowest(prefix_of(id)), false}; }
+
+std::uint32_t NodeRef::prefix_of(const NodeId& id) {
+  std::uint32_t prefix = 0;
+  for (std::size_t i = 0; i < prefix_bytes; ++i) {
+    prefix = prefix << 8U | std::to_integer<std::uint32_t>(id.bytes[i]);
+  }
+  return prefix;
+}
+
+NodeId NodeRef::lowest(std::uint32_t prefix) {
+  NodeId id;
+  for (std::size_t i = prefix_bytes; i-- > 0; prefix >>= 8U) {
+    id.bytes[i] = static_cast<std::byte>(prefix);
+  }
+  return id;
+}
+
+void append_packed(Bytes& out, const LogSlice& slice) {
+  WAGGLE_ASSERT(!slice.records.empty() && slice.records.size() <= limits::records_per_slice_max);
+  out.push_back(head_of(slice.origin, slice.records.size() - 1));
+  append_ref(out, slice.origin);
+  append_le(out, slice.incarnation);
+  append_varint(out, slice.first_seq);
+  for (std::size_t i = 0; i < slice.records.size();) {
+    const RecordKind kind = kind_of(slice.records[i]);
+    std::size_t end = i + 1;
+    while (end < slice.records.size() && end - i < run_max && kind_of(slice.records[end]) == kind) {
+      ++end;
+    }
+    const auto kind_bits = static_cast<unsigned>(kind) << kind_shift;
+    out.push_back(static_cast<std::byte>(kind_bits | (end - i - 1)));
+    for (; i < end; ++i) append_record(out, slice.records[i]);
+  }
+}
+
+LogSlice read_slice(PackedReader& in) {
+  LogSlice slice;
+  const auto head = in.le<std::uint8_t>();
+  const std::size_t count = (head & (whole_id - 1U)) + 1U;
+  slice.origin = read_ref(in, (head & whole_id) != 0);
+  slice.incarnation = in.le<std::uint16_t>();
+  slice.first_seq = read_seq(in);
+  // Room for every record: sequence numbers never wrap.
+  if (slice.first_seq > UINT64_MAX - limits::records_per_slice_max) in.fail();
+  slice.records.reserve(std::min(count, in.remaining() / sizeof(Id64) + 1));
+  std::optional<std::pair<std::uint8_t, std::size_t>> last_run;  // kind, count
+  while (in.ok() && slice.records.size() < count) {
+    const auto run = in.le<std::uint8_t>();
+    const auto kind = static_cast<std::uint8_t>(run >> kind_shift);
+    const std::size_t length = (run & (run_max - 1)) + 1;
+    // One form for each list: runs are as long as they can be.
+    const bool continues = last_run && last_run->first == kind && last_run->second < run_max;
+    if (continues || length > count - slice.records.size()) in.fail();
+    last_run = {kind, length};
+    for (std::size_t i = 0; i < length && in.ok(); ++i) {
+      slice.records.push_back(read_record(in, static_cast<RecordKind>(kind)));
+    }
+  }
+  return slice;
+}
+
+void append_packed(Bytes& out, const LogState& state) {
+  WAGGLE_ASSERT(state.log_depth <= limits::log_depth_told_max);
+  out.push_back(head_of(state.origin, state.log_depth));
+  append_ref(out, state.origin);
+  append_le(out, state.incarnation);
+  append_varint(out, state.seq);
+  append_le(out, state.set_hash);
+}
+
+LogState read_state(PackedReader& in) {
+  LogState state;
+  const auto head = in.le<std::uint8_t>();
+  state.log_depth = head & (whole_id - 1U);
+  state.origin = read_ref(in, (head & whole_id) != 0);
+  state.incarnation = in.le<std::uint16_t>();
+  state.seq = read_seq(in);
+  state.set_hash = in.le<std::uint32_t>();
+  if (state.log_depth > state.seq) in.fail();
+  return state;
+}
+
+void append_packed(Bytes& out, const LogRange& range) {
+  out.push_back(head_of(range.origin, 0));
+  append_ref(out, range.origin);
+  append_le(out, range.incarnation);
+  append_varint(out, range.from_seq);
+}
+
+LogRange read_range(PackedReader& in) {
+  LogRange range;
+  const auto head = in.le<std::uint8_t>();
+  if ((head & (whole_id - 1U)) != 0) in.fail();
+  range.origin = read_ref(in, (head & whole_id) != 0);
+  range.incarnation = in.le<std::uint16_t>();
+  range.from_seq = read_seq(in);
+  return range;
+}
+
+std::size_t packed_bytes_max(const Record& record) {
+  constexpr std::size_t run_byte = 1;
+  constexpr std::size_t digest_bytes = 1 + 64;
+  constexpr std::size_t varint_max = 10;
+  if (const auto* named = std::get_if<Named>(&record)) {
+    return run_byte + 8 + digest_bytes + varint_max + 1 + named->name->record.media_type.size() +
+           hlc_bytes + signature_bytes;
+  }
+  if (const auto* defined = std::get_if<DefinedHave>(&record)) {
+    return run_byte + 1 + defined->definition.digest.bytes().size() +
+           varint_bytes(defined->definition.size);
+  }
+  if (std::holds_alternative<Base>(record)) return run_byte + 2 * varint_max + 8;
+  return run_byte + 8;
+}
+
+std::size_t packed_bytes(const LogState& state) {
+  const std::size_t ref_bytes = state.origin.whole ? sizeof(NodeId) : prefix_bytes;
+  return 1 + ref_bytes + sizeof(state.incarnation) + varint_bytes(state.seq) +
+         sizeof(state.set_hash);
+}
+
+Bytes name_signed_bytes(const IdKey& key, const SignedName& name) {
+  Bytes out = to_bytes(as_bytes("waggle-name-1"));
+  append(out, key.bytes);
+  append(out, name.author.bytes);
+  append_le(out, name.record.key64);
+  append_le(out, name.hlc_ms);
+  append_le(out, name.record.size);
+  const Bytes digest = name.record.digest.to_wire();
+  append_le(out, static_cast<std::uint8_t>(digest.size()));
+  append(out, digest);
+  append_le(out, static_cast<std::uint8_t>(name.record.media_type.size()));
+  append(out, as_bytes(name.record.media_type));
+  return out;
+}
+
+std::uint64_t id_hash(const IdKey& key, Id64 id) {
+  std::array<std::byte, 8> bytes{};
+  store_le(MutableByteView(bytes), to_value(id));
+  return siphash(key, bytes);
+}
+
+}  // namespace waggle::gossip
