@@ -76,6 +76,10 @@ inline constexpr std::uint64_t hlc_ms_max = (1ULL << 48U) - 1;
 // loss.
 inline constexpr std::size_t announcement_queue_messages_max = 16'384;
 inline constexpr std::size_t announcement_queue_bulk_bytes_max = 64 * MiB;
+inline constexpr std::size_t told_file_bytes_max =
+    8 * MiB;  ///< of what was told in data_dir: a longer one counts as none
+inline constexpr std::size_t told_changes_max =
+    1024;  ///< of the own log, not taken by the owner: it has to be polled
 inline constexpr std::size_t relay_records_max =
     16'384;  ///< waiting to be passed on: further ones are left to the other relay
 inline constexpr std::size_t set_pulls_max = 16;  ///< outstanding at a time, others wait a round

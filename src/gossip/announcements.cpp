@@ -31,6 +31,28 @@ Announcements::Announcements(const AnnouncementsConfig& config, const Identity& 
   // The own slot is never live: holders() names others.
   origins_.emplace(config.self, Origin{identity.public_key(),
                                        AnnouncementLog(config.id_key, config.incarnation), *slot});
+  if (config.told && config.told->seq > 0) open_told(*config.told);
+  config_.told.reset();
+}
+
+void Announcements::open_told(const ToldLog& told) {
+  Origin& own = self();
+  std::uint64_t hash = 0;
+  for (const Id64 id : told.ids) {
+    if (index_.add(id, own.slot, nullptr, true) != ContentIndex::Change::added) continue;
+    unconfirmed_.insert(id);
+    hash ^= id_hash(config_.id_key, id);
+  }
+  own.log.open_with(Base{told.incarnation, told.seq, hash}, unconfirmed_.size());
+  note_state(config_.self, own);
+}
+
+void Announcements::store_scanned(TimePoint now) {
+  now_ = now;
+  for (const Id64 id : std::exchange(unconfirmed_, {})) {
+    index_.remove(id, self().slot);
+    append_own(now, {LogRecord::Kind::drop, id, nullptr});
+  }
 }
 
 // ---- own log ----
@@ -39,6 +61,7 @@ void Announcements::announce(TimePoint now, const Digest& digest, std::uint64_t 
   now_ = now;
   const Id64 id = id64_of(config_.id_key, digest);
   Origin& own = self();
+  if (unconfirmed_.erase(id) > 0 && confirm(id, {digest, size})) return;
   if (index_.holds(id, digest, own.slot)) return;
   if (index_.holds(id, own.slot) || own.log.id_count() >= limits::ids_per_origin_max ||
       size > limits::blob_bytes_max) {
@@ -54,6 +77,12 @@ void Announcements::announce(TimePoint now, const Digest& digest, std::uint64_t 
   }
   unresolved_.erase(id);
   append_own(now, {known ? LogRecord::Kind::have : LogRecord::Kind::defined_have, id, nullptr});
+}
+
+bool Announcements::confirm(Id64 id, const Definition& definition) {
+  (void)index_.define(id, definition);
+  unresolved_.erase(id);
+  return index_.holds(id, definition.digest, self().slot);
 }
 
 void Announcements::withdraw(TimePoint now, const Digest& digest) {

@@ -40,6 +40,7 @@ struct AnnouncementsConfig {
   std::size_t message_bytes_max = 1200;  ///< of one UDP message body; at least 512
   std::uint64_t seed = 1;                ///< choices only
   BroadcastMode broadcast = BroadcastMode::automatic;
+  std::optional<ToldLog> told;  ///< of this node's last process: the own log opens with its set
 };
 /// To be sealed and sent by datagram.
 struct AnnouncementMessage {
@@ -128,6 +129,9 @@ class Announcements {
   /// Faulty or left: its facts leave lookups at once (masked), are kept 60 s for a comeback, then
   /// cleared.
   void member_down(TimePoint now, const NodeId& id);
+  /// Every blob that the store held at the start was announced: what the last process had told and
+  /// is not there is dropped. @pre called once, when AnnouncementsConfig::told was given
+  void store_scanned(TimePoint now);
   /// The own incarnation was raised: (incarnation, seq) starts again, with BASE instead of the
   /// whole set.
   void set_incarnation(TimePoint now, std::uint64_t incarnation);
@@ -144,6 +148,8 @@ class Announcements {
   // Outputs.
   [[nodiscard]] std::optional<AnnouncementMessage> poll_message();
   [[nodiscard]] std::optional<AnnouncementBulk> poll_bulk();
+  /// What of the own log others are being told, to be persisted.
+  [[nodiscard]] std::optional<LogTold> poll_told();
   [[nodiscard]] std::optional<TimePoint> poll_timeout() const;
 
   // Memory reads.
@@ -203,6 +209,9 @@ class Announcements {
 
   // announcements.cpp: the node itself, its members, time.
   void append_own(TimePoint now, LogRecord record);
+  void open_told(const ToldLog& told);
+  /// Says what a told id stands for; false when it told of another blob with the same id.
+  bool confirm(Id64 id, const Definition& definition);
   void begin_transition(TimePoint now, const NodeId& id, Origin& origin, std::uint64_t incarnation);
   void end_transition(TimePoint now, Origin& origin);
   void mask(Origin& origin);
@@ -221,6 +230,7 @@ class Announcements {
   // announcements_spread.cpp: what leaves, and when.
   void flush(TimePoint now);
   void arm_flush(TimePoint now, Duration delay);
+  void note_told(std::uint64_t first, const std::vector<Record>& records);
   void relay(TimePoint now, std::uint32_t rows, LogSlice slice);
   void flush_relay(TimePoint now);
   void choose_spreading();
@@ -293,6 +303,8 @@ class Announcements {
   std::set<Id64> unresolved_;        // ids to ask definitions for
   Id64 unresolved_asked_{};          // the last one asked for: the next round starts behind it
   std::optional<NodeId> pull_more_;  // has sets that found no room among the pulls
+  std::set<Id64> unconfirmed_;       // told by the last process, not seen in the store yet
+  std::deque<LogTold> told_;
   std::uint64_t flushed_seq_ = 0;
   TimePoint last_flush_;
   std::optional<TimePoint> last_repair_;

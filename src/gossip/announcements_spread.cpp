@@ -38,6 +38,7 @@ void Announcements::flush(TimePoint now) {
   last_flush_ = now;
   const BroadcastMode mode = spreading();
   if (first < log.first_kept()) {
+    note_told(first, {});
     // A burst beyond the log: say how far it goes, and receivers pull the set. Where not everybody
     // is told, they tell each other.
     const LogState state = to_wire(state_of(own->first, own->second), ref_of(own));
@@ -47,6 +48,7 @@ void Announcements::flush(TimePoint now) {
     return;
   }
   LogSlice slice = slice_from(own, first);
+  note_told(first, slice.records);
   const std::uint32_t rows = mode == BroadcastMode::relay ? plan_.rows() : 0;
   const auto bodies = pack_records(rows, {&slice, 1}, config_.message_bytes_max);
   if (mode == BroadcastMode::multicast) {
@@ -59,6 +61,38 @@ void Announcements::flush(TimePoint now) {
   } else {
     send(live_members(), bodies);
   }
+}
+
+void Announcements::note_told(std::uint64_t first, const std::vector<Record>& records) {
+  const Origin& own = self();
+  // A log that opens with BASE goes on from the set that was told before.
+  const bool begins = first == 1 && !records.empty() && !std::holds_alternative<Base>(records[0]);
+  LogTold told{own.log.incarnation(), own.log.seq(), begins || records.empty(), {}, {}};
+  if (told.whole) {
+    told.held = index_.ids_of(own.slot);
+  } else {
+    std::map<Id64, bool> holds;
+    for (const Record& record : records) {
+      if (const auto* have = std::get_if<Have>(&record)) {
+        holds[have->id] = true;
+      } else if (const auto* defined = std::get_if<DefinedHave>(&record)) {
+        holds[id64_of(config_.id_key, defined->definition.digest)] = true;
+      } else if (const auto* drop = std::get_if<Drop>(&record)) {
+        holds[drop->id] = false;
+      }
+    }
+    for (const auto& [id, held] : holds) (held ? told.held : told.dropped).push_back(id);
+  }
+  // Nobody polls while a core is tested alone; the last whole state and what came after it suffice.
+  if (told.whole) told_.clear();
+  if (told_.size() < limits::told_changes_max) told_.push_back(std::move(told));
+}
+
+std::optional<LogTold> Announcements::poll_told() {
+  if (told_.empty()) return std::nullopt;
+  LogTold told = std::move(told_.front());
+  told_.pop_front();
+  return told;
 }
 
 // ---- hop 2 ----

@@ -67,6 +67,7 @@ AnnouncementsConfig announcements_config(const GossipConfig& config, const NodeI
       Courier::body_bytes_max(config.packet_bytes) - announcement_overhead_bytes;
   out.seed = mix_seed(config.seed + 1);
   out.broadcast = config.broadcast;
+  out.told = config.told;
   return out;
 }
 
@@ -168,6 +169,10 @@ bool Gossip::Impl::settle_announcements(TimePoint now) {
     if (!message->to && !multicast_group) continue;
     courier.send(now, {message->to, message->to ? std::nullopt : multicast_group, !message->to,
                        AnnouncementBody{std::move(message->body)}});
+    progress = true;
+  }
+  while (auto told = announcements.poll_told()) {
+    events.emplace_back(std::move(*told));
     progress = true;
   }
   while (auto bulk = announcements.poll_bulk()) {
@@ -292,6 +297,11 @@ void Gossip::withdraw(TimePoint now, const Digest& digest) {
 
 void Gossip::announce_name(TimePoint now, const NameRecord& name, std::uint64_t hlc_ms) {
   impl_->announcements.announce_name(now, name, hlc_ms);
+  impl_->settle(now);
+}
+
+void Gossip::store_scanned(TimePoint now) {
+  impl_->announcements.store_scanned(now);
   impl_->settle(now);
 }
 

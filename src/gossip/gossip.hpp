@@ -50,6 +50,7 @@ struct GossipConfig {
   std::uint64_t incarnation = 1;  ///< max(persisted + 1, wall clock in ms): the caller persists it
   BroadcastMode broadcast = BroadcastMode::automatic;
   std::optional<Endpoint> multicast_group;  ///< where BroadcastMode::multicast sends
+  std::optional<ToldLog> told;  ///< what the last process of this node had told others it holds
   bool hints_expected = false;  ///< hints are being looked up: having none is not being alone
   std::uint64_t seed = 1;       ///< choices only
 };
@@ -82,7 +83,7 @@ struct BulkSend {
 struct IncarnationRaised {
   std::uint64_t incarnation = 0;
 };
-using GossipEvent = std::variant<MemberChanged, AppMessage, BulkSend, IncarnationRaised>;
+using GossipEvent = std::variant<MemberChanged, AppMessage, BulkSend, IncarnationRaised, LogTold>;
 
 struct GossipStats {
   std::uint64_t tx_bytes = 0, rx_bytes = 0, tx_packets = 0, rx_packets = 0;
@@ -123,6 +124,9 @@ class Gossip {
   /// This node no longer holds it.
   void withdraw(TimePoint now, const Digest& digest);
   void announce_name(TimePoint now, const NameRecord& name, std::uint64_t hlc_ms);
+  /// All that the store held at the start was announced: the rest of what the last process told is
+  /// withdrawn.
+  void store_scanned(TimePoint now);
   /// Marks the node as draining in its MEMBER record: no longer a registrar, still served.
   void set_draining(TimePoint now, bool draining);
   /// Announces departure to everyone; poll_transmit then holds the messages. The object stays

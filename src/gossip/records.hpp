@@ -3,9 +3,11 @@
 #pragma once
 
 #include "base/digest.hpp"
+#include "base/ids.hpp"
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace waggle::gossip {
 
@@ -13,6 +15,22 @@ namespace waggle::gossip {
 struct Content {
   Digest digest;
   std::uint64_t size = 0;
+};
+
+/// The own log as others were told it: what the next process of this node goes on from.
+struct ToldLog {
+  std::uint64_t incarnation = 0;
+  std::uint64_t seq = 0;
+  std::vector<Id64> ids;  ///< held, ascending
+};
+/// Others are told more of it now: to be kept in data_dir. A crash may lose the last of these; then
+/// whoever knows more pulls the set once.
+struct LogTold {
+  std::uint64_t incarnation = 0;
+  std::uint64_t seq = 0;   ///< after this
+  bool whole = false;      ///< `held` is all there is; else it comes on top
+  std::vector<Id64> held;  ///< ascending, as dropped; no id stands in both
+  std::vector<Id64> dropped;
 };
 
 /// How announcements reach the members (`cluster.broadcast`). Every node accepts all of them.

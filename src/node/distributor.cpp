@@ -138,6 +138,12 @@ void Distributor::handle_control(TimePoint now, SessionId session, ByteView fram
   settle(now);
 }
 
+void Distributor::store_scanned(TimePoint now) {
+  now_ = now;
+  gossip_.store_scanned(now);
+  settle(now);
+}
+
 void Distributor::content_found(TimePoint now, const Digest& digest, std::uint64_t size,
                                 TimePoint last_use) {
   now_ = now;
@@ -204,6 +210,8 @@ bool Distributor::route_gossip() {
             if (item.kind == app_kind_claims) exchange_.handle_claim(now_, item.from, item.payload);
           } else if constexpr (std::is_same_v<T, gossip::BulkSend>) {
             send_bulk(std::move(item));
+          } else if constexpr (std::is_same_v<T, gossip::LogTold>) {
+            commands_.push_back(PersistTold{std::move(item)});
           } else {
             commands_.push_back(PersistIncarnation{item.incarnation});
           }

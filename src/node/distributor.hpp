@@ -49,12 +49,18 @@ struct RemovePartial {
 struct PersistIncarnation {
   std::uint64_t incarnation = 0;
 };
-using Command = std::variant<
-    Dial, RemoveBlob, RemovePartial, PersistIncarnation, transfer::SendControl, transfer::SendBlock,
-    transfer::CloseSession, transfer::CreateBlob, transfer::VerifyChunk, transfer::DropBuffer,
-    transfer::StartFetch, transfer::CancelFetch, transfer::HashLink, transfer::CommitBlob,
-    transfer::CloseBlob, transfer::LoadMidstates, transfer::SwarmSize, transfer::ChunkReady,
-    transfer::SwarmProven, transfer::SwarmCommitted, transfer::SwarmFailed, transfer::SwarmTainted>;
+/// Keep in data_dir what others were told this node holds.
+struct PersistTold {
+  gossip::LogTold told;
+};
+using Command =
+    std::variant<Dial, RemoveBlob, RemovePartial, PersistIncarnation, PersistTold,
+                 transfer::SendControl, transfer::SendBlock, transfer::CloseSession,
+                 transfer::CreateBlob, transfer::VerifyChunk, transfer::DropBuffer,
+                 transfer::StartFetch, transfer::CancelFetch, transfer::HashLink,
+                 transfer::CommitBlob, transfer::CloseBlob, transfer::LoadMidstates,
+                 transfer::SwarmSize, transfer::ChunkReady, transfer::SwarmProven,
+                 transfer::SwarmCommitted, transfer::SwarmFailed, transfer::SwarmTainted>;
 
 /// Contract as of every core: after any input (one on exchange() included, then call settle())
 /// drain poll_transmit and poll_command, then re-read poll_timeout, before the next input. Bounds:
@@ -82,6 +88,8 @@ class Distributor final : private transfer::ClusterView {
   void handle_control(TimePoint now, SessionId session, ByteView frame);
   /// What the store held at start-up: announced as soon as somebody listens.
   void content_found(TimePoint now, const Digest& digest, std::uint64_t size, TimePoint last_use);
+  /// All complete blobs of the store were found.
+  void store_scanned(TimePoint now);
   void partial_found(const Digest& digest, const std::string& origin, std::uint64_t size,
                      Bitfield held, TimePoint last_use);
   /// The store lost a complete blob (deleted, unreadable): withdraw it.

@@ -23,7 +23,7 @@ enum class LogSite : std::uint8_t {
   cut_response,      ///< a client's answer ended early
   failed_download,
   tainted_digest,
-  incarnation,  ///< the own incarnation could not be persisted
+  incarnation,  ///< the own incarnation or what was told could not be persisted
   count,
 };
 

@@ -25,6 +25,15 @@ void NodeDriver::run_command(RemovePartial& remove) {
   payload_->remove_partial(remove.digest, remove.origin);
 }
 
+void NodeDriver::run_command(PersistTold& persist) {
+  const auto written = told_->append(persist.told);
+  if (written) return;
+  if (const auto more = log_limiter_.admit(now(), LogSite::incarnation)) {
+    spdlog::warn("cannot note in data_dir what was announced: {}{}", written.error().message(),
+                 suppressed_note(*more));
+  }
+}
+
 void NodeDriver::run_command(PersistIncarnation& persist) {
   if (persist.incarnation <= persisted_incarnation_) return;
   // Ahead of need: a member that keeps suspecting this node must not cost a write each time.

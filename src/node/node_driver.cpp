@@ -191,6 +191,12 @@ void NodeDriver::open_cluster() {
   core.gossip.broadcast = broadcast_mode(config.cluster.broadcast);
   core.gossip.hints_expected = hints.empty() && !hints_.empty();
   core.gossip.incarnation = next_incarnation(config.node.data_dir, wall_ms());
+  auto told = ToldLogFile::open(config.node.data_dir, config.cluster.name);
+  if (!told) {
+    throw StartError(1, "cannot use " + config.node.data_dir + "/told: " + told.error().message());
+  }
+  told_.emplace(*std::move(told));
+  core.gossip.told = told_->log();
   std::array<std::byte, 8> seed{};
   random_.fill(seed);
   core.gossip.seed = load_le<std::uint64_t>(seed);
@@ -292,6 +298,7 @@ void NodeDriver::recover_content() {
   for (const auto& blob : recovered->blobs) {
     distributor_->content_found(now(), blob.digest, blob.size, order += Duration{1});
   }
+  distributor_->store_scanned(now());
   for (auto& partial : recovered->partials) {
     // Every chunk is here, only the commit was missing.
     if (partial.held.all()) unfinished_.push_back({partial.digest, partial.origin});

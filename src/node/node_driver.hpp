@@ -17,6 +17,7 @@
 #include "node/fetch_driver.hpp"
 #include "node/log_limiter.hpp"
 #include "node/payload_driver.hpp"
+#include "node/told_log_driver.hpp"
 #include "ops/http_api.hpp"
 #include "ops/metrics.hpp"
 #include "transfer/tcp_driver.hpp"
@@ -90,6 +91,7 @@ class NodeDriver : public ops::ApiSource {
   void run_command(RemoveBlob& command);
   void run_command(RemovePartial& command);
   void run_command(PersistIncarnation& command);
+  void run_command(PersistTold& command);
   void run_command(transfer::SendControl& command);
   void run_command(transfer::SendBlock& command);
   void run_command(transfer::CloseSession& command);
@@ -135,6 +137,7 @@ class NodeDriver : public ops::ApiSource {
   std::optional<Identity> identity_;
   ops::Metrics metrics_;
   LogLimiter log_limiter_;
+  std::optional<ToldLogFile> told_;
   std::uint64_t persisted_incarnation_ = 0;  // at least this is on disk
   std::unique_ptr<Distributor> distributor_;
   std::unique_ptr<PayloadDriver> payload_;

@@ -1,6 +1,7 @@
 // What survives a crash of a node: complete blobs, journalled chunks, the incarnation, key files.
 #pragma once
 
+#include "node/told_log.hpp"
 #include "sim/content.hpp"
 #include "transfer/exchange.hpp"
 
@@ -26,6 +27,7 @@ struct Disk {
   std::map<Digest, std::uint64_t> blobs;  ///< complete: digest -> size
   std::map<transfer::SwarmKey, DiskPartial> partials;
   std::uint64_t incarnation = 0;
+  node::ToldLogState told;                ///< what others were told
   std::vector<std::uint32_t> keys = {0};  ///< which cluster keys its files hold; the first seals
   bool full = false;                      ///< refuses new partials and chunks
   std::uint32_t slowness = 1;             ///< every operation takes this many times as long

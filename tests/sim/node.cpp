@@ -42,6 +42,7 @@ node::DistributorConfig make_config(const Simulator& sim, NodeIndex index, Disk&
       (sim.now().time_since_epoch() + sim.wall_error(index)) / 1ms + wall_start_ms);
   disk.incarnation = std::max(disk.incarnation + 1, wall_ms);
   config.gossip.incarnation = disk.incarnation;
+  config.gossip.told = disk.told.log();
   config.gossip.seed = mix_seed(sim.config().seed * 1000 + index);
   config.exchange.incarnation = disk.incarnation;
   config.exchange.seed = mix_seed(config.gossip.seed);
@@ -71,6 +72,7 @@ void Node::start(const std::vector<Endpoint>& hints) {
     core_->content_found(now, digest, size, now);
     committed_.insert(digest);
   }
+  core_->store_scanned(now);
   for (const auto& [key, partial] : disk_.partials) {
     Bitfield held(BlobLayout(partial.size).chunk_count());
     for (const auto& [chunk, stored] : partial.chunks) held.set(to_value(chunk));
@@ -254,6 +256,8 @@ void Node::execute(const node::Command& command) {
           committed_.erase(item.digest);
         } else if constexpr (std::is_same_v<T, node::RemovePartial>) {
           disk_.partials.erase({item.digest, item.origin});
+        } else if constexpr (std::is_same_v<T, node::PersistTold>) {
+          disk_.told.apply(item.told);
         } else if constexpr (std::is_same_v<T, node::PersistIncarnation>) {
           disk_.incarnation = std::max(disk_.incarnation, item.incarnation);
         } else if constexpr (std::is_same_v<T, transfer::DropBuffer>) {

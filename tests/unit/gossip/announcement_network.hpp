@@ -34,7 +34,8 @@ class AnnouncementNetwork {
       : prng_(seed), seed_(seed), loss_(loss) {
     SeededRandomSource random(seed);
     for (std::size_t i = 0; i < count; ++i) {
-      nodes_.push_back({std::make_unique<Identity>(Identity::generate(random)), nullptr, 1, 0, 0});
+      nodes_.push_back(
+          {std::make_unique<Identity>(Identity::generate(random)), nullptr, 1, 0, 0, {}});
       by_id_[id(i)] = i;
     }
     for (std::size_t i = 0; i < count; ++i) start(i);
@@ -81,6 +82,22 @@ class AnnouncementNetwork {
     held_[id(i)].clear();
     start(i);
     meet(i);
+  }
+  /// The same, by a process that kept what its last one told and still has these blobs.
+  void restart_with(std::size_t i, const std::set<std::uint64_t>& blobs) {
+    while (const auto told = at(i).poll_told()) keep(i, *told);
+    nodes_[i].core.reset();
+    ++nodes_[i].incarnation;
+    held_[id(i)].clear();
+    start(i, nodes_[i].told);
+    for (const std::uint64_t blob : blobs) announce(i, blob);
+    at(i).store_scanned(now_);
+    meet(i);
+  }
+  /// A power failure: the last changes of what it told are gone from its disk.
+  void forget_told(std::size_t i, std::size_t changes) {
+    nodes_[i].told->seq -= changes;
+    nodes_[i].told->ids.resize(nodes_[i].told->ids.size() - changes);
   }
   /// Nodes below `border` and the others no longer hear each other.
   void partition(std::size_t border) {
@@ -189,6 +206,7 @@ class AnnouncementNetwork {
     std::uint64_t incarnation;
     std::uint64_t starts;
     std::uint64_t bytes = 0;
+    std::optional<ToldLog> told;
   };
   struct Delivery {
     std::size_t from, to;
@@ -199,10 +217,22 @@ class AnnouncementNetwork {
   [[nodiscard]] bool connected(std::size_t i, std::size_t j) const {
     return running(i) && running(j) && (i < border_) == (j < border_);
   }
-  void start(std::size_t i) {
+  void keep(std::size_t i, const LogTold& told) {
+    auto& kept = nodes_[i].told;
+    if (!kept) kept.emplace();
+    kept->incarnation = told.incarnation;
+    kept->seq = told.seq;
+    std::set<Id64> ids(kept->ids.begin(), kept->ids.end());
+    if (told.whole) ids.clear();
+    ids.insert(told.held.begin(), told.held.end());
+    for (const Id64 dropped : told.dropped) ids.erase(dropped);
+    kept->ids.assign(ids.begin(), ids.end());
+  }
+  void start(std::size_t i, const std::optional<ToldLog>& told = std::nullopt) {
     Node& node = nodes_[i];
-    const AnnouncementsConfig config{cluster_key(), id(i), node.incarnation, 1200,
-                                     seed_ + i * 1000 + ++node.starts};
+    AnnouncementsConfig config{cluster_key(), id(i), node.incarnation, 1200,
+                               seed_ + i * 1000 + ++node.starts};
+    config.told = told;
     node.core = std::make_unique<Announcements>(config, *node.identity, now_);
   }
   void meet(std::size_t i) {
@@ -224,6 +254,7 @@ class AnnouncementNetwork {
   }
 
   void pump(std::size_t i) {
+    while (const auto told = at(i).poll_told()) keep(i, *told);
     while (auto message = at(i).poll_message()) {
       WAGGLE_ASSERT(message->body.size() <= 1200);
       mix(message->body);

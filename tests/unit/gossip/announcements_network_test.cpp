@@ -131,6 +131,48 @@ TEST_SUITE("gossip/announcements_network") {
     for (std::size_t i = 1; i < net.size(); ++i) CHECK(net.at(i).fact_count() == 40);
   }
 
+  TEST_CASE(
+      "a restart goes on from what was told: nothing leaves an index, only differences travel") {
+    AnnouncementNetwork net(50, 11, 0.01);
+    net.check_every_ = 997;
+    net.run_for(2s);
+    std::set<std::uint64_t> blobs;
+    for (std::uint64_t blob = 0; blob < 2000; ++blob) {
+      net.announce(7, blob);
+      blobs.insert(blob);
+    }
+    REQUIRE(net.run_until(30s, [&] { return net.all_know(7, 1999) && net.roots_equal(); }));
+    net.run_for(3s);
+    for (int round = 0; round < 3; ++round) {
+      const auto frames = net.bulk_frames();
+      blobs.erase(static_cast<std::uint64_t>(round));
+      blobs.insert(static_cast<std::uint64_t>(5000 + round));
+      net.restart_with(7, blobs);
+      const bool kept = !net.run_until(5s, [&] {
+        for (std::size_t i = 0; i < net.size(); ++i) {
+          if (i != 7 && net.holders(i, 77).size() != 1) return true;
+        }
+        return false;
+      });
+      CHECK(kept);
+      CHECK(net.run_until(10s, [&] { return net.roots_equal(); }));
+      CHECK(net.bulk_frames() == frames);  // nobody had to pull the set
+      CHECK(net.all_know(7, static_cast<std::uint64_t>(5000 + round)));
+      CHECK(net.holders(3, static_cast<std::uint64_t>(round)).empty());
+      CHECK(net.at(3).fact_count() == 2000);
+    }
+  }
+
+  TEST_CASE("a restart that remembers less than it told makes others pull its set, and no more") {
+    AnnouncementNetwork net(6, 12);
+    for (std::uint64_t blob = 0; blob < 10; ++blob) net.announce(0, blob);
+    net.run_for(3s);
+    net.forget_told(0, 4);
+    net.restart_with(0, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9});
+    CHECK(net.run_until(15s, [&] { return net.roots_equal() && net.all_know(0, 9); }));
+    for (std::size_t i = 1; i < 6; ++i) CHECK(net.at(i).fact_count() == 10);
+  }
+
   TEST_CASE("a restarted node that lost its blobs leaves the index 10 s later") {
     AnnouncementNetwork net(4, 8);
     net.announce(0, 1);
