@@ -244,6 +244,7 @@ Bytes encode(const GossipMessage& message) {
 }
 
 Result<GossipMessage> decode(PacketType type, ByteView body) {
+  if (type < PacketType::ping || type > PacketType::app) return GossipError::unknown_type;
   MsgReader in = MsgReader::parse(body, wire_limits);
   if (!in.ok()) return GossipError::malformed;
   switch (type) {
