@@ -15,6 +15,9 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration gossip_interval = 200ms;
+/// After a quiet time the first news goes out as soon as what came with it is read: a death has
+/// passed the whole cluster in a few round trips.
+constexpr Duration gossip_delay = 5ms;
 constexpr std::size_t gossip_fanout = 3;
 constexpr Duration rejoin_interval = 30s;
 constexpr Duration rejoin_interval_alone = 1s;
@@ -133,7 +136,9 @@ void Membership::learn_suspicion(TimePoint now, const MemberUpdate& update, cons
 
 void Membership::spread(TimePoint now, const Member& record, const NodeId& accuser) {
   dissemination_.add({record.id, accuser}, encoded_bytes({record, accuser}));
-  if (!timers_.armed(Timer::gossip)) timers_.arm(Timer::gossip, now + gossip_interval);
+  if (timers_.armed(Timer::gossip)) return;
+  const TimePoint soon = now + gossip_delay;
+  timers_.arm(Timer::gossip, gossiped_at_ ? std::max(soon, *gossiped_at_ + gossip_interval) : soon);
 }
 
 std::vector<MemberUpdate> Membership::take_news(std::size_t budget_bytes) {
@@ -456,6 +461,7 @@ void Membership::step_suspicions(TimePoint now) {
 
 void Membership::step_gossip(TimePoint now) {
   if (dissemination_.empty()) return;
+  gossiped_at_ = now;
   for (const NodeId& id : random_live(gossip_fanout, std::nullopt)) {
     MemberRecords message{false, take_news(config_.body_bytes_max - records_overhead_bytes)};
     if (message.records.empty()) break;

@@ -155,6 +155,7 @@ class Membership {
   std::map<std::uint64_t, Relayed> relayed_;  ///< by the seq of this node's own PING
   JoinHints hints_;
   TimePoint started_;
+  std::optional<TimePoint> gossiped_at_;
   std::optional<TimePoint> repaired_at_;
   double repair_tokens_;
   TimePoint repair_tokens_at_;
