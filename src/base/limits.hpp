@@ -27,6 +27,8 @@ inline constexpr std::size_t members_max = 8192;
 inline constexpr std::size_t member_addresses_max = 4;
 inline constexpr std::size_t node_name_bytes_max = 64;
 inline constexpr std::size_t zone_bytes_max = 32;
+inline constexpr std::size_t member_extra_elements_max =
+    8;  ///< of a newer version's MEMBER, skipped; more are malformed
 inline constexpr std::uint64_t incarnation_jump_max = 1ULL << 40U;  ///< larger jumps are refused
 inline constexpr std::size_t tombstones_min =
     64;  ///< faulty and left kept: max(this, 2 x live), oldest goes
@@ -37,6 +39,8 @@ inline constexpr std::size_t relayed_probes_max =
     1024;  ///< probes run for others: further ones get a NACK
 inline constexpr std::size_t join_hints_max = 256;  ///< further hints are ignored
 inline constexpr std::size_t hints_at_once = 3;     ///< hints pinged in one go, chosen at random
+inline constexpr std::size_t leave_told_max =
+    128;  ///< members told directly of this node's departure; the others hear it from them
 inline constexpr std::size_t repair_records_per_second =
     16'384;  ///< beyond: the asker tries another member
 inline constexpr std::size_t parked_payloads_per_member =

@@ -22,6 +22,7 @@ int run_members(const Options& options) {
     }
     std::string state = member.value("state", "");
     if (member.value("draining", false)) state += ",draining";
+    if (!member.value("compatible", true)) state += ",incompatible";
     if (member.value("self", false)) state += " (this node)";
     rows.push_back({member.value("name", ""), member.value("id", "").substr(0, 8), state, addresses,
                     member.value("zone", ""), member.value("version", "")});

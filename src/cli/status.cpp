@@ -6,6 +6,21 @@
 
 namespace waggle::cli {
 
+namespace {
+
+/// "2 (1-2: 4 members, 1-1: 1 member)"
+std::string protocol_text(const nlohmann::json& protocol) {
+  std::string mix;
+  for (const auto& [version, members] : protocol["members"].items()) {
+    const auto count = members.get<std::uint64_t>();
+    mix += fmt::format("{}{}: {} member{}", mix.empty() ? "" : ", ", version, count,
+                       count == 1 ? "" : "s");
+  }
+  return fmt::format("{} ({})", protocol["cluster"].get<std::uint64_t>(), mix);
+}
+
+}  // namespace
+
 int run_status(const Options& options) {
   const auto status = fetch(options, "/api/v1/status");
   if (!status) return exit_failed;
@@ -29,7 +44,11 @@ int run_status(const Options& options) {
           {"up", format_seconds(status->value("uptime_seconds", 0.0))},
           {"members", fmt::format("{} alive, {} suspect, {} faulty, {} left",
                                   number(members["alive"]), number(members["suspect"]),
-                                  number(members["faulty"]), number(members["left"]))},
+                                  number(members["faulty"]), number(members["left"])) +
+                          (number(members["incompatible"]) == 0
+                               ? std::string()
+                               : fmt::format(", {} incompatible", number(members["incompatible"])))},
+          {"protocol", protocol_text((*status)["protocol"])},
           {"index",
            fmt::format("{} digests, {} facts, root {}", number((*status)["index"]["digests"]),
                        number((*status)["index"]["facts"]), (*status)["index"].value("root", ""))},

@@ -26,6 +26,12 @@ bool has_endpoint(const Member& member, const Endpoint& endpoint) {
          member.endpoints.end();
 }
 
+bool is_probe(const GossipMessage& message) {
+  const PacketType type = type_of(message);
+  return type == PacketType::ping || type == PacketType::ack || type == PacketType::ping_req ||
+         type == PacketType::nack;
+}
+
 const std::optional<Member>* self_record(const GossipMessage& message) {
   if (const auto* ping = std::get_if<Ping>(&message)) return &ping->self;
   if (const auto* ack = std::get_if<Ack>(&message)) return &ack->self;
@@ -162,6 +168,8 @@ void Courier::send(TimePoint now, Outgoing&& outgoing) {
     return;
   }
   const NodeId& to = *outgoing.to;
+  const Member* member = membership_.table().find(to);
+  if (member != nullptr && !member->compatible && !is_probe(outgoing.message)) return;
   const auto destination = sessions_.destination(to);
   if (std::holds_alternative<Ack>(outgoing.message) && destination) {
     const auto address = outgoing.address ? outgoing.address : address_of(to);
@@ -186,7 +194,7 @@ void Courier::send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bo
   if (!mutual) ping.self = membership_.table().self();
   sessions_.await(now, ping.seq, outgoing.to, confirm);
   GossipMessage message = std::move(ping);
-  if (mutual) membership_.add_news(message);
+  if (mutual) membership_.add_news(message, *outgoing.to);
   transmit(*address, destination, message);
 }
 
@@ -198,6 +206,7 @@ void Courier::park(TimePoint now, const NodeId& to, GossipMessage&& message) {
       return;
     }
     it = parked_.emplace(to, Parked{now + limits::parked_for, {}}).first;
+    parked_until_.emplace_back(it->second.until, to);
     send_ping(now, {to, std::nullopt, true, {}}, membership_.make_ping(to), false);
   }
   if (it->second.messages.size() >= limits::parked_payloads_per_member) {
@@ -214,7 +223,16 @@ void Courier::flush(const NodeId& id) {
   for (const GossipMessage& message : it->second.messages) {
     if (address) transmit(*address, sessions_.destination(id), message);
   }
+  unpark(it);
+}
+
+void Courier::unpark(std::map<NodeId, Parked>::iterator it) {
   parked_.erase(it);
+  const auto is_over = [&](const std::pair<TimePoint, NodeId>& waiting) {
+    const auto parked = parked_.find(waiting.second);
+    return parked == parked_.end() || parked->second.until != waiting.first;
+  };
+  while (!parked_until_.empty() && is_over(parked_until_.front())) parked_until_.pop_front();
 }
 
 void Courier::forget(const NodeId& id) {
@@ -222,17 +240,14 @@ void Courier::forget(const NodeId& id) {
   const auto it = parked_.find(id);
   if (it == parked_.end()) return;
   dropped_ += it->second.messages.size();
-  parked_.erase(it);
+  unpark(it);
 }
 
 void Courier::handle_timeout(TimePoint now) {
-  for (auto it = parked_.begin(); it != parked_.end();) {
-    if (it->second.until > now) {
-      ++it;
-      continue;
-    }
+  while (!parked_until_.empty() && parked_until_.front().first <= now) {
+    const auto it = parked_.find(parked_until_.front().second);
     dropped_ += it->second.messages.size();
-    it = parked_.erase(it);
+    unpark(it);
   }
 }
 
@@ -246,12 +261,10 @@ std::optional<Endpoint> Courier::address_of(const NodeId& id) const {
 
 void Courier::transmit(const Endpoint& to, const std::optional<Destination>& destination,
                        const GossipMessage& message) {
-  const PacketType type = type_of(message);
-  const bool is_probe = type == PacketType::ping || type == PacketType::ack ||
-                        type == PacketType::ping_req || type == PacketType::nack;
   const Bytes body = encode(message);
   WAGGLE_ASSERT(body.size() <= body_bytes_max_);
-  (is_probe ? probes_ : others_).push_back({to, seal_.seal(type, destination, body)});
+  auto& queue = is_probe(message) ? probes_ : others_;
+  queue.push_back({to, seal_.seal(type_of(message), destination, body)});
 }
 
 std::optional<Transmit> Courier::poll_transmit() {
@@ -263,14 +276,16 @@ std::optional<Transmit> Courier::poll_transmit() {
 }
 
 std::optional<TimePoint> Courier::poll_timeout() const {
-  std::optional<TimePoint> next;
-  for (const auto& [id, parked] : parked_) next = earliest(next, parked.until);
-  return next;
+  if (parked_until_.empty()) return std::nullopt;
+  return parked_until_.front().first;
 }
 
 void Courier::check_invariants() const {
   sessions_.check_invariants();
   WAGGLE_ASSERT(parked_.size() <= limits::parked_members_max);
+  WAGGLE_ASSERT(parked_until_.size() >= parked_.size());
+  WAGGLE_ASSERT(parked_.empty() == parked_until_.empty());
+  WAGGLE_ASSERT(parked_.empty() || parked_.contains(parked_until_.front().second));
   for (const auto& [id, parked] : parked_) {
     WAGGLE_ASSERT(parked.messages.size() <= limits::parked_payloads_per_member);
   }

@@ -17,6 +17,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <utility>
 
 namespace waggle::gossip {
 
@@ -40,7 +41,8 @@ class Courier {
   /// @return every GossipError; then nothing changed but counters, and nothing is answered
   [[nodiscard]] Result<std::optional<Received>> receive(TimePoint now, const Endpoint& from,
                                                         ByteView datagram);
-  /// Sends or, without a session, parks: at most 16 payloads per member for at most 1 s.
+  /// Sends or, without a session, parks: at most 16 payloads per member for at most 1 s. To an
+  /// incompatible member only probes go.
   void send(TimePoint now, Outgoing&& outgoing);
   void handle_timeout(TimePoint now);
   /// The member may have restarted: the next payload asks for its boot first.
@@ -78,6 +80,7 @@ class Courier {
   void settle_ack(TimePoint now, const NodeId& id, const Ack& ack, bool may_confirm);
   void send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bool confirm);
   void park(TimePoint now, const NodeId& to, GossipMessage&& message);
+  void unpark(std::map<NodeId, Parked>::iterator it);
   void flush(const NodeId& id);
   void transmit(const Endpoint& to, const std::optional<Destination>& destination,
                 const GossipMessage& message);
@@ -90,6 +93,7 @@ class Courier {
   PacketSeal seal_;
   TokenBucket introductions_;
   std::map<NodeId, Parked> parked_;
+  std::deque<std::pair<TimePoint, NodeId>> parked_until_;  ///< in order; some may be flushed
   std::deque<Transmit> probes_;
   std::deque<Transmit> others_;
   std::uint64_t dropped_ = 0;

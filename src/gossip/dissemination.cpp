@@ -9,7 +9,8 @@ namespace waggle::gossip {
 namespace {
 
 constexpr std::size_t retransmit_mult = 4;
-constexpr std::size_t smallest_record_bytes = 64;
+/// Records that do not fit any more: a packet is full when so many were passed over.
+constexpr std::size_t misfits_max = 4;
 
 }  // namespace
 
@@ -18,37 +19,42 @@ std::size_t Dissemination::retransmits(std::size_t live_members) {
          static_cast<std::size_t>(std::ceil(std::log10(static_cast<double>(live_members + 1))));
 }
 
-void Dissemination::add(const MemberUpdate& update) {
-  const NodeId& id = update.member.id;
-  remove(id);
-  const Rank rank{0, next_age_--, id};
-  entries_.emplace(id, Entry{update, encoded_bytes(update), rank});
-  order_.insert(rank);
+void Dissemination::add(const News& news, std::size_t bytes) {
+  remove(news.about);
+  const std::uint64_t age = next_age_--;
+  entries_.emplace(news.about, Entry{news.accuser, bytes, 0, age});
+  order_.insert({0, age, news.about});
 }
 
 void Dissemination::remove(const NodeId& id) {
   const auto it = entries_.find(id);
   if (it == entries_.end()) return;
-  order_.erase(it->second.rank);
+  order_.erase({it->second.sent, it->second.age, id});
   entries_.erase(it);
 }
 
-std::vector<MemberUpdate> Dissemination::take(std::size_t budget_bytes, std::size_t retransmits) {
-  std::vector<MemberUpdate> taken;
+std::vector<Dissemination::News> Dissemination::take(std::size_t budget_bytes,
+                                                     std::size_t retransmits) {
+  std::vector<News> taken;
+  std::size_t misfits = 0;
   for (const Rank& rank : order_) {
-    if (budget_bytes < smallest_record_bytes) break;
-    const Entry& entry = entries_.at(std::get<NodeId>(rank));
-    if (entry.bytes > budget_bytes) continue;
+    if (misfits == misfits_max) break;
+    const Entry& entry = entries_.at(rank.about);
+    if (entry.bytes > budget_bytes) {
+      ++misfits;
+      continue;
+    }
     budget_bytes -= entry.bytes;
-    taken.push_back(entry.update);
+    taken.push_back({rank.about, entry.accuser});
   }
-  for (const MemberUpdate& update : taken) {
-    Entry& entry = entries_.at(update.member.id);
-    order_.erase(entry.rank);
-    if (++std::get<0>(entry.rank) < retransmits) {
-      order_.insert(entry.rank);
+  for (const News& news : taken) {
+    const auto it = entries_.find(news.about);
+    auto node = order_.extract({it->second.sent, it->second.age, news.about});
+    if (++it->second.sent < retransmits) {
+      node.value().sent = it->second.sent;
+      order_.insert(std::move(node));
     } else {
-      entries_.erase(update.member.id);
+      entries_.erase(it);
     }
   }
   return taken;
@@ -57,7 +63,7 @@ std::vector<MemberUpdate> Dissemination::take(std::size_t budget_bytes, std::siz
 void Dissemination::check_invariants() const {
   WAGGLE_ASSERT(order_.size() == entries_.size());
   for (const auto& [id, entry] : entries_) {
-    WAGGLE_ASSERT(entry.update.member.id == id && order_.contains(entry.rank));
+    WAGGLE_ASSERT(order_.contains({entry.sent, entry.age, id}));
   }
 }
 

@@ -25,6 +25,8 @@ class GossipCategory final : public boost::system::error_category {
         return "sender has not proved its boot";
       case GossipError::id_mismatch:
         return "node id is not the hash of its key";
+      case GossipError::unknown_type:
+        return "packet type not known";
       case GossipError::over_rate:
         return "too many first pings";
     }

@@ -15,6 +15,7 @@ enum class GossipError {
   replayed,       ///< seen before, too old, or from a boot that was replaced; drop
   no_session,     ///< authentic, but the sender has not proved its boot to us; drop
   id_mismatch,    ///< an id that is not the hash of the public key beside it; drop
+  unknown_type,   ///< a proven member's packet of a type that this build does not know; drop
   over_rate,      ///< a first PING beyond limits::introductions_per_second; drop, it comes again
 };
 

@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <array>
 #include <deque>
-#include <map>
 #include <utility>
 
 namespace waggle::gossip {
@@ -49,6 +48,8 @@ Member self_record(const GossipConfig& config, const Identity& identity) {
   self.endpoints.resize(std::min(self.endpoints.size(), limits::member_addresses_max));
   self.name = config.name.substr(0, limits::node_name_bytes_max);
   self.zone = config.zone.substr(0, limits::zone_bytes_max);
+  self.version_min = config.version_min;
+  self.version_max = config.version_max;
   self.is_self = true;
   return self;
 }
@@ -84,7 +85,9 @@ struct Gossip::Impl {
         multicast_group(config.multicast_group),
         membership(membership_config(config), self_record(config, identity), now),
         courier(config, membership, random),
-        announcements(announcements_config(config, identity.node_id()), identity, now) {}
+        announcements(announcements_config(config, identity.node_id()), identity, now) {
+    announcements.set_version(membership.cluster_version());
+  }
 
   void dispatch(TimePoint now, const Endpoint& from, Received&& received);
   void count(const boost::system::error_code& error);
@@ -100,7 +103,6 @@ struct Gossip::Impl {
   Membership membership;
   Courier courier;
   Announcements announcements;
-  std::map<NodeId, std::uint64_t> incarnations;  ///< of the members that announcements count as up
   std::deque<GossipEvent> events;
   GossipStats counters;
 };
@@ -137,6 +139,8 @@ void Gossip::Impl::count(const boost::system::error_code& error) {
     ++counters.dropped_replay;
   } else if (error == GossipError::over_rate) {
     ++counters.dropped_over_rate;
+  } else if (error == GossipError::unknown_type) {
+    ++counters.dropped_unknown_type;
   } else if (error == GossipError::no_session) {
     ++counters.dropped_other;
   } else {
@@ -189,6 +193,9 @@ void Gossip::Impl::apply(TimePoint now, const MembershipEvent& event) {
     courier.forget(forgotten->id);
   } else if (const auto* ping = std::get_if<FallbackPing>(&event)) {
     events.emplace_back(BulkSend{ping->to, fallback_frame(BulkKind::fallback_ping, ping->seq)});
+  } else if (const auto* version = std::get_if<VersionChanged>(&event)) {
+    announcements.set_version(version->version);
+    events.emplace_back(*version);
   } else {
     const auto& raised = std::get<IncarnationRaised>(event);
     announcements.set_incarnation(now, raised.incarnation);
@@ -197,25 +204,16 @@ void Gossip::Impl::apply(TimePoint now, const MembershipEvent& event) {
 }
 
 void Gossip::Impl::apply_record(TimePoint now, const RecordChanged& change) {
-  const Member* member = membership.table().find(change.id);
-  if (member == nullptr) return;
-  if (!member->is_self) {
-    const auto known = incarnations.find(change.id);
-    const bool was_up = known != incarnations.end();
-    if (is_up(member->state)) {
-      const bool raised = was_up && known->second != member->incarnation;
-      if (raised && !change.by_itself) courier.doubt(change.id);
-      if (!was_up || raised) {
-        incarnations[change.id] = member->incarnation;
-        announcements.member_up(now, change.id, member->incarnation, member->public_key);
-      }
-    } else if (was_up) {
-      incarnations.erase(known);
+  if (change.up_before != change.up_now) {
+    if (!change.up_now) {
       courier.doubt(change.id);
       announcements.member_down(now, change.id);
+    } else if (const Member* member = membership.table().find(change.id)) {
+      if (change.up_before && !change.by_itself) courier.doubt(change.id);
+      announcements.member_up(now, change.id, *change.up_now, member->public_key);
     }
   }
-  events.emplace_back(MemberChanged{change.id, member->state});
+  events.emplace_back(MemberChanged{change.id, change.state});
 }
 
 // --- inputs --------------------------------------------------------------------------------------
@@ -275,7 +273,9 @@ void Gossip::set_keys(const KeyRing& keys) { impl_->courier.set_keys(keys); }
 bool Gossip::send_app(TimePoint now, const NodeId& to, std::uint8_t kind, ByteView payload) {
   WAGGLE_ASSERT(payload.size() <= app_payload_bytes_max());
   const Member* member = find(to);
-  if (member == nullptr || member->is_self || !is_up(member->state)) return false;
+  if (member == nullptr || member->is_self || !is_up(member->state) || !member->compatible) {
+    return false;
+  }
   impl_->courier.send(now, {to, std::nullopt, false, App{kind, to_bytes(payload)}});
   impl_->settle(now);
   return true;
@@ -351,6 +351,9 @@ std::span<const NodeId> Gossip::registrar_candidates() const {
 }
 const Member* Gossip::find(const NodeId& id) const { return impl_->membership.table().find(id); }
 std::vector<Member> Gossip::members() const { return impl_->membership.table().members(); }
+std::uint8_t Gossip::cluster_version() const {
+  return impl_->membership.table().cluster_version();
+}
 
 void Gossip::holders(const Digest& digest, std::vector<NodeId>& out) {
   impl_->announcements.holders(digest, out);
@@ -387,6 +390,7 @@ GossipStats Gossip::stats() const {
   stats.suspect = table.count(MemberState::suspect);
   stats.faulty = table.count(MemberState::faulty);
   stats.left = table.count(MemberState::left);
+  stats.incompatible = table.incompatible();
   stats.index_digests = impl_->announcements.digest_count();
   stats.index_facts = impl_->announcements.fact_count();
   return stats;
@@ -396,10 +400,6 @@ void Gossip::check_invariants() const {
   impl_->membership.check_invariants();
   impl_->courier.check_invariants();
   impl_->announcements.check_invariants();
-  for (const auto& [id, incarnation] : impl_->incarnations) {
-    const Member* member = find(id);
-    WAGGLE_ASSERT(member != nullptr && is_up(member->state) && member->incarnation == incarnation);
-  }
 }
 
 }  // namespace waggle::gossip

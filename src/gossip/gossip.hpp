@@ -23,6 +23,10 @@
 
 namespace waggle::gossip {
 
+/// The protocol versions that this build speaks; what each brought is in docs/wire-gossip.md.
+inline constexpr std::uint8_t protocol_version_min = 1;
+inline constexpr std::uint8_t protocol_version_max = 2;
+
 enum class MemberState : std::uint8_t { alive = 0, suspect = 1, faulty = 2, left = 3 };
 
 /// What every member knows about one member.
@@ -38,6 +42,7 @@ struct Member {
   std::uint8_t version_min = 1;  ///< protocol versions it speaks
   std::uint8_t version_max = 1;
   bool is_self = false;
+  bool compatible = true;  ///< its versions and this node's overlap: else it is only probed
 };
 
 struct GossipConfig {
@@ -46,6 +51,8 @@ struct GossipConfig {
   std::vector<Endpoint> advertise;  ///< own addresses, at least one
   std::string name;
   std::string zone;
+  std::uint8_t version_min = protocol_version_min;  ///< protocol versions to speak
+  std::uint8_t version_max = protocol_version_max;
   std::size_t packet_bytes = 1400;  ///< IP and UDP headers included
   std::uint64_t incarnation = 1;  ///< max(persisted + 1, wall clock in ms): the caller persists it
   BroadcastMode broadcast = BroadcastMode::automatic;
@@ -83,13 +90,20 @@ struct BulkSend {
 struct IncarnationRaised {
   std::uint64_t incarnation = 0;
 };
-using GossipEvent = std::variant<MemberChanged, AppMessage, BulkSend, IncarnationRaised, LogTold>;
+/// cluster_version() changed: features gated on it may begin or must cease.
+struct VersionChanged {
+  std::uint8_t version = 0;
+};
+using GossipEvent =
+    std::variant<MemberChanged, AppMessage, BulkSend, IncarnationRaised, LogTold,
+                 VersionChanged>;
 
 struct GossipStats {
   std::uint64_t tx_bytes = 0, rx_bytes = 0, tx_packets = 0, rx_packets = 0;
   std::uint64_t dropped_unauthenticated = 0, dropped_replay = 0, dropped_malformed = 0,
-                dropped_over_rate = 0, dropped_other = 0;
+                dropped_over_rate = 0, dropped_unknown_type = 0, dropped_other = 0;
   std::size_t alive = 0, suspect = 0, faulty = 0, left = 0;  ///< alive counts the node itself
+  std::size_t incompatible = 0;  ///< live members that share no protocol version with this node
   std::size_t index_digests = 0, index_facts = 0;
 };
 
@@ -144,10 +158,15 @@ class Gossip {
   // Memory reads.
   /// Alive or suspect members (self included), sorted by id. Valid until the next input.
   [[nodiscard]] std::span<const NodeId> live() const;
-  /// As live(), without draining members: who may be a registrar.
+  /// As live(), without draining and incompatible members: who may be a registrar.
   [[nodiscard]] std::span<const NodeId> registrar_candidates() const;
+  /// O(1). Valid until the next input.
   [[nodiscard]] const Member* find(const NodeId& id) const;
-  [[nodiscard]] std::vector<Member> members() const;  ///< all states, sorted by id
+  /// All states, sorted by id. Copies: for operators and tests.
+  [[nodiscard]] std::vector<Member> members() const;
+  /// The highest protocol version that every live member speaks (incompatible ones aside): a
+  /// feature of version V may be used while this is >= V. O(1).
+  [[nodiscard]] std::uint8_t cluster_version() const;
   /// Live holders other than self, in random order; O(holders).
   void holders(const Digest& digest, std::vector<NodeId>& out);
   /// Size when the index knows it: somebody (self included) announced the digest.

@@ -1,4 +1,4 @@
-// The order of claims, and the hashes by which tables are compared.
+// The order of claims, and the lists, counts and hashes that follow every change.
 #include "gossip/member_table.hpp"
 
 #include "base/assert.hpp"
@@ -18,14 +18,37 @@ bool is_tombstone(const Member& member) {
   return member.state == MemberState::faulty || member.state == MemberState::left;
 }
 
+/// Room for an eighth more: thousands of tables of thousands of members must not be half empty.
+template <typename T>
+void grow(std::vector<T>& list) {
+  if (list.size() == list.capacity()) list.reserve(list.size() + list.size() / 8 + 4);
+}
+
+/// Puts `id` into a sorted list, or takes it out.
+void set_listed(std::vector<NodeId>& list, const NodeId& id, bool listed) {
+  const auto at = std::lower_bound(list.begin(), list.end(), id);
+  if (!listed) {
+    WAGGLE_ASSERT(at != list.end() && *at == id);
+    list.erase(at);
+    return;
+  }
+  const auto index = at - list.begin();
+  grow(list);
+  list.insert(list.begin() + index, id);
+}
+
 }  // namespace
 
 MemberTable::MemberTable(const IdKey& key, Member self) : key_(key), self_(self.id) {
-  self.is_self = true;
-  put(TimePoint{}, self);
+  WAGGLE_ASSERT(self.version_min <= self.version_max);
+  update_self(self);
 }
 
 bool MemberTable::is_live(const Member& member) { return member.is_self || !is_tombstone(member); }
+
+bool MemberTable::is_candidate(const Member& member) {
+  return !is_tombstone(member) && !member.draining && member.compatible;
+}
 
 bool MemberTable::is_news(const Member& claim) const {
   const Member* known = find(claim.id);
@@ -44,69 +67,133 @@ MemberTable::Outcome MemberTable::apply(TimePoint now, const Member& claim) {
   if (!known && entries_.size() >= limits::members_max) return Outcome::refused;
   Member member = claim;
   member.is_self = false;
+  member.compatible =
+      claim.version_min <= self().version_max && claim.version_max >= self().version_min;
   put(now, member);
   return known ? Outcome::changed : Outcome::added;
 }
 
 void MemberTable::update_self(const Member& self) {
-  WAGGLE_ASSERT(self.id == self_ && self.incarnation >= this->self().incarnation);
+  WAGGLE_ASSERT(self.id == self_);
   Member member = self;
   member.is_self = true;
+  member.compatible = true;
+  if (self_record_ != nullptr) {
+    WAGGLE_ASSERT(self.incarnation >= self_record_->incarnation);
+    WAGGLE_ASSERT(self.version_min == self_record_->version_min &&
+                  self.version_max == self_record_->version_max);
+  }
   put(TimePoint{}, member);
 }
+
+// --- what follows a change -----------------------------------------------------------------------
 
 void MemberTable::put(TimePoint now, const Member& member) {
   const auto it = entries_.find(member.id);
   if (it == entries_.end()) {
-    entries_.emplace(member.id, Entry{member, now});
-    toggle(member);
-    if (!is_live(member)) tombstones_.emplace(now, member.id);
-    rebuild_live();
+    const auto& entry = entries_.emplace(member.id, Entry{member, now}).first->second;
+    if (member.is_self) self_record_ = &entry.member;
+    list(nullptr, member);
+    count_in(entry);
     return;
   }
   Entry& entry = it->second;
-  const bool reshaped = is_live(entry.member) != is_live(member) ||
-                        entry.member.state != member.state ||
-                        entry.member.draining != member.draining;
-  toggle(entry.member);
-  if (!is_live(entry.member)) tombstones_.erase({entry.since, member.id});
+  count_out(entry);
+  list(&entry.member, member);
   if (entry.member.state != member.state) entry.since = now;
   entry.member = member;
-  toggle(entry.member);
-  if (!is_live(entry.member)) tombstones_.emplace(entry.since, member.id);
-  if (reshaped) rebuild_live();
+  count_in(entry);
+}
+
+void MemberTable::count_in(const Entry& entry) {
+  const Member& member = entry.member;
+  ++counts_[static_cast<std::size_t>(member.state)];
+  if (!is_live(member)) {
+    // Nearly always the newest; a departed member whose incarnation alone grew is not.
+    const auto index = std::upper_bound(tombstones_.begin(), tombstones_.end(), entry.since,
+                                        [](TimePoint since, const Tombstone& tombstone) {
+                                          return since < tombstone.since;
+                                        }) -
+                       tombstones_.begin();
+    grow(tombstones_);
+    tombstones_.insert(tombstones_.begin() + index, {entry.since, member.id});
+    return;
+  }
+  toggle(member);
+  if (member.compatible) {
+    ++versions_[std::min(member.version_max, self().version_max)];
+  } else {
+    ++incompatible_;
+  }
+}
+
+void MemberTable::count_out(const Entry& entry) {
+  const Member& member = entry.member;
+  --counts_[static_cast<std::size_t>(member.state)];
+  if (!is_live(member)) {
+    auto it = std::lower_bound(
+        tombstones_.begin(), tombstones_.end(), entry.since,
+        [](const Tombstone& tombstone, TimePoint since) { return tombstone.since < since; });
+    while (it != tombstones_.end() && it->id != member.id) ++it;
+    WAGGLE_ASSERT(it != tombstones_.end());
+    tombstones_.erase(it);
+    return;
+  }
+  toggle(member);
+  if (member.compatible) {
+    const auto version = versions_.find(std::min(member.version_max, self().version_max));
+    if (--version->second == 0) versions_.erase(version);
+  } else {
+    --incompatible_;
+  }
+}
+
+void MemberTable::list(const Member* before, const Member& after) {
+  const bool was_live = before != nullptr && is_live(*before);
+  const bool was_candidate = before != nullptr && is_candidate(*before);
+  const bool live_now = is_live(after);
+  const bool candidate_now = is_candidate(after);
+  const std::size_t excluded_before = excluded_;
+  excluded_ += (live_now && !candidate_now ? 1U : 0U);
+  excluded_ -= (was_live && !was_candidate ? 1U : 0U);
+  if (excluded_ == 0) {
+    candidates_.clear();
+    candidates_.shrink_to_fit();
+  } else {
+    // While nobody was left out the list of the live was that of the candidates.
+    if (excluded_before == 0) candidates_ = live_;
+    if (was_candidate != candidate_now) set_listed(candidates_, after.id, candidate_now);
+  }
+  if (was_live != live_now) set_listed(live_, after.id, live_now);
 }
 
 void MemberTable::toggle(const Member& member) {
-  if (!is_live(member)) return;
-  Bytes message = to_bytes(member.id.bytes);
-  append_le(message, member.incarnation);
-  buckets_[bucket_of(member.id)] ^= siphash(key_, message);
-}
-
-void MemberTable::rebuild_live() {
-  live_.clear();
-  candidates_.clear();
-  for (const auto& [id, entry] : entries_) {
-    if (!is_live(entry.member)) continue;
-    live_.push_back(id);
-    if (!entry.member.draining && entry.member.state != MemberState::left)
-      candidates_.push_back(id);
-  }
+  std::array<std::byte, 24> message{};
+  std::copy(member.id.bytes.begin(), member.id.bytes.end(), message.begin());
+  store_le(MutableByteView(message).subspan(16), member.incarnation);
+  const std::uint64_t hash = siphash(key_, message);
+  buckets_[bucket_of(member.id)] ^= hash;
+  hash_ ^= hash;
 }
 
 std::vector<NodeId> MemberTable::expire(TimePoint now) {
   std::vector<NodeId> forgotten;
   const std::size_t kept = std::max(limits::tombstones_min, 2 * live_.size());
-  while (!tombstones_.empty()) {
-    const auto [since, id] = *tombstones_.begin();
-    if (tombstones_.size() <= kept && since + limits::tombstone_age_max >= now) break;
-    tombstones_.erase(tombstones_.begin());
-    entries_.erase(id);
-    forgotten.push_back(id);
+  const std::size_t beyond = tombstones_.size() > kept ? tombstones_.size() - kept : 0;
+  for (const Tombstone& tombstone : tombstones_) {
+    const bool is_old = tombstone.since + limits::tombstone_age_max < now;
+    if (forgotten.size() >= beyond && !is_old) break;
+    const auto it = entries_.find(tombstone.id);
+    --counts_[static_cast<std::size_t>(it->second.member.state)];
+    entries_.erase(it);
+    forgotten.push_back(tombstone.id);
   }
+  tombstones_.erase(tombstones_.begin(),
+                    tombstones_.begin() + static_cast<std::ptrdiff_t>(forgotten.size()));
   return forgotten;
 }
+
+// --- reads ---------------------------------------------------------------------------------------
 
 const Member* MemberTable::find(const NodeId& id) const {
   const auto it = entries_.find(id);
@@ -117,63 +204,65 @@ std::vector<Member> MemberTable::members() const {
   std::vector<Member> all;
   all.reserve(entries_.size());
   for (const auto& [id, entry] : entries_) all.push_back(entry.member);
+  std::sort(all.begin(), all.end(), [](const Member& a, const Member& b) { return a.id < b.id; });
   return all;
 }
 
-std::vector<NodeId> MemberTable::with_state(MemberState state) const {
-  std::vector<NodeId> ids;
-  for (const auto& [id, entry] : entries_) {
-    if (entry.member.state == state && !entry.member.is_self) ids.push_back(id);
+const Member* MemberTable::some_faulty(TimePoint since, std::uint64_t draw) const {
+  const auto first = std::lower_bound(
+      tombstones_.begin(), tombstones_.end(), since,
+      [](const Tombstone& tombstone, TimePoint bound) { return tombstone.since < bound; });
+  const auto begin = static_cast<std::size_t>(first - tombstones_.begin());
+  const std::size_t count = tombstones_.size() - begin;
+  // From a random one onwards, the first that did not leave by itself.
+  for (std::size_t i = 0; i < count; ++i) {
+    const Member* member = find(tombstones_[begin + (draw % count + i) % count].id);
+    if (member->state == MemberState::faulty) return member;
   }
-  return ids;
-}
-
-std::size_t MemberTable::count(MemberState state) const {
-  return static_cast<std::size_t>(
-      std::count_if(entries_.begin(), entries_.end(),
-                    [&](const auto& item) { return item.second.member.state == state; }));
-}
-
-std::uint64_t MemberTable::hash() const {
-  std::uint64_t hash = 0;
-  for (const std::uint64_t bucket : buckets_) hash ^= bucket;
-  return hash;
+  return nullptr;
 }
 
 std::size_t MemberTable::bucket_of(const NodeId& id) {
   return std::to_integer<std::size_t>(id.bytes[0]) % member_buckets;
 }
 
-std::vector<Member> MemberTable::differing(
+std::vector<const Member*> MemberTable::differing(
     const std::array<std::uint64_t, member_buckets>& theirs) const {
-  std::vector<Member> records;
-  for (const auto& [id, entry] : entries_) {
+  std::vector<const Member*> records;
+  const auto add = [&](const NodeId& id) {
     const std::size_t bucket = bucket_of(id);
-    if (buckets_[bucket] != theirs[bucket]) records.push_back(entry.member);
-  }
+    if (buckets_[bucket] != theirs[bucket]) records.push_back(find(id));
+  };
+  for (const NodeId& id : live_) add(id);
+  for (const Tombstone& tombstone : tombstones_) add(tombstone.id);
   return records;
 }
 
 void MemberTable::check_invariants() const {
   MemberTable recount(key_, self());
-  std::size_t tombstones = 0;
   for (const auto& [id, entry] : entries_) {
-    WAGGLE_ASSERT(id == entry.member.id && entry.member.is_self == (id == self_));
-    if (!is_live(entry.member)) {
-      ++tombstones;
-      WAGGLE_ASSERT(tombstones_.contains({entry.since, id}));
-    }
-    if (id != self_) {
-      WAGGLE_ASSERT(entry.member.public_key.node_id() == id);
-      recount.entries_.emplace(id, entry);
-      recount.toggle(entry.member);
-    }
+    const Member& member = entry.member;
+    WAGGLE_ASSERT(id == member.id && member.is_self == (id == self_));
+    if (id == self_) continue;
+    WAGGLE_ASSERT(member.public_key.node_id() == id);
+    recount.put(entry.since, member);
   }
-  recount.rebuild_live();
-  WAGGLE_ASSERT(tombstones == tombstones_.size());
+  WAGGLE_ASSERT(self_record_ == find(self_));
+  WAGGLE_ASSERT(recount.tombstones_.size() == tombstones_.size());
+  for (const Tombstone& tombstone : tombstones_) {
+    const auto it = entries_.find(tombstone.id);
+    WAGGLE_ASSERT(it != entries_.end() && it->second.since == tombstone.since);
+    WAGGLE_ASSERT(!is_live(it->second.member));
+  }
+  WAGGLE_ASSERT(std::is_sorted(
+      tombstones_.begin(), tombstones_.end(),
+      [](const Tombstone& a, const Tombstone& b) { return a.since < b.since; }));
   WAGGLE_ASSERT(entries_.size() <= limits::members_max);
-  WAGGLE_ASSERT(recount.live_ == live_ && recount.candidates_ == candidates_);
-  WAGGLE_ASSERT(recount.buckets_ == buckets_);
+  WAGGLE_ASSERT(recount.live_ == live_);
+  WAGGLE_ASSERT(std::ranges::equal(recount.candidates(), candidates()));
+  WAGGLE_ASSERT(recount.excluded_ == excluded_ && recount.incompatible_ == incompatible_);
+  WAGGLE_ASSERT(recount.versions_ == versions_ && recount.counts_ == counts_);
+  WAGGLE_ASSERT(recount.buckets_ == buckets_ && recount.hash_ == hash_);
 }
 
 }  // namespace waggle::gossip

@@ -6,6 +6,7 @@
 #include "base/limits.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace waggle::gossip {
@@ -14,17 +15,25 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration gossip_interval = 200ms;
+/// After a quiet time the first news goes out as soon as what came with it is read: a death has
+/// passed the whole cluster in a few round trips.
+constexpr Duration gossip_delay = 5ms;
 constexpr std::size_t gossip_fanout = 3;
 constexpr Duration rejoin_interval = 30s;
 constexpr Duration rejoin_interval_alone = 1s;
 constexpr Duration housekeeping_interval = 60s;
-constexpr Duration nudge_interval = 1s;
+/// Who counts as faulty for less long may be alive and only need to hear of it.
+constexpr Duration gossip_to_the_dead = 60s;
+/// In this time after the start tombstones of unknown members are taken over: a joiner's table shall
+/// know whom to look for. Later they would travel between tables for ever.
+constexpr Duration joining_time = 60s;
 /// Tables are compared at most this often; while news is spreading they differ anyway.
 constexpr Duration repair_interval_quiet = 1s;
 constexpr Duration repair_interval_busy = 5s;
 /// A timer served this late means that the process did not run: its silence condemns nobody.
 constexpr Duration pause_recognised = 500ms;
 constexpr std::size_t news_max = 32;  ///< per message, well inside the decoder's array limit
+constexpr std::size_t small_cluster = 64;  ///< random choices walk all of it
 
 bool is_live(MemberState state) {
   return state == MemberState::alive || state == MemberState::suspect;
@@ -37,6 +46,7 @@ Membership::Membership(const MembershipConfig& config, const Member& self, TimeP
       prng_(mix_seed(config.seed)),
       table_(config.id_key, self),
       prober_(now, mix_seed(config.seed + 1)),
+      started_(now),
       repair_tokens_(static_cast<double>(limits::repair_records_per_second)),
       repair_tokens_at_(now) {
   timers_.arm(Timer::rejoin, now + rejoin_interval_alone);
@@ -61,6 +71,10 @@ void Membership::learn(TimePoint now, const MemberUpdate& update, const NodeId& 
     return;
   }
   const Member* known = table_.find(claim.id);
+  if (known == nullptr && !is_live(claim.state) && source != Source::itself &&
+      now - started_ > joining_time) {
+    return;
+  }
   Member accepted = claim;
   if (source == Source::repair && claim.state == MemberState::faulty && known != nullptr &&
       is_live(known->state)) {
@@ -69,41 +83,71 @@ void Membership::learn(TimePoint now, const MemberUpdate& update, const NodeId& 
     accepted.state = MemberState::suspect;
     if (!table_.is_news(accepted)) return;
   }
-  const MemberTable::Outcome outcome = table_.apply(now, accepted);
-  if (outcome != MemberTable::Outcome::added && outcome != MemberTable::Outcome::changed) return;
-  const NodeId accuser = update.accuser.is_zero() ? teller : update.accuser;
-  changed(now, accepted, accuser, source, outcome == MemberTable::Outcome::added);
+  accept(now, accepted, update.accuser.is_zero() ? teller : update.accuser, source);
+}
+
+std::optional<std::uint64_t> Membership::up(const Member* member) const {
+  const bool counts =
+      member != nullptr && !member->is_self && is_live(member->state) && member->compatible;
+  return counts ? std::optional(member->incarnation) : std::nullopt;
+}
+
+void Membership::accept(TimePoint now, const Member& record, const NodeId& accuser,
+                        Source source) {
+  const NodeId& id = record.id;
+  const Member* known = table_.find(id);
+  const std::uint8_t version_before = table_.cluster_version();
+  const auto up_before = up(known);
+  const bool was_live = known != nullptr && is_live(known->state);
+  if (was_live) hints_.remove_member(known->endpoints);
+  const MemberTable::Outcome outcome = table_.apply(now, record);
+  known = table_.find(id);
+  const bool live_now = known != nullptr && is_live(known->state);
+  if (live_now) hints_.add_member(known->endpoints);
+  const bool added = outcome == MemberTable::Outcome::added;
+  if (!added && outcome != MemberTable::Outcome::changed) return;
+  if (!live_now) {
+    prober_.remove(id);
+    hurry_rejoin(now);
+  } else if (!was_live && !has_left()) {
+    prober_.add(id);
+  }
+  suspicions_.end(id);
+  const bool suspect = record.state == MemberState::suspect;
+  if (suspect) suspicions_.start(now, id, accuser, table_.live().size());
+  // A joiner's first copy of the table is no news to anybody else.
+  if (source != Source::repair || !added) spread(now, *known, suspect ? accuser : NodeId{});
+  events_.emplace_back(
+      RecordChanged{id, known->state, source == Source::itself, up_before, up(known)});
+  note_version(version_before);
+}
+
+void Membership::note_version(std::uint8_t before) {
+  const std::uint8_t version = table_.cluster_version();
+  if (version != before) events_.emplace_back(VersionChanged{version});
 }
 
 void Membership::learn_suspicion(TimePoint now, const MemberUpdate& update, const NodeId& teller) {
-  const auto it = suspected_.find(update.member.id);
-  if (it == suspected_.end()) return;
   const NodeId accuser = update.accuser.is_zero() ? teller : update.accuser;
-  if (it->second.suspicion.confirm(accuser)) {
-    spread(now, {*table_.find(update.member.id), accuser});
+  if (suspicions_.confirm(update.member.id, accuser)) {
+    spread(now, *table_.find(update.member.id), accuser);
   }
 }
 
-void Membership::changed(TimePoint now, const Member& record, const NodeId& accuser, Source source,
-                         bool added) {
-  const NodeId& id = record.id;
-  if (is_live(record.state)) {
-    if (!has_left()) prober_.add(id);
-  } else {
-    prober_.remove(id);
-    hurry_rejoin(now);
-  }
-  suspected_.erase(id);
-  const bool suspect = record.state == MemberState::suspect;
-  if (suspect) suspected_.emplace(id, Suspected{Suspicion(now, accuser, table_.live().size()), {}});
-  // A joiner's first copy of the table is no news to anybody else.
-  if (source != Source::repair || !added) spread(now, {record, suspect ? accuser : NodeId{}});
-  events_.emplace_back(RecordChanged{id, source == Source::itself});
+void Membership::spread(TimePoint now, const Member& record, const NodeId& accuser) {
+  dissemination_.add({record.id, accuser}, encoded_bytes({record, accuser}));
+  if (timers_.armed(Timer::gossip)) return;
+  const TimePoint soon = now + gossip_delay;
+  timers_.arm(Timer::gossip, gossiped_at_ ? std::max(soon, *gossiped_at_ + gossip_interval) : soon);
 }
 
-void Membership::spread(TimePoint now, const MemberUpdate& update) {
-  dissemination_.add(update);
-  if (!timers_.armed(Timer::gossip)) timers_.arm(Timer::gossip, now + gossip_interval);
+std::vector<MemberUpdate> Membership::take_news(std::size_t budget_bytes) {
+  std::vector<MemberUpdate> updates;
+  const std::size_t retransmits = Dissemination::retransmits(table_.live().size());
+  for (const auto& news : dissemination_.take(budget_bytes, retransmits)) {
+    updates.push_back({*table_.find(news.about), news.accuser});
+  }
+  return updates;
 }
 
 void Membership::refute(TimePoint now, std::uint64_t claimed_incarnation) {
@@ -116,9 +160,9 @@ void Membership::refute(TimePoint now, std::uint64_t claimed_incarnation) {
 void Membership::raise_incarnation(TimePoint now, Member self, std::uint64_t incarnation) {
   self.incarnation = incarnation;
   table_.update_self(self);
-  spread(now, {self, {}});
+  spread(now, self, {});
   events_.emplace_back(IncarnationRaised{incarnation});
-  events_.emplace_back(RecordChanged{self.id, true});
+  events_.emplace_back(RecordChanged{self.id, self.state, true, {}, {}});
 }
 
 void Membership::declare(TimePoint now, const NodeId& id, MemberState state) {
@@ -145,7 +189,7 @@ void Membership::handle_ping(TimePoint now, const NodeId& from, const Endpoint& 
   if (ping.self) ack.self = table_.self();
   ack.news = held_against(from, ping.self ? ping.self->incarnation : 0);
   GossipMessage message = std::move(ack);
-  add_news(message);
+  add_news(message, from);
   outgoing_.push_back({from, address, false, std::move(message)});
 }
 
@@ -184,13 +228,13 @@ void Membership::handle_hashes(TimePoint now, const NodeId& from, const MemberHa
   const double rate = static_cast<double>(limits::repair_records_per_second);
   repair_tokens_ = std::min(rate, repair_tokens_ + rate * to_seconds(now - repair_tokens_at_));
   repair_tokens_at_ = now;
-  const std::vector<Member> records = table_.differing(message.hashes);
+  const std::vector<const Member*> records = table_.differing(message.hashes);
   if (repair_tokens_ < static_cast<double>(records.size())) return;
   repair_tokens_ -= static_cast<double>(records.size());
   MemberRecords copy{true, {}};
   std::size_t bytes = records_overhead_bytes;
-  for (const Member& record : records) {
-    MemberUpdate update{record, {}};
+  for (const Member* record : records) {
+    MemberUpdate update{*record, {}};
     const std::size_t size = encoded_bytes(update);
     if (bytes + size > config_.body_bytes_max || copy.records.size() >= news_max) {
       outgoing_.push_back({from, std::nullopt, false, std::exchange(copy, {true, {}})});
@@ -208,7 +252,7 @@ void Membership::handle_records(TimePoint now, const NodeId& from, const MemberR
 }
 
 void Membership::maybe_repair(TimePoint now, const NodeId& peer, std::uint64_t their_hash) {
-  if (their_hash == table_.hash() || has_left()) return;
+  if (their_hash == table_.hash() || has_left() || !is_compatible(peer)) return;
   const Duration interval = dissemination_.empty() ? repair_interval_quiet : repair_interval_busy;
   if (repaired_at_ && *repaired_at_ + interval > now) return;
   repaired_at_ = now;
@@ -240,41 +284,52 @@ Ping Membership::make_ping(const std::optional<NodeId>& to, std::uint64_t seq) c
   return ping;
 }
 
-void Membership::add_news(GossipMessage& message) {
+void Membership::add_news(GossipMessage& message, const NodeId& to) {
+  if (dissemination_.empty() || !is_compatible(to)) return;
   const std::size_t used = encode(message).size();
-  if (dissemination_.empty() || used >= config_.body_bytes_max) return;
+  if (used >= config_.body_bytes_max) return;
   // The array's length may take two bytes more than it did.
   const std::size_t room = config_.body_bytes_max - used;
-  auto news = dissemination_.take(room > 2 ? room - 2 : 0,
-                                  Dissemination::retransmits(table_.live().size()));
+  auto news = take_news(room > 2 ? room - 2 : 0);
   auto* held = std::holds_alternative<Ping>(message) ? &std::get<Ping>(message).news
                                                      : &std::get<Ack>(message).news;
-  held->insert(held->end(), news.begin(), news.end());
+  std::move(news.begin(), news.end(), std::back_inserter(*held));
+}
+
+bool Membership::is_compatible(const NodeId& id) const {
+  const Member* member = table_.find(id);
+  return member == nullptr || member->compatible;
 }
 
 std::vector<NodeId> Membership::random_live(std::size_t count,
                                             const std::optional<NodeId>& except) {
-  std::vector<NodeId> pool;
-  for (const NodeId& id : table_.live()) {
-    if (id != table_.self().id && id != except) pool.push_back(id);
+  const auto live = table_.live();
+  const auto may = [&](const NodeId& id) {
+    return id != table_.self().id && id != except && is_compatible(id);
+  };
+  std::vector<NodeId> chosen;
+  if (live.size() <= small_cluster) {
+    std::copy_if(live.begin(), live.end(), std::back_inserter(chosen), may);
+    prng_.shuffle(std::span(chosen));
+    chosen.resize(std::min(count, chosen.size()));
+    return chosen;
   }
-  count = std::min(count, pool.size());
-  for (std::size_t i = 0; i < count; ++i) {
-    std::swap(pool[i], pool[i + static_cast<std::size_t>(prng_.below(pool.size() - i))]);
+  for (std::size_t tries = 0; tries < 8 * count && chosen.size() < count; ++tries) {
+    const NodeId& id = live[static_cast<std::size_t>(prng_.below(live.size()))];
+    if (may(id) && std::find(chosen.begin(), chosen.end(), id) == chosen.end()) {
+      chosen.push_back(id);
+    }
   }
-  pool.resize(count);
-  return pool;
+  return chosen;
 }
 
 // --- inputs of the owner -------------------------------------------------------------------------
 
 void Membership::set_hints(TimePoint now, std::vector<Endpoint> hints) {
-  const auto& own = table_.self().endpoints;
-  hints_.clear();
-  for (const Endpoint& hint : hints) {
-    const bool is_own = std::find(own.begin(), own.end(), hint) != own.end();
-    const bool repeated = std::find(hints_.begin(), hints_.end(), hint) != hints_.end();
-    if (!is_own && !repeated && hints_.size() < limits::join_hints_max) hints_.push_back(hint);
+  if (hints_.set(hints, table_.self().endpoints)) {
+    for (const NodeId& id : table_.live()) {
+      if (id != table_.self().id) hints_.add_member(table_.find(id)->endpoints);
+    }
   }
   if (has_left()) return;
   ping_hints(limits::hints_at_once);
@@ -301,24 +356,19 @@ void Membership::leave(TimePoint now) {
   Member self = table_.self();
   self.state = MemberState::left;
   table_.update_self(self);
-  spread(now, {self, {}});
+  spread(now, self, {});
   prober_.stop();
-  suspected_.clear();
+  suspicions_.clear();
   timers_.disarm(Timer::rejoin);
-  events_.emplace_back(RecordChanged{self.id, true});
-  for (const NodeId& id : table_.live()) {
-    if (id == self.id) continue;
+  events_.emplace_back(RecordChanged{self.id, self.state, true, {}, {}});
+  // In a large cluster those who are told tell the others.
+  for (const NodeId& id : random_live(limits::leave_told_max, std::nullopt)) {
     outgoing_.push_back({id, std::nullopt, false, MemberRecords{false, {{self, {}}}}});
   }
 }
 
 void Membership::note_contact(TimePoint now, const NodeId& id) {
-  const auto it = suspected_.find(id);
-  if (it == suspected_.end()) return;
-  it->second.suspicion.at_least_from(now);
-  auto& nudged = it->second.nudged;
-  if (nudged && *nudged + nudge_interval > now) return;
-  nudged = now;
+  if (!suspicions_.note_contact(now, id)) return;
   outgoing_.push_back({id, std::nullopt, false, make_ping(id)});  // it carries the suspicion
 }
 
@@ -350,7 +400,7 @@ void Membership::forgive_pause(TimePoint now) {
   const auto expected = poll_timeout();
   if (!expected || now - *expected < pause_recognised) return;
   prober_.abandon();
-  for (auto& [id, suspected] : suspected_) suspected.suspicion.extend(now - *expected);
+  suspicions_.extend_all(now - *expected);
 }
 
 void Membership::step_prober(TimePoint now) {
@@ -367,16 +417,19 @@ void Membership::step_prober(TimePoint now) {
         ping_everywhere(*target, step->seq);
         events_.emplace_back(FallbackPing{step->target, step->seq});
         break;
-      case Prober::StepKind::failed: {
-        const auto it = suspected_.find(step->target);
-        if (it == suspected_.end()) {
-          declare(now, step->target, MemberState::suspect);
-        } else if (it->second.suspicion.confirm(table_.self().id)) {
-          spread(now, {*target, table_.self().id});
-        }
+      case Prober::StepKind::failed:
+        judge_failed(now, step->target);
         break;
-      }
     }
+  }
+}
+
+void Membership::judge_failed(TimePoint now, const NodeId& target) {
+  const NodeId& self = table_.self().id;
+  if (!suspicions_.contains(target)) {
+    declare(now, target, MemberState::suspect);
+  } else if (suspicions_.confirm(target, self)) {
+    spread(now, *table_.find(target), self);
   }
 }
 
@@ -403,25 +456,23 @@ void Membership::step_relayed(TimePoint now) {
 }
 
 void Membership::step_suspicions(TimePoint now) {
-  std::vector<NodeId> expired;
-  for (const auto& [id, suspected] : suspected_) {
-    if (suspected.suspicion.deadline() <= now) expired.push_back(id);
-  }
-  for (const NodeId& id : expired) declare(now, id, MemberState::faulty);
+  while (const auto id = suspicions_.due(now)) declare(now, *id, MemberState::faulty);
 }
 
 void Membership::step_gossip(TimePoint now) {
   if (dissemination_.empty()) return;
-  const std::size_t retransmits = Dissemination::retransmits(table_.live().size());
+  gossiped_at_ = now;
   for (const NodeId& id : random_live(gossip_fanout, std::nullopt)) {
-    const std::size_t room = config_.body_bytes_max - records_overhead_bytes;
-    MemberRecords message{false, dissemination_.take(room, retransmits)};
+    MemberRecords message{false, take_news(config_.body_bytes_max - records_overhead_bytes)};
     if (message.records.empty()) break;
     outgoing_.push_back({id, std::nullopt, false, std::move(message)});
   }
+  // A PING tells who was just declared faulty what is held against it: the living refute.
+  const Member* dead = table_.some_faulty(now - gossip_to_the_dead, prng_.next());
+  if (dead != nullptr && !has_left()) ping_everywhere(*dead, prober_.take_seq());
   if (is_alone()) {
     // Nobody to tell: whoever comes compares tables.
-    while (!dissemination_.take(config_.body_bytes_max, 1).empty()) {
+    while (!take_news(config_.body_bytes_max).empty()) {
     }
     return;
   }
@@ -432,27 +483,12 @@ void Membership::step_rejoin(TimePoint now) {
   if (has_left()) return;
   timers_.arm(Timer::rejoin, now + (is_alone() ? rejoin_interval_alone : rejoin_interval));
   ping_hints(is_alone() ? limits::hints_at_once : 1);
-  const std::vector<NodeId> faulty = table_.with_state(MemberState::faulty);
-  if (faulty.empty()) return;
-  const NodeId& id = faulty[static_cast<std::size_t>(prng_.below(faulty.size()))];
-  ping_everywhere(*table_.find(id), prober_.take_seq());
+  const Member* dead = table_.some_faulty(TimePoint::min(), prng_.next());
+  if (dead != nullptr) ping_everywhere(*dead, prober_.take_seq());
 }
 
 void Membership::ping_hints(std::size_t count) {
-  // A hint that is a live member's address leads nowhere new, so the others come first.
-  std::vector<Endpoint> known;
-  for (const NodeId& id : table_.live()) {
-    const Member& member = *table_.find(id);
-    known.insert(known.end(), member.endpoints.begin(), member.endpoints.end());
-  }
-  std::sort(known.begin(), known.end());
-  std::vector<Endpoint> order = hints_;
-  prng_.shuffle(std::span<Endpoint>(order));
-  std::stable_partition(order.begin(), order.end(), [&](const Endpoint& hint) {
-    return !std::binary_search(known.begin(), known.end(), hint);
-  });
-  order.resize(std::min(order.size(), count));
-  for (const Endpoint& hint : order) {
+  for (const Endpoint& hint : hints_.pick(prng_, count)) {
     outgoing_.push_back({std::nullopt, hint, true, make_ping(std::nullopt)});
   }
 }
@@ -483,9 +519,7 @@ std::optional<MembershipEvent> Membership::poll_event() {
 
 std::optional<TimePoint> Membership::poll_timeout() const {
   auto next = earliest(timers_.next(), prober_.poll_timeout());
-  for (const auto& [id, suspected] : suspected_) {
-    next = earliest(next, suspected.suspicion.deadline());
-  }
+  next = earliest(next, suspicions_.next_deadline());
   if (!relayed_.empty()) next = earliest(next, relayed_.begin()->second.nack_at);
   return next;
 }
@@ -495,10 +529,11 @@ void Membership::check_invariants() const {
   dissemination_.check_invariants();
   WAGGLE_ASSERT(relayed_.size() <= limits::relayed_probes_max);
   WAGGLE_ASSERT(hints_.size() <= limits::join_hints_max);
-  const std::size_t suspects = table_.count(MemberState::suspect);
-  WAGGLE_ASSERT(suspected_.size() == suspects || has_left());
-  for (const auto& [id, suspected] : suspected_) {
-    WAGGLE_ASSERT(table_.find(id) != nullptr && table_.find(id)->state == MemberState::suspect);
+  suspicions_.check_invariants();
+  WAGGLE_ASSERT(suspicions_.size() == table_.count(MemberState::suspect) || has_left());
+  for (const NodeId& id : table_.live()) {
+    const Member& member = *table_.find(id);
+    WAGGLE_ASSERT(member.state == MemberState::suspect || !suspicions_.contains(id));
   }
   if (!has_left()) WAGGLE_ASSERT(prober_.target_count() + 1 == table_.live().size());
 }

@@ -9,9 +9,10 @@
 #include "base/timer_table.hpp"
 #include "gossip/dissemination.hpp"
 #include "gossip/gossip.hpp"
+#include "gossip/join_hints.hpp"
 #include "gossip/member_table.hpp"
 #include "gossip/prober.hpp"
-#include "gossip/suspicion.hpp"
+#include "gossip/suspicions.hpp"
 #include "gossip/wire.hpp"
 
 #include <cstdint>
@@ -38,9 +39,14 @@ struct Outgoing {
   GossipMessage message;
 };
 
+/// `up_before` and `up_now`: the incarnation of another member that is alive or suspect and
+/// compatible; empty when it is not, and for the node itself.
 struct RecordChanged {
   NodeId id;
+  MemberState state = MemberState::alive;
   bool by_itself = false;  ///< told by the member, not by a third party
+  std::optional<std::uint64_t> up_before;
+  std::optional<std::uint64_t> up_now;
 };
 struct RecordForgotten {
   NodeId id;
@@ -51,7 +57,7 @@ struct FallbackPing {
   std::uint64_t seq = 0;
 };
 using MembershipEvent =
-    std::variant<RecordChanged, RecordForgotten, FallbackPing, IncarnationRaised>;
+    std::variant<RecordChanged, RecordForgotten, FallbackPing, IncarnationRaised, VersionChanged>;
 
 /// SWIM failure detection and dissemination for one node (Das, Gupta, Motivala 2002; Lifeguard
 /// 2017), with rejoin probes for ever and repair by comparing table hashes. Contract: after any
@@ -76,6 +82,7 @@ class Membership {
   void set_hints(TimePoint now, std::vector<Endpoint> hints);
   void set_draining(TimePoint now, bool draining);
   void leave(TimePoint now);
+  /// A sign of life, for a suspect only.
   void note_contact(TimePoint now, const NodeId& id);
 
   // Outputs.
@@ -86,8 +93,9 @@ class Membership {
   /// A fresh PING without news, for the facade's session set-up. It tells a member what is held
   /// against it.
   [[nodiscard]] Ping make_ping(const std::optional<NodeId>& to);
-  /// Fills the room left in a PING or ACK with news; each call counts as sent.
-  void add_news(GossipMessage& message);
+  /// Fills the room left in a PING or ACK for `to` with news; each call counts as sent. Nothing for
+  /// who is incompatible.
+  void add_news(GossipMessage& message, const NodeId& to);
 
   [[nodiscard]] const MemberTable& table() const { return table_; }
   /// True when there is no hint but the node itself.
@@ -97,10 +105,6 @@ class Membership {
  private:
   enum class Timer { gossip, rejoin, housekeeping, count };
   enum class Source { itself, news, repair };
-  struct Suspected {
-    Suspicion suspicion;
-    std::optional<TimePoint> nudged;  ///< last PING that note_contact caused
-  };
   struct Relayed {
     NodeId asker;
     NodeId target;
@@ -111,13 +115,16 @@ class Membership {
   [[nodiscard]] Ping make_ping(const std::optional<NodeId>& to, std::uint64_t seq) const;
   void learn(TimePoint now, const MemberUpdate& update, const NodeId& teller, Source source);
   void learn_suspicion(TimePoint now, const MemberUpdate& update, const NodeId& teller);
-  void changed(TimePoint now, const Member& record, const NodeId& accuser, Source source,
-               bool added);
+  [[nodiscard]] std::optional<std::uint64_t> up(const Member* member) const;
+  void accept(TimePoint now, const Member& record, const NodeId& accuser, Source source);
+  void note_version(std::uint8_t before);
   void refute(TimePoint now, std::uint64_t claimed_incarnation);
   void raise_incarnation(TimePoint now, Member self, std::uint64_t incarnation);
   void declare(TimePoint now, const NodeId& id, MemberState state);
-  void spread(TimePoint now, const MemberUpdate& update);
+  void spread(TimePoint now, const Member& record, const NodeId& accuser);
+  [[nodiscard]] std::vector<MemberUpdate> take_news(std::size_t budget_bytes);
   void step_prober(TimePoint now);
+  void judge_failed(TimePoint now, const NodeId& target);
   void ask_helpers(const NodeId& target, std::uint64_t seq);
   void ping_everywhere(const Member& member, std::uint64_t seq);
   void step_suspicions(TimePoint now);
@@ -129,8 +136,10 @@ class Membership {
   void hurry_rejoin(TimePoint now);
   void ping_hints(std::size_t count);
   void maybe_repair(TimePoint now, const NodeId& peer, std::uint64_t their_hash);
+  /// Compatible live members but this node and `except`, at random. O(count), O(members) below 64.
   [[nodiscard]] std::vector<NodeId> random_live(std::size_t count,
                                                 const std::optional<NodeId>& except);
+  [[nodiscard]] bool is_compatible(const NodeId& id) const;
   [[nodiscard]] std::vector<MemberUpdate> held_against(const NodeId& id,
                                                        std::uint64_t its_incarnation) const;
   [[nodiscard]] bool is_alone() const { return table_.live().size() <= 1; }
@@ -142,9 +151,11 @@ class Membership {
   Prober prober_;
   Dissemination dissemination_;
   TimerTable<Timer> timers_;
-  std::map<NodeId, Suspected> suspected_;
+  Suspicions suspicions_;
   std::map<std::uint64_t, Relayed> relayed_;  ///< by the seq of this node's own PING
-  std::vector<Endpoint> hints_;
+  JoinHints hints_;
+  TimePoint started_;
+  std::optional<TimePoint> gossiped_at_;
   std::optional<TimePoint> repaired_at_;
   double repair_tokens_;
   TimePoint repair_tokens_at_;

@@ -2,6 +2,7 @@
 #include "gossip/prober.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace waggle::gossip {
 
@@ -11,19 +12,26 @@ Prober::Prober(TimePoint now, std::uint64_t seed) : prng_(seed) {
 }
 
 void Prober::add(const NodeId& target) {
-  if (std::find(round_.begin(), round_.end(), target) != round_.end()) return;
-  const auto at = static_cast<std::size_t>(prng_.below(round_.size() + 1));
-  round_.insert(round_.begin() + static_cast<std::ptrdiff_t>(at), target);
-  // Whoever was pushed past the cursor was already probed in this round; the newcomer may be the
-  // one skipped once.
-  if (at < next_) ++next_;
+  // Room for an eighth more, not for twice as many: simulations hold thousands of rounds.
+  if (round_.size() == round_.capacity()) round_.reserve(round_.size() + round_.size() / 8 + 4);
+  round_.push_back(target);
+  // Whoever stood at its place goes to the end: still in this round.
+  const auto at = next_ + static_cast<std::size_t>(prng_.below(round_.size() - next_));
+  std::swap(round_[at], round_.back());
 }
 
 void Prober::remove(const NodeId& target) {
-  const auto it = std::find(round_.begin(), round_.end(), target);
+  auto it = std::find(round_.begin(), round_.end(), target);
   if (it == round_.end()) return;
-  if (static_cast<std::size_t>(it - round_.begin()) < next_) --next_;
-  round_.erase(it);
+  const auto first_left = round_.begin() + static_cast<std::ptrdiff_t>(next_);
+  if (it < first_left) {
+    // The gap moves to the border between the probed and the rest.
+    *it = *(first_left - 1);
+    it = first_left - 1;
+    --next_;
+  }
+  *it = round_.back();
+  round_.pop_back();
   if (probe_ && probe_->target == target) abandon();
 }
 

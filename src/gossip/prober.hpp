@@ -36,8 +36,11 @@ class Prober {
   static constexpr Duration period = std::chrono::seconds(1);
   static constexpr unsigned score_max = 7;
 
-  void add(const NodeId& target);     ///< at a random place of the round; repeats change nothing
-  void remove(const NodeId& target);  ///< a probe of it under way ends without a verdict
+  /// At a random place of what is left of this round: probed before the round ends. O(1).
+  /// @pre not a target
+  void add(const NodeId& target);
+  /// A probe of it under way ends without a verdict; no target: nothing. O(targets), no allocation.
+  void remove(const NodeId& target);
   [[nodiscard]] std::optional<Step> next_step(TimePoint now);
   [[nodiscard]] std::optional<TimePoint> poll_timeout() const;
 

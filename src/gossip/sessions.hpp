@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <unordered_map>
 
 namespace waggle::gossip {
 
@@ -83,7 +84,7 @@ class Sessions {
   [[nodiscard]] const Session* find(const NodeId& id) const;
 
   IdKey secret_;
-  std::map<std::uint64_t, Session> sessions_;  ///< by NodeId::prefix()
+  std::unordered_map<std::uint64_t, Session> sessions_;  ///< by NodeId::prefix()
   std::map<std::uint64_t, Awaited> awaited_;   ///< by seq
 };
 

@@ -27,14 +27,17 @@ Suspicion::Suspicion(TimePoint now, const NodeId& accuser, std::size_t live_memb
       accusers_{accuser} {}
 
 bool Suspicion::confirm(const NodeId& accuser) {
-  if (accusers_.size() > wanted_) return false;
-  return accusers_.insert(accuser).second;
+  if (accuser_count_ > wanted_) return false;
+  const auto end = accusers_.begin() + static_cast<std::ptrdiff_t>(accuser_count_);
+  if (std::find(accusers_.begin(), end, accuser) != end) return false;
+  accusers_[accuser_count_++] = accuser;
+  return true;
 }
 
 TimePoint Suspicion::deadline() const {
   if (wanted_ == 0) return start_ + min_;
   const double share =
-      std::log(static_cast<double>(accusers_.size())) / std::log(static_cast<double>(wanted_ + 1));
+      std::log(static_cast<double>(accuser_count_)) / std::log(static_cast<double>(wanted_ + 1));
   const Duration decay = from_seconds(to_seconds(max_ - min_) * std::min(1.0, share));
   return start_ + std::max(min_, max_ - decay);
 }

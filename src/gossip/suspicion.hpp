@@ -4,8 +4,8 @@
 #include "base/ids.hpp"
 #include "base/time.hpp"
 
+#include <array>
 #include <cstddef>
-#include <set>
 
 namespace waggle::gossip {
 
@@ -37,7 +37,8 @@ class Suspicion {
   Duration min_;
   Duration max_;
   std::size_t wanted_;
-  std::set<NodeId> accusers_;
+  std::array<NodeId, confirmations_wanted + 1> accusers_;
+  std::size_t accuser_count_ = 1;
 };
 
 }  // namespace waggle::gossip

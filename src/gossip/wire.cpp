@@ -118,7 +118,8 @@ MemberUpdate read_member(MsgReader in, MsgReader& parent) {
   update.accuser = read_optional_id(in).value_or(NodeId{});
   if (!update.accuser.is_zero() && member.state != MemberState::suspect)
     in.fail(BaseError::malformed);
-  if (!in.done()) in.fail(in.error());
+  // A newer version may say more of a member; what it adds is not read, nor passed on.
+  if (in.remaining() > limits::member_extra_elements_max) in.fail(BaseError::limit_exceeded);
   parent.merge(in);
   return update;
 }
@@ -243,6 +244,7 @@ Bytes encode(const GossipMessage& message) {
 }
 
 Result<GossipMessage> decode(PacketType type, ByteView body) {
+  if (type < PacketType::ping || type > PacketType::app) return GossipError::unknown_type;
   MsgReader in = MsgReader::parse(body, wire_limits);
   if (!in.ok()) return GossipError::malformed;
   switch (type) {
@@ -277,7 +279,7 @@ Result<GossipMessage> decode(PacketType type, ByteView body) {
       return finish(in, true, std::move(app));
     }
   }
-  return GossipError::malformed;
+  return GossipError::unknown_type;
 }
 
 std::size_t encoded_bytes(const MemberUpdate& update) {

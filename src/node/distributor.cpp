@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace waggle::node {
 namespace {
@@ -198,26 +199,37 @@ void Distributor::settle(TimePoint now) {
 
 bool Distributor::route_gossip() {
   bool routed = false;
+  std::vector<NodeId> changed;  // of a whole packet at once: the exchange copies the list of members
+  const auto pass_changes = [&] {
+    if (changed.empty()) return;
+    exchange_.members_changed(now_);
+    for (const NodeId& id : std::exchange(changed, {})) {
+      if (!is_live(id)) exchange_.member_gone(now_, id);
+    }
+  };
   while (auto event = gossip_.poll_event()) {
     routed = true;
     std::visit(
-        [this](auto& item) {
+        [&](auto& item) {
           using T = std::decay_t<decltype(item)>;
           if constexpr (std::is_same_v<T, gossip::MemberChanged>) {
-            exchange_.members_changed(now_);
-            if (!is_live(item.id)) exchange_.member_gone(now_, item.id);
+            changed.push_back(item.id);
           } else if constexpr (std::is_same_v<T, gossip::AppMessage>) {
+            pass_changes();
             if (item.kind == app_kind_claims) exchange_.handle_claim(now_, item.from, item.payload);
           } else if constexpr (std::is_same_v<T, gossip::BulkSend>) {
             send_bulk(std::move(item));
           } else if constexpr (std::is_same_v<T, gossip::LogTold>) {
             commands_.push_back(PersistTold{std::move(item)});
-          } else {
+          } else if constexpr (std::is_same_v<T, gossip::IncarnationRaised>) {
             commands_.push_back(PersistIncarnation{item.incarnation});
+          } else {
+            static_assert(std::is_same_v<T, gossip::VersionChanged>);  // gossip itself obeys it
           }
         },
         *event);
   }
+  pass_changes();
   return routed;
 }
 
@@ -367,8 +379,9 @@ std::span<const NodeId> Distributor::registrar_candidates() const {
 
 bool Distributor::is_live(const NodeId& node) const {
   const gossip::Member* member = gossip_.find(node);
-  return member != nullptr && (member->state == gossip::MemberState::alive ||
-                               member->state == gossip::MemberState::suspect);
+  return member != nullptr && member->compatible &&
+         (member->state == gossip::MemberState::alive ||
+          member->state == gossip::MemberState::suspect);
 }
 
 void Distributor::holders(const Digest& digest, std::vector<NodeId>& out) {

@@ -25,6 +25,10 @@ std::string_view to_text(gossip::MemberState state) {
   return "unknown";
 }
 
+std::string version_text(const gossip::Member& member) {
+  return std::to_string(member.version_min) + "-" + std::to_string(member.version_max);
+}
+
 /// The query parameter "nonce" of a request's target.
 std::string nonce_of(const std::string& target) {
   const auto url = boost::urls::parse_origin_form(target);
@@ -80,7 +84,7 @@ DoctorQuestions NodeDriver::doctor_questions() {
     ops::DoctorFacts::Member fact;
     fact.name = member_name(member.id);
     fact.state = to_text(member.state);
-    fact.version = std::to_string(member.version_min) + "-" + std::to_string(member.version_max);
+    fact.version = version_text(member);
     fact.is_self = member.is_self;
     if (!member.endpoints.empty()) fact.address = member.endpoints.front().to_string();
     if (member.is_self) {
@@ -137,6 +141,13 @@ ops::StatusInfo NodeDriver::status() {
   status.members_suspect = gossip.suspect;
   status.members_faulty = gossip.faulty;
   status.members_left = gossip.left;
+  status.members_incompatible = gossip.incompatible;
+  status.cluster_version = distributor_->gossip().cluster_version();
+  for (const auto& member : distributor_->gossip().members()) {
+    const bool is_live = member.state == gossip::MemberState::alive ||
+                         member.state == gossip::MemberState::suspect;
+    if (is_live) ++status.protocol_versions[version_text(member)];
+  }
   status.index_digests = gossip.index_digests;
   status.index_facts = gossip.index_facts;
   status.index_root = distributor_->gossip().index_root();
@@ -164,7 +175,8 @@ std::vector<ops::MemberInfo> NodeDriver::members() {
     info.name = member.name;
     info.zone = member.zone;
     info.state = to_text(member.state);
-    info.version = std::to_string(member.version_min) + "-" + std::to_string(member.version_max);
+    info.version = version_text(member);
+    info.compatible = member.compatible;
     for (const auto& endpoint : member.endpoints) info.addresses.push_back(endpoint.to_string());
     info.incarnation = member.incarnation;
     info.draining = member.draining;
@@ -248,6 +260,7 @@ std::string NodeDriver::metrics() {
   levels.dropped_replay = gossip.dropped_replay;
   levels.dropped_malformed = gossip.dropped_malformed;
   levels.dropped_over_rate = gossip.dropped_over_rate;
+  levels.dropped_unknown_type = gossip.dropped_unknown_type;
   levels.dropped_other = gossip.dropped_other;
   levels.swarms = exchange.swarms;
   levels.upload_bytes = exchange.upload_bytes;

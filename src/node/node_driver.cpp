@@ -496,6 +496,19 @@ asio::awaitable<void> NodeDriver::upkeep() {
       distributor_->disk_free(now(), disk_free_bytes_);
       pump();
     }
+    log_versions();
+  }
+}
+
+void NodeDriver::log_versions() {
+  const unsigned version = distributor_->gossip().cluster_version();
+  const std::size_t incompatible = distributor_->gossip().stats().incompatible;
+  if (version != std::exchange(logged_version_, static_cast<std::uint8_t>(version))) {
+    spdlog::info("protocol version {} is what every member speaks", version);
+  }
+  if (incompatible > std::exchange(logged_incompatible_, incompatible)) {
+    spdlog::warn("{} members share no protocol version with this node: they are only probed",
+                 incompatible);
   }
 }
 

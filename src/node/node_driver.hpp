@@ -114,6 +114,7 @@ class NodeDriver : public ops::ApiSource {
   boost::asio::awaitable<void> wait_timer();
   boost::asio::awaitable<void> refresh_hints();
   boost::asio::awaitable<void> upkeep();
+  void log_versions();
   boost::asio::awaitable<void> pet_watchdog(Duration interval);
   boost::asio::awaitable<void> wait_signals();
   boost::asio::awaitable<void> shut_down();
@@ -163,6 +164,8 @@ class NodeDriver : public ops::ApiSource {
   ops::DoctorReport doctor_report_;
   bool pumping_ = false;
   bool draining_ = false;
+  std::uint8_t logged_version_ = 0;
+  std::size_t logged_incompatible_ = 0;
 };
 
 }  // namespace waggle::node

@@ -29,6 +29,7 @@ Json to_json(const MemberInfo& member) {
           {"incarnation", member.incarnation},
           {"draining", member.draining},
           {"version", member.version},
+          {"compatible", member.compatible},
           {"self", member.is_self}};
 }
 
@@ -71,7 +72,10 @@ Json to_json(const StatusInfo& status) {
            {{"alive", status.members_alive},
             {"suspect", status.members_suspect},
             {"faulty", status.members_faulty},
-            {"left", status.members_left}}},
+            {"left", status.members_left},
+            {"incompatible", status.members_incompatible}}},
+          {"protocol",
+           {{"cluster", status.cluster_version}, {"members", status.protocol_versions}}},
           {"index",
            {{"digests", status.index_digests},
             {"facts", status.index_facts},

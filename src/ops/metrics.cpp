@@ -115,6 +115,7 @@ void Metrics::set_levels(const CoreLevels& levels) {
   follow(m.gossip_dropped.Add({{"reason", "replay"}}), levels.dropped_replay);
   follow(m.gossip_dropped.Add({{"reason", "malformed"}}), levels.dropped_malformed);
   follow(m.gossip_dropped.Add({{"reason", "over_rate"}}), levels.dropped_over_rate);
+  follow(m.gossip_dropped.Add({{"reason", "unknown_type"}}), levels.dropped_unknown_type);
   follow(m.gossip_dropped.Add({{"reason", "other"}}), levels.dropped_other);
   m.swarms.Set(static_cast<double>(levels.swarms));
   follow(m.upload, levels.upload_bytes);

@@ -256,6 +256,40 @@ TEST_SUITE("wire/gossip") {
     }
   }
 
+  TEST_CASE("what a newer version adds to a MEMBER is skipped, up to 8 elements") {
+    const GossipMessage message = MemberRecords{true, {{test::member_of(1), {}}}};
+    const Bytes bytes = encode(message);
+    // [repair, [MEMBER]]: the MEMBER is the last thing in the body.
+    constexpr std::size_t member_at = 3;
+    const auto elements = std::to_integer<std::size_t>(bytes[member_at]) & 0x0fU;
+    REQUIRE(bytes[member_at] == static_cast<std::byte>(0x90U | elements));
+    const auto with_extra = [&](std::size_t extra, const Bytes& element) {
+      Bytes longer = to_bytes(ByteView(bytes).first(member_at));
+      longer.insert(longer.end(), {std::byte{0xdc}, std::byte{0},
+                                   static_cast<std::byte>(elements + extra)});
+      append(longer, ByteView(bytes).subspan(member_at + 1));
+      for (std::size_t i = 0; i < extra; ++i) append(longer, element);
+      return longer;
+    };
+    for (const Bytes& element : {Bytes{std::byte{7}}, Bytes{std::byte{0xc4}, std::byte{1}, std::byte{2}},
+                                 Bytes{std::byte{0x91}, std::byte{0xc0}}}) {
+      for (const std::size_t extra : {1, 2, 8}) {
+        const auto decoded = decode(PacketType::member_records, with_extra(extra, element));
+        REQUIRE(decoded.has_value());
+        CHECK(encode(*decoded) == bytes);
+      }
+      CHECK(decode(PacketType::member_records, with_extra(9, element)).error() ==
+            GossipError::malformed);
+    }
+  }
+
+  TEST_CASE("a type that is not known is told apart from a malformed body") {
+    CHECK(decode(static_cast<PacketType>(9), Bytes{std::byte{0x90}}).error() ==
+          GossipError::unknown_type);
+    CHECK(decode(static_cast<PacketType>(255), {}).error() == GossipError::unknown_type);
+    CHECK(decode(static_cast<PacketType>(0), {}).error() == GossipError::unknown_type);
+  }
+
   TEST_CASE("flipped bits decode to something valid or fail, never worse") {
     Prng prng(4);
     for (const GossipMessage& message : samples()) {

@@ -9,11 +9,13 @@
 #include "gossip/gossip.hpp"
 #include "samples.hpp"
 
+#include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <set>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace waggle::gossip::test {
@@ -25,6 +27,8 @@ struct ClusterOptions {
   std::uint64_t seed = 1;
   double loss = 0;
   Duration latency = 500us;
+  std::size_t calls_per_check = 1;  ///< check_invariants() costs O(members)
+  bool keep_events = true;
 };
 
 class Cluster {
@@ -37,6 +41,9 @@ class Cluster {
     bool paused = false;
     std::vector<std::function<void()>> inbox;  ///< what arrived during the pause
     std::vector<GossipEvent> events;
+    std::uint8_t version_min = protocol_version_min;
+    std::uint8_t version_max = protocol_version_max;
+    std::optional<TimePoint> due;  ///< as in due_
   };
   struct Sent {
     TimePoint at;
@@ -56,6 +63,8 @@ class Cluster {
                                                    false,
                                                    {},
                                                    {}}));
+      by_endpoint_.emplace(endpoint_of(n), n);
+      by_id_.emplace(nodes_.back()->identity.node_id(), n);
     }
   }
 
@@ -67,6 +76,8 @@ class Cluster {
     config.advertise = {endpoint_of(static_cast<unsigned>(n))};
     config.name = "node-" + std::to_string(n);
     config.incarnation = node.incarnation++;
+    config.version_min = node.version_min;
+    config.version_max = node.version_max;
     config.seed = options_.seed * 1000 + n + config.incarnation * 1'000'000;
     node.gossip = std::make_unique<Gossip>(config, node.identity, node.random, now);
     node.gossip->set_hints(now, std::move(hints));
@@ -75,11 +86,18 @@ class Cluster {
   void start_all() {
     for (std::size_t n = 0; n < nodes_.size(); ++n) start(n);
   }
-  void crash(std::size_t n) { nodes_[n]->gossip.reset(); }
-  void pause(std::size_t n) { nodes_[n]->paused = true; }
+  void crash(std::size_t n) {
+    nodes_[n]->gossip.reset();
+    schedule(n);
+  }
+  void pause(std::size_t n) {
+    nodes_[n]->paused = true;
+    schedule(n);
+  }
   void resume(std::size_t n) {
     nodes_[n]->paused = false;
     for (auto& arrival : std::exchange(nodes_[n]->inbox, {})) arrival();
+    schedule(n);
   }
   /// Nodes of different sides hear nothing from each other.
   void partition(std::set<std::size_t> side) { side_ = std::move(side); }
@@ -108,6 +126,7 @@ class Cluster {
   /// True as soon as `done` holds; false when it does not within `duration`.
   bool run_until(const std::function<bool()>& done, Duration duration) {
     const TimePoint end = now + duration;
+    for (std::size_t n = 0; n < nodes_.size(); ++n) schedule(n);  // tests also call nodes directly
     while (!done()) {
       const auto next = next_time();
       if (!next || *next > end) {
@@ -121,7 +140,7 @@ class Cluster {
   }
 
   [[nodiscard]] bool sees(std::size_t observer, std::size_t subject, MemberState state) {
-    const Member* member = at(observer).find(id_of(static_cast<unsigned>(subject)));
+    const Member* member = at(observer).find(nodes_[subject]->identity.node_id());
     return member != nullptr && member->state == state;
   }
   /// Every running node but the subject has it in this state.
@@ -149,6 +168,7 @@ class Cluster {
   KeyRing keys = keys_of({1});
   std::vector<Sent> trace;
   bool keep_trace = false;
+  std::function<void(std::size_t, const GossipEvent&)> on_event;  ///< sees what each node reports
 
  private:
   void pump(std::size_t n) {
@@ -166,24 +186,34 @@ class Cluster {
         const auto to = index_of(bulk->to);
         if (to) {
           post(n, *to, [this, n, to = *to, frame = bulk->frame] {
-            at(to).handle_bulk(now, id_of(static_cast<unsigned>(n)), frame);
+            at(to).handle_bulk(now, nodes_[n]->identity.node_id(), frame);
           });
         }
       }
-      node.events.push_back(std::move(*event));
+      if (on_event) on_event(n, *event);
+      if (options_.keep_events) node.events.push_back(std::move(*event));
     }
-    node.gossip->check_invariants();
+    if (++calls_ % options_.calls_per_check == 0) node.gossip->check_invariants();
+    schedule(n);
+  }
+
+  void schedule(std::size_t n) {
+    Node& node = *nodes_[n];
+    const auto due = node.gossip && !node.paused ? node.gossip->poll_timeout() : std::nullopt;
+    if (due == node.due) return;
+    if (node.due) due_.erase({*node.due, n});
+    node.due = due;
+    if (due) due_.emplace(*due, n);
   }
 
   void post(std::size_t from, std::size_t to, std::function<void()> arrival) {
-    flights_.emplace(std::pair(now + options_.latency, next_flight_++),
-                     Flight{from, to, std::move(arrival)});
+    flights_.push_back({now + options_.latency, from, to, std::move(arrival)});
   }
 
   void step() {
-    while (!flights_.empty() && flights_.begin()->first.first <= now) {
-      Flight flight = std::move(flights_.begin()->second);
-      flights_.erase(flights_.begin());
+    while (!flights_.empty() && flights_.front().at <= now) {
+      Flight flight = std::move(flights_.front());
+      flights_.pop_front();
       if (side_.contains(flight.from) != side_.contains(flight.to)) continue;
       auto deliver = [this, to = flight.to, arrival = std::move(flight.arrival)] {
         if (!is_running(to)) return;
@@ -196,10 +226,8 @@ class Cluster {
         deliver();
       }
     }
-    for (std::size_t n = 0; n < nodes_.size(); ++n) {
-      if (!is_running(n) || nodes_[n]->paused) continue;
-      const auto due = at(n).poll_timeout();
-      if (!due || *due > now) continue;
+    while (!due_.empty() && due_.begin()->first <= now) {
+      const std::size_t n = due_.begin()->second;
       at(n).handle_timeout(now);
       pump(n);
     }
@@ -207,27 +235,22 @@ class Cluster {
 
   [[nodiscard]] std::optional<TimePoint> next_time() {
     std::optional<TimePoint> next;
-    if (!flights_.empty()) next = flights_.begin()->first.first;
-    for (const auto& node : nodes_) {
-      if (node->gossip && !node->paused) next = earliest(next, node->gossip->poll_timeout());
-    }
+    if (!flights_.empty()) next = flights_.front().at;
+    if (!due_.empty()) next = earliest(next, due_.begin()->first);
     return next;
   }
 
   [[nodiscard]] std::optional<std::size_t> index_of(const Endpoint& endpoint) const {
-    for (std::size_t n = 0; n < nodes_.size(); ++n) {
-      if (endpoint == endpoint_of(static_cast<unsigned>(n))) return n;
-    }
-    return std::nullopt;
+    const auto found = by_endpoint_.find(endpoint);
+    return found == by_endpoint_.end() ? std::nullopt : std::optional(found->second);
   }
   [[nodiscard]] std::optional<std::size_t> index_of(const NodeId& id) const {
-    for (std::size_t n = 0; n < nodes_.size(); ++n) {
-      if (nodes_[n]->identity.node_id() == id) return n;
-    }
-    return std::nullopt;
+    const auto found = by_id_.find(id);
+    return found == by_id_.end() ? std::nullopt : std::optional(found->second);
   }
 
   struct Flight {
+    TimePoint at;
     std::size_t from;
     std::size_t to;
     std::function<void()> arrival;
@@ -235,9 +258,12 @@ class Cluster {
   ClusterOptions options_;
   Prng prng_;
   std::vector<std::unique_ptr<Node>> nodes_;
-  std::map<std::pair<TimePoint, std::uint64_t>, Flight> flights_;
-  std::uint64_t next_flight_ = 0;
+  std::unordered_map<Endpoint, std::size_t> by_endpoint_;
+  std::unordered_map<NodeId, std::size_t> by_id_;
+  std::deque<Flight> flights_;  ///< the latency is one for all: first in, first out
+  std::set<std::pair<TimePoint, std::size_t>> due_;
   std::set<std::size_t> side_;
+  std::uint64_t calls_ = 0;
 };
 
 }  // namespace waggle::gossip::test

@@ -144,6 +144,36 @@ Bytes mutated(const Bytes& bytes, Prng& prng) {
 }  // namespace
 
 TEST_SUITE("gossip/floods") {
+  TEST_CASE("packets and announcements of kinds that are not known are counted, and no more") {
+    Insider insider;
+    const GossipStats before = insider.target().stats();
+    const std::uint64_t root = insider.target().index_root();
+    const std::uint64_t state = insider.target().state_hash();
+    for (unsigned type = 9; type <= 255; ++type) {
+      insider.send(static_cast<PacketType>(type), Bytes{std::byte{0x91}, std::byte{1}});
+      CHECK(drain(insider.target()).packets == 0);
+    }
+    CHECK(insider.target().stats().dropped_unknown_type == before.dropped_unknown_type + 247);
+    // The same from who is no member: it has no session, and learns nothing.
+    PacketSeal stranger(keys_of({1}), "waggle", id_of(8), 0x8888);
+    insider.target().handle_datagram(
+        insider.cluster.now, endpoint_of(8),
+        stranger.seal(static_cast<PacketType>(9), insider.to, Bytes{std::byte{0x90}}));
+    CHECK(drain(insider.target()).packets == 0);
+    for (unsigned kind = 32; kind < 128; ++kind) {
+      insider.send(GossipMessage{
+          AnnouncementBody{Bytes{std::byte{0x92}, static_cast<std::byte>(kind), std::byte{1}}}});
+      const Answers answers = drain(insider.target());
+      CHECK(answers.packets + answers.events == 0);
+    }
+    CHECK(insider.target().index_root() == root);
+    CHECK(insider.target().state_hash() == state);
+    insider.target().check_invariants();
+    // It is still listened to.
+    insider.send(PingReq{5, id_of(40)});
+    CHECK(drain(insider.target()).packets == 1);
+  }
+
   TEST_CASE(
       "mutations of every message by a member trip nothing and grow nothing past its bounds") {
     Insider insider;

@@ -34,7 +34,6 @@ TEST_SUITE("gossip/prober") {
   TEST_CASE("every target is pinged once per round, one per period") {
     Bench bench;
     for (unsigned n = 1; n <= 5; ++n) bench.prober.add(id_of(n));
-    bench.prober.add(id_of(3));
     for (int round = 0; round < 3; ++round) {
       std::map<NodeId, int> pings;
       for (int i = 0; i < 5; ++i) {
@@ -46,6 +45,43 @@ TEST_SUITE("gossip/prober") {
         CHECK(bench.prober.handle_ack(step.seq, step.target));
       }
       CHECK(pings.size() == 5);
+    }
+  }
+
+  TEST_CASE("a newcomer is probed before the round ends, and nobody is left out for it") {
+    for (int before = 0; before < 8; ++before) {
+      Bench bench;
+      for (unsigned n = 1; n <= 8; ++n) bench.prober.add(id_of(n));
+      std::map<NodeId, int> pings;
+      const auto ping = [&] {
+        const auto step = bench.next();
+        REQUIRE(step.kind == Kind::ping);
+        CHECK(bench.prober.handle_ack(step.seq, step.target));
+        ++pings[step.target];
+      };
+      for (int i = 0; i < before; ++i) ping();
+      bench.prober.add(id_of(9));
+      while (pings.size() < 9) {
+        REQUIRE(bench.prober.target_count() == 9);
+        ping();
+        for (const auto& [id, count] : pings) CHECK(count == 1);
+      }
+    }
+  }
+
+  TEST_CASE("who is removed in mid-round costs nobody else a probe") {
+    for (unsigned gone = 1; gone <= 8; ++gone) {
+      Bench bench;
+      for (unsigned n = 1; n <= 8; ++n) bench.prober.add(id_of(n));
+      std::map<NodeId, int> pings;
+      for (int i = 0; i < 4; ++i) ++pings[bench.next().target], bench.prober.abandon();
+      bench.prober.remove(id_of(gone));
+      bench.prober.remove(id_of(gone));
+      const std::size_t left = 8 - pings.size() - (pings.contains(id_of(gone)) ? 0 : 1);
+      for (std::size_t i = 0; i < left; ++i) ++pings[bench.next().target], bench.prober.abandon();
+      pings.erase(id_of(gone));
+      CHECK(pings.size() == 7);
+      for (const auto& [id, count] : pings) CHECK(count == 1);
     }
   }
 

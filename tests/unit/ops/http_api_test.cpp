@@ -25,6 +25,9 @@ class Source final : public ApiSource {
     StatusInfo info;
     info.name = "n1";
     info.index_root = 0xab;
+    info.members_incompatible = 1;
+    info.cluster_version = 2;
+    info.protocol_versions = {{"1-2", 4}, {"3-4", 1}};
     info.tainted = {digest};
     return info;
   }
@@ -105,6 +108,14 @@ TEST_SUITE("ops/http_api") {
     Source source;
     CHECK(nlohmann::json::parse(ask(source, "GET", "/api/v1/status").body)["index"]["root"] ==
           "00000000000000ab");
+  }
+
+  TEST_CASE("status shows the mix of protocol versions") {
+    Source source;
+    const auto status = nlohmann::json::parse(ask(source, "GET", "/api/v1/status").body);
+    CHECK(status["protocol"]["cluster"] == 2);
+    CHECK(status["protocol"]["members"] == nlohmann::json({{"1-2", 4}, {"3-4", 1}}));
+    CHECK(status["members"]["incompatible"] == 1);
   }
 
   TEST_CASE("status names tainted digests") {
