@@ -24,6 +24,8 @@ void print(Json line);
 
 /// Resident bytes of this process (/proc/self/statm), whole pages.
 [[nodiscard]] std::size_t resident_bytes();
+/// Processor time of this process [s]: what other programs of the machine do does not count.
+[[nodiscard]] double cpu_seconds();
 /// Runs `work` in a child process, so that it starts with a heap of its own; false when it failed.
 /// The child's output is the parent's.
 bool in_child(void (*work)(const void*), const void* argument);
