@@ -109,13 +109,15 @@ void measure(const void* argument) {
 
 }  // namespace
 
-/// index_memory [small]: the shapes of the goals, or one of a tenth of the nodes.
+/// index_memory [small|first]: the shapes of the goals, or one of a tenth of the nodes, or the
+/// first.
 int main(int argc, char** argv) {
   std::vector<Shape> shapes = {{1000, 20'000, 200'000},
                                {1000, 20'000, 1'000'000},
                                {5000, 20'000, 200'000},
                                {5000, 20'000, 1'000'000}};
   if (argc > 1 && std::strcmp(argv[1], "small") == 0) shapes = {{100, 20'000, 200'000}};
+  if (argc > 1 && std::strcmp(argv[1], "first") == 0) shapes.resize(1);
   bool ok = true;
   for (const Shape& shape : shapes) {
     for (const Order order : {Order::node_by_node, Order::interleaved}) {

@@ -113,6 +113,8 @@ class Announcements {
   /// The own incarnation was raised: (incarnation, seq) starts again, with BASE instead of the
   /// whole set.
   void set_incarnation(TimePoint now, std::uint64_t incarnation);
+  /// A member said how busy it is: 0 = idle, 255 = every upload slot busy.
+  void member_load(TimePoint now, const NodeId& id, std::uint8_t load);
   /// An authenticated message of type "announcement". Cost O(records), about 100 us for each new
   /// name.
   void handle_message(TimePoint now, const NodeId& from, ByteView body);
@@ -126,8 +128,11 @@ class Announcements {
   [[nodiscard]] std::optional<TimePoint> poll_timeout() const;
 
   // Memory reads.
-  /// Appends the live holders other than self, in random order. Allocates nothing but room in
-  /// `out`.
+  /// Fills `out` with live holders other than self, each once, in random order with the less loaded
+  /// ones earlier (gossip/holder_choice.hpp); how many there are in all. Allocates nothing; cost
+  /// about a microsecond, for a miss less. @pre out.size() <= limits::lookup_holders_max
+  [[nodiscard]] std::size_t lookup(TimePoint now, const Digest& digest, std::span<NodeId> out);
+  /// Appends all live holders other than self, in random order; for operators.
   void holders(const Digest& digest, std::vector<NodeId>& out);
   /// Size when somebody (self included) announced it with its definition.
   [[nodiscard]] std::optional<std::uint64_t> content_size(const Digest& digest) const;
@@ -234,6 +239,7 @@ class Announcements {
   NodeSlots slots_;
   ContentIndex index_;
   NameTable names_;
+  LogBudget log_budget_;              // of the logs in origins_
   std::map<NodeId, Origin> origins_;  // self included
   std::size_t old_slot_count_ = 0;
   AntiEntropy anti_entropy_;

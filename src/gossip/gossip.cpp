@@ -110,8 +110,14 @@ void Gossip::Impl::dispatch(TimePoint now, const Endpoint& from, Received&& rece
     TimePoint now;
     const Endpoint& from;
     const NodeId& id;
-    void operator()(Ping& ping) { impl.membership.handle_ping(now, id, from, ping); }
-    void operator()(Ack& ack) { impl.membership.handle_ack(now, id, ack); }
+    void operator()(Ping& ping) {
+      impl.announcements.member_load(now, id, ping.load);
+      impl.membership.handle_ping(now, id, from, ping);
+    }
+    void operator()(Ack& ack) {
+      impl.announcements.member_load(now, id, ack.load);
+      impl.membership.handle_ack(now, id, ack);
+    }
     void operator()(PingReq& request) { impl.membership.handle_ping_req(now, id, request); }
     void operator()(Nack& nack) { impl.membership.handle_nack(nack); }
     void operator()(MemberHashes& message) { impl.membership.handle_hashes(now, id, message); }
@@ -262,6 +268,8 @@ void Gossip::set_hints(TimePoint now, std::vector<Endpoint> hints) {
 
 void Gossip::set_keys(const KeyRing& keys) { impl_->courier.set_keys(keys); }
 
+void Gossip::set_load(std::uint8_t load) { impl_->courier.set_load(load); }
+
 bool Gossip::send_app(TimePoint now, const NodeId& to, std::uint8_t kind, ByteView payload) {
   WAGGLE_ASSERT(payload.size() <= app_payload_bytes_max());
   const Member* member = find(to);
@@ -337,6 +345,9 @@ std::span<const NodeId> Gossip::registrar_candidates() const {
 const Member* Gossip::find(const NodeId& id) const { return impl_->membership.table().find(id); }
 std::vector<Member> Gossip::members() const { return impl_->membership.table().members(); }
 
+std::size_t Gossip::lookup(TimePoint now, const Digest& digest, std::span<NodeId> out) {
+  return impl_->announcements.lookup(now, digest, out);
+}
 void Gossip::holders(const Digest& digest, std::vector<NodeId>& out) {
   impl_->announcements.holders(digest, out);
 }

@@ -86,7 +86,7 @@ bool contains(std::span<const std::byte> set, NodeSlot slot) {
   const std::size_t length = to_size(set[1 + run]);
   const auto bytes = set.subspan(start_of(set, run), length);
   if (length == bitmap_bytes) return bit_at(bytes, slot);
-  return std::find(bytes.begin(), bytes.end(), low_of(slot)) != bytes.end();
+  return length != 0 && std::memchr(bytes.data(), slot % run_slots, length) != nullptr;
 }
 
 std::size_t growth(std::span<const std::byte> set, NodeSlot slot) {

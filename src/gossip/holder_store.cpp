@@ -10,12 +10,6 @@ namespace waggle::gossip {
 
 // ---- where a set lies ----
 
-BlockPool::Place HolderStore::place_of(const Set& set) {
-  std::uint32_t index = 0;
-  std::memcpy(&index, set.slots.data(), sizeof(index));
-  return {static_cast<std::uint8_t>(set.form - first_block_form), index};
-}
-
 std::uint32_t HolderStore::block_count(const Set& set) {
   std::uint32_t count = 0;
   std::memcpy(&count, set.slots.data() + 2, sizeof(count));
@@ -29,13 +23,6 @@ void HolderStore::set_place(Set& set, BlockPool::Place place) {
 
 void HolderStore::set_block_count(Set& set, std::uint32_t count) {
   std::memcpy(set.slots.data() + 2, &count, sizeof(count));
-}
-
-std::span<const std::byte> HolderStore::set_bytes(BlockPool::Place place) const {
-  const auto block = pool_.bytes(place);
-  std::uint16_t used = 0;
-  std::memcpy(&used, block.data(), sizeof(used));
-  return block.subspan(used_bytes, used);
 }
 
 std::span<std::byte> HolderStore::room(BlockPool::Place place) {
@@ -97,19 +84,21 @@ void HolderStore::insert_inline(std::uint32_t number, NodeSlot slot) {
 }
 
 bool HolderStore::insert(std::uint32_t number, NodeSlot slot) {
-  if (contains(number, slot)) return false;
   Set& set = sets_[number];
   if (is_inline(set)) {
+    if (contains(number, slot)) return false;
     insert_inline(number, slot);
     return true;
   }
-  const std::size_t used = set_bytes(place_of(set)).size();
-  const std::size_t needed =
-      used_bytes + used + holder_block::growth(set_bytes(place_of(set)), slot);
-  if (needed > BlockPool::room_of(place_of(set).size_class)) {
+  BlockPool::Place place = place_of(set);
+  const auto bytes = set_bytes(place);
+  if (holder_block::contains(bytes, slot)) return false;
+  const std::size_t used = bytes.size();
+  const std::size_t needed = used_bytes + used + holder_block::growth(bytes, slot);
+  if (needed > BlockPool::room_of(place.size_class)) {
     move_to_class(number, BlockPool::class_for(needed));
+    place = place_of(set);
   }
-  const BlockPool::Place place = place_of(set);
   set_used(place, holder_block::insert(room(place), used, slot));
   set_block_count(set, block_count(set) + 1);
   return true;

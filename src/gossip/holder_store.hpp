@@ -11,6 +11,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <vector>
 
@@ -94,11 +95,20 @@ class HolderStore {
     return std::span(set.slots).first(set.form);
   }
   [[nodiscard]] static bool is_inline(const Set& set) { return set.form <= inline_max; }
-  [[nodiscard]] static BlockPool::Place place_of(const Set& set);
+  [[nodiscard]] static BlockPool::Place place_of(const Set& set) {
+    std::uint32_t index = 0;
+    std::memcpy(&index, set.slots.data(), sizeof(index));
+    return {static_cast<std::uint8_t>(set.form - first_block_form), index};
+  }
   [[nodiscard]] static std::uint32_t block_count(const Set& set);
   static void set_place(Set& set, BlockPool::Place place);
   static void set_block_count(Set& set, std::uint32_t count);
-  [[nodiscard]] std::span<const std::byte> set_bytes(BlockPool::Place place) const;
+  [[nodiscard]] std::span<const std::byte> set_bytes(BlockPool::Place place) const {
+    const auto block = pool_.bytes(place);
+    std::uint16_t used = 0;
+    std::memcpy(&used, block.data(), sizeof(used));
+    return block.subspan(used_bytes, used);
+  }
   [[nodiscard]] std::span<std::byte> room(BlockPool::Place place);
   void set_used(BlockPool::Place place, std::size_t used);
   void insert_inline(std::uint32_t number, NodeSlot slot);
