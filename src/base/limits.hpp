@@ -54,11 +54,17 @@ inline constexpr std::size_t introductions_per_second =
 inline constexpr std::size_t ids_per_origin_max = 65'536;
 inline constexpr std::size_t distinct_ids_max = 2'000'000;
 inline constexpr std::size_t names_per_origin_max = 16'384;  ///< oldest goes first
+inline constexpr std::size_t lookup_holders_max =
+    256;  ///< named by one lookup; it says how many more there are
 
 // Announcement logs: what a gap can be repaired from without pulling the whole set. Oldest record
 // goes first.
 inline constexpr std::size_t log_records_per_origin_max = 256;
+inline constexpr std::size_t log_bytes_max =
+    8 * MiB;  ///< of all origins' logs: the older half of the least recently written log goes
 inline constexpr std::size_t log_window_max = 64;  ///< parked out of order; beyond: a gap
+inline constexpr std::size_t log_parked_records_max =
+    8192;  ///< parked of all origins: further early records are as if they had not come
 
 // Announcement messages. Larger ones are malformed; what does not fit goes in the next one.
 inline constexpr std::size_t records_per_slice_max = 128;  ///< consecutive ones of one log
@@ -133,6 +139,8 @@ inline constexpr std::size_t waiting_bulk_frames_max =
 inline constexpr std::size_t waiting_bulk_bytes_max =
     64 * MiB;  ///< of all members: further frames drop, anti-entropy asks again
 inline constexpr std::size_t requests_per_peer_max = 32;  ///< beyond: BUSY
+inline constexpr std::size_t upload_blocks_busy =
+    256;  ///< unsent blocks of all sessions: from here on the load that members hear is full
 inline constexpr std::size_t session_send_queue_bytes_max =
     64 * MiB;                                               ///< beyond: the session is closed
 inline constexpr std::size_t payload_bytes_max = 64 * KiB;  ///< data of one payload frame

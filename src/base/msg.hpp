@@ -24,6 +24,7 @@ struct MsgLimits {
 
 class MsgWriter {
  public:
+  MsgWriter() { out_.reserve(256); }  // one allocation for most messages instead of eight
   MsgWriter& array(std::size_t size);
   MsgWriter& uint(std::uint64_t value);
   MsgWriter& boolean(bool value);

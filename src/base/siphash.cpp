@@ -24,7 +24,12 @@ std::uint64_t siphash(const IdKey& key, ByteView message) {
 }
 
 Id64 id64_of(const IdKey& key, const Digest& digest) {
-  return Id64{siphash(key, digest.to_wire())};
+  // Digest::to_wire() without its allocation: every lookup begins here.
+  std::array<std::byte, 1 + 64> wire;
+  wire[0] = static_cast<std::byte>(digest.algorithm());
+  const ByteView hash = digest.bytes();
+  std::copy(hash.begin(), hash.end(), wire.begin() + 1);
+  return Id64{siphash(key, ByteView(wire).first(1 + hash.size()))};
 }
 
 std::uint64_t hrw_score(const IdKey& key, const NodeId& node, std::string_view domain,

@@ -5,29 +5,19 @@
 #include "base/ids.hpp"
 #include "base/siphash.hpp"
 #include "gossip/announcement_wire.hpp"
+#include "gossip/log_budget.hpp"
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
-#include <utility>
 #include <vector>
 
 namespace waggle::gossip {
 
-/// A record as the log keeps it: definitions stay in the content index, only the note that there
-/// was one is kept.
-struct LogRecord {
-  enum class Kind : std::uint8_t { have, defined_have, drop, name };
-  Kind kind = Kind::have;
-  Id64 id{};
-  std::shared_ptr<const SignedName> name;
-};
-
 /// Sequence rules of a single-writer log. Records are applied in order; those that come early wait
 /// in a window. The set hash follows from the records alone: nodes with equal (incarnation, seq)
-/// have equal hashes.
+/// have equal hashes. Takes 56 bytes until the first record, about 100 more with a few.
 class AnnouncementLog {
  public:
   enum class Order {
@@ -37,7 +27,13 @@ class AnnouncementLog {
     gap,        ///< beyond the window: pull what is missing
   };
 
-  AnnouncementLog(const IdKey& key, std::uint64_t incarnation);
+  /// @param key, budget  must outlive the log; the budget is shared by all logs of the node
+  AnnouncementLog(const IdKey& key, std::uint64_t incarnation, LogBudget& budget);
+  AnnouncementLog(AnnouncementLog&& other) noexcept;
+  AnnouncementLog& operator=(AnnouncementLog&& other) noexcept;
+  AnnouncementLog(const AnnouncementLog&) = delete;
+  AnnouncementLog& operator=(const AnnouncementLog&) = delete;
+  ~AnnouncementLog();
 
   [[nodiscard]] std::uint64_t incarnation() const { return incarnation_; }
   [[nodiscard]] std::uint64_t seq() const { return seq_; }
@@ -53,7 +49,8 @@ class AnnouncementLog {
   void append(LogRecord record, bool changes_set);
   /// Applies BASE as record 1: the set goes on from another log of the same origin. @pre seq() == 0
   void open_with(const Base& base, std::uint64_t id_count);
-  /// Keeps an early record. @pre order_of(seq) == Order::early
+  /// Keeps an early record, unless the node has no room for further ones: then it is as if it had
+  /// not come. @pre order_of(seq) == Order::early
   void park(std::uint64_t seq, Record record);
   /// The parked record seq() + 1, if there is one; parked duplicates are dropped on the way.
   [[nodiscard]] std::optional<Record> take_parked();
@@ -63,18 +60,24 @@ class AnnouncementLog {
   /// come as Have with their number in `defined`, for the caller to fill in.
   [[nodiscard]] std::vector<Record> records_from(std::uint64_t from_seq,
                                                  std::vector<std::size_t>& defined) const;
-  [[nodiscard]] std::size_t parked_count() const { return parked_.size(); }
+  [[nodiscard]] std::size_t parked_count() const { return parked_ ? parked_->size() : 0; }
   void check_invariants() const;
 
  private:
-  IdKey key_;
+  using Parked = std::map<std::uint64_t, Record>;
+  [[nodiscard]] std::size_t kept() const { return records_ ? records_->size() : 0; }
+  [[nodiscard]] LogRecords& records();
+  void drop_parked_up_to(std::uint64_t seq);
+  void give_back();
+
+  const IdKey* key_;
+  LogBudget* budget_;
   std::uint64_t incarnation_;
   std::uint64_t seq_ = 0;
   std::uint64_t set_hash_ = 0;
   std::uint64_t id_count_ = 0;
-  std::optional<Base> base_;       // record 1, when the log opened with one and still has it
-  std::deque<LogRecord> records_;  // the last ones, up to seq_
-  std::map<std::uint64_t, Record> parked_;
+  std::unique_ptr<LogRecords> records_;  // the last ones, up to seq_; the budget may take some
+  std::unique_ptr<Parked> parked_;
 };
 
 }  // namespace waggle::gossip

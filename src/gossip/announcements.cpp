@@ -4,8 +4,10 @@
 
 #include "base/assert.hpp"
 #include "base/limits.hpp"
+#include "gossip/holder_choice.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace waggle::gossip {
@@ -30,7 +32,7 @@ Announcements::Announcements(const AnnouncementsConfig& config, const Identity& 
   const auto slot = slots_.allocate(now, config.self);
   // The own slot is never live: holders() names others.
   origins_.emplace(config.self, Origin{identity.public_key(),
-                                       AnnouncementLog(config.id_key, config.incarnation), *slot});
+                                       AnnouncementLog(config_.id_key, config.incarnation, log_budget_), *slot});
   if (config.told && config.told->seq > 0) open_told(*config.told);
   config_.told.reset();
 }
@@ -118,7 +120,7 @@ void Announcements::set_incarnation(TimePoint now, std::uint64_t incarnation) {
   flush(now);  // who gets these can go on from BASE
   const Base former{own.log.incarnation(), own.log.seq(), own.log.set_hash()};
   const std::uint64_t id_count = own.log.id_count();
-  own.log = AnnouncementLog(config_.id_key, incarnation);
+  own.log = AnnouncementLog(config_.id_key, incarnation, log_budget_);
   flushed_seq_ = 0;
   note_state(config_.self, own);
   if (former.seq == 0) return;
@@ -145,7 +147,7 @@ void Announcements::member_up(TimePoint now, const NodeId& id, std::uint64_t inc
       ++stats_.refused_members;
       return;
     }
-    found = origins_.emplace(id, Origin{key, AnnouncementLog(config_.id_key, incarnation), *slot})
+    found = origins_.emplace(id, Origin{key, AnnouncementLog(config_.id_key, incarnation, log_budget_), *slot})
                 .first;
   }
   Origin& origin = found->second;
@@ -210,7 +212,7 @@ void Announcements::begin_transition(TimePoint now, const NodeId& id, Origin& or
                    origin.log.id_count(),
                    now + old_facts_time});
   }
-  origin.log = AnnouncementLog(config_.id_key, incarnation);
+  origin.log = AnnouncementLog(config_.id_key, incarnation, log_budget_);
   origin.hole_since.reset();
   note_state(id, origin);
   anti_entropy_.cancel(id);
@@ -338,19 +340,32 @@ Announcements::Origins::iterator Announcements::find(const NodeRef& ref) {
 
 // ---- reads ----
 
+std::size_t Announcements::lookup(TimePoint now, const Digest& digest, std::span<NodeId> out) {
+  SlotWords words;
+  const auto found =
+      index_.holders(id64_of(config_.id_key, digest), digest, slots_.live_mask(), words);
+  if (found.empty()) return 0;
+  slots_.drop_doubles(found);
+  std::array<NodeSlot, limits::lookup_holders_max> chosen;
+  const std::size_t total =
+      choose_slots(now, found, slots_, prng_, std::span(chosen).first(out.size()));
+  for (std::size_t i = 0; i < std::min(total, out.size()); ++i) out[i] = slots_.id(chosen[i]);
+  return total;
+}
+
 void Announcements::holders(const Digest& digest, std::vector<NodeId>& out) {
   const std::size_t first = out.size();
-  const Id64 id = id64_of(config_.id_key, digest);
-  index_.for_each_holder(id, digest, slots_.live_mask(), [&](NodeSlot slot) {
-    const NodeId& node = slots_.id(slot);
-    // A fact may stand under both slots of a node that restarted: count it once.
-    if (old_slot_count_ > 0) {
-      const Origin& origin = origins_.at(node);
-      if (slot == origin.old_slot && index_.holds(id, origin.slot)) return;
-    }
-    out.push_back(node);
-  });
+  SlotWords words;
+  const auto found =
+      index_.holders(id64_of(config_.id_key, digest), digest, slots_.live_mask(), words);
+  slots_.drop_doubles(found);
+  for_each_slot(found, [&](NodeSlot slot) { out.push_back(slots_.id(slot)); });
   prng_.shuffle(std::span(out).subspan(first));
+}
+
+void Announcements::member_load(TimePoint now, const NodeId& id, std::uint8_t load) {
+  const auto found = origins_.find(id);
+  if (found != origins_.end()) slots_.set_load(now, found->second.slot, load);
 }
 
 std::optional<std::uint64_t> Announcements::content_size(const Digest& digest) const {

@@ -188,6 +188,7 @@ void Announcements::open_new_slot(TimePoint now, const NodeId& id, Origin& origi
   }
   origin.old_slot = origin.slot;
   origin.slot = *slot;
+  slots_.pair(*origin.old_slot, origin.slot);
   ++old_slot_count_;
   mask(origin);
 }

@@ -12,75 +12,111 @@ namespace waggle::gossip {
 namespace {
 
 constexpr std::size_t buckets_min = 64;
+constexpr unsigned tag_bits = 11;
+
+bool insert_sorted(std::vector<NodeSlot>& slots, NodeSlot slot) {
+  const auto at = std::lower_bound(slots.begin(), slots.end(), slot);
+  if (at != slots.end() && *at == slot) return false;
+  slots.insert(at, slot);
+  return true;
+}
+
+bool erase_sorted(std::vector<NodeSlot>& slots, NodeSlot slot) {
+  const auto at = std::lower_bound(slots.begin(), slots.end(), slot);
+  if (at == slots.end() || *at != slot) return false;
+  slots.erase(at);
+  return true;
+}
+
+bool contains_sorted(const std::vector<NodeSlot>& slots, NodeSlot slot) {
+  return std::binary_search(slots.begin(), slots.end(), slot);
+}
 
 }  // namespace
 
 ContentIndex::ContentIndex(std::uint64_t seed, std::size_t ids_max)
-    : seed_(seed), ids_max_(ids_max), buckets_(buckets_min) {}
+    : seed_(seed), ids_max_(ids_max), buckets_(buckets_min) {
+  static_assert(number_bits + tag_bits == 32);
+  // One origin, this node, is never refused.
+  WAGGLE_ASSERT(ids_max + limits::ids_per_origin_max < (std::size_t{1} << number_bits));
+}
 
 // ---- table ----
 
-std::size_t ContentIndex::bucket_of(Id64 id) const {
+std::uint64_t ContentIndex::hash_of(Id64 id) const {
   // Seeded: members choose ids, and must not be able to choose long probe runs.
-  return mix_seed(to_value(id) ^ seed_) & (buckets_.size() - 1);
+  return mix_seed(to_value(id) ^ seed_);
 }
 
 std::size_t ContentIndex::find_bucket(Id64 id) const {
-  std::size_t bucket = bucket_of(id);
-  while (buckets_[bucket] != 0 && entries_[buckets_[bucket] - 1].id != id) {
-    bucket = (bucket + 1) & (buckets_.size() - 1);
+  const std::uint64_t hash = hash_of(id);
+  const std::size_t mask = buckets_.size() - 1;
+  const auto tag = static_cast<std::uint32_t>(hash >> (64 - tag_bits));
+  for (std::size_t bucket = hash & mask;; bucket = (bucket + 1) & mask) {
+    const std::uint32_t word = buckets_[bucket];
+    if (word == 0) return bucket;
+    if (word >> number_bits != tag) continue;
+    if (entries_[(word & ((1U << number_bits) - 1)) - 1].id == id) return bucket;
   }
-  return bucket;
 }
 
-const ContentIndex::Entry* ContentIndex::find(Id64 id) const {
-  const std::uint32_t number = buckets_[find_bucket(id)];
-  return number == 0 ? nullptr : &entries_[number - 1];
+std::optional<ContentIndex::Number> ContentIndex::find(Id64 id) const {
+  const std::uint32_t word = buckets_[find_bucket(id)];
+  if (word == 0) return std::nullopt;
+  return (word & ((1U << number_bits) - 1)) - 1;
 }
 
-ContentIndex::Entry& ContentIndex::create(Id64 id) {
-  if ((entry_count_ + 1) * 10 > buckets_.size() * 7) grow();
-  std::uint32_t number = 0;
+ContentIndex::Number ContentIndex::create(Id64 id) {
+  if ((entry_count_ + 1) * 8 > buckets_.size() * 7) grow();
+  Number number = 0;
   if (free_.empty()) {
-    entries_.emplace_back();
-    number = static_cast<std::uint32_t>(entries_.size());
+    number = static_cast<Number>(entries_.size());
+    entries_.push_back();
+    holders_.push_back();
   } else {
     number = free_.back();
     free_.pop_back();
   }
-  Entry& entry = entries_[number - 1];
-  entry.id = id;
-  entry.used = 1;
-  buckets_[find_bucket(id)] = number;
+  entries_[number].id = id;
+  entries_[number].used = 1;
+  place(number);
   ++entry_count_;
-  return entry;
+  return number;
 }
 
-void ContentIndex::erase(Entry& entry) {
+void ContentIndex::place(Number number) {
+  const Id64 id = entries_[number].id;
+  const auto tag = static_cast<std::uint32_t>(hash_of(id) >> (64 - tag_bits));
+  buckets_[find_bucket(id)] = tag << number_bits | (number + 1);
+}
+
+void ContentIndex::erase(Number number) {
   const std::size_t mask = buckets_.size() - 1;
-  std::size_t hole = find_bucket(entry.id);
-  const std::uint32_t number = buckets_[hole];
+  std::size_t hole = find_bucket(entries_[number].id);
   // Close the gap: move back every later one of the run that may live in the hole (Knuth 6.4,
   // algorithm R).
   for (std::size_t next = (hole + 1) & mask; buckets_[next] != 0; next = (next + 1) & mask) {
-    const std::size_t home = bucket_of(entries_[buckets_[next] - 1].id);
+    const Number of = (buckets_[next] & ((1U << number_bits) - 1)) - 1;
+    const std::size_t home = hash_of(entries_[of].id) & mask;
     if (((next - home) & mask) < ((next - hole) & mask)) continue;
     buckets_[hole] = buckets_[next];
     hole = next;
   }
   buckets_[hole] = 0;
-  if (!long_digests_.empty()) long_digests_.erase(entry.id);
-  entry = Entry{};
+  if (!long_digests_.empty()) long_digests_.erase(entries_[number].id);
+  entries_[number] = Entry{};
   free_.push_back(number);
   --entry_count_;
 }
 
+void ContentIndex::erase_if_empty(Number number) {
+  if (holders_.empty(number)) erase(number);
+}
+
 void ContentIndex::grow() {
   buckets_.assign(buckets_.size() * 2, 0);
-  for (std::size_t i = 0; i < entries_.size(); ++i) {
-    if (entries_[i].used != 0) {
-      buckets_[find_bucket(entries_[i].id)] = static_cast<std::uint32_t>(i + 1);
-    }
+  for (Number number = 0; number < entries_.size(); ++number) {
+    if (entries_[number].used != 0) place(number);
   }
 }
 
@@ -101,47 +137,49 @@ void ContentIndex::set_definition(Entry& entry, const Definition& definition) {
 }
 
 bool ContentIndex::define(Id64 id, const Definition& definition) {
-  Entry* const entry = find(id);
-  if (entry == nullptr || entry->algorithm != 0) return false;
-  set_definition(*entry, definition);
+  const auto number = find(id);
+  if (!number || entries_[*number].algorithm != 0) return false;
+  set_definition(entries_[*number], definition);
   return true;
 }
 
 std::optional<Definition> ContentIndex::definition(Id64 id) const {
-  const Entry* const entry = find(id);
-  if (entry == nullptr || entry->algorithm == 0) return std::nullopt;
-  const auto algorithm = static_cast<DigestAlgorithm>(entry->algorithm);
+  const auto number = find(id);
+  if (!number || entries_[*number].algorithm == 0) return std::nullopt;
+  const Entry& entry = entries_[*number];
+  const auto algorithm = static_cast<DigestAlgorithm>(entry.algorithm);
   const auto digest =
-      algorithm == DigestAlgorithm::sha512 ? long_digests_.at(id) : Digest(algorithm, entry->hash);
-  return Definition{digest, entry->size};
+      algorithm == DigestAlgorithm::sha512 ? long_digests_.at(id) : Digest(algorithm, entry.hash);
+  return Definition{digest, entry.size};
 }
 
 std::optional<Definition> ContentIndex::definition_of(Id64 id, NodeSlot slot) const {
-  const Entry* const entry = find(id);
-  if (entry != nullptr && entry->holders.contains(slot)) return definition(id);
+  const auto number = find(id);
+  if (number && holders_.contains(*number, slot)) return definition(id);
   for (auto it = collisions_.lower_bound({id, Digest{}});
        it != collisions_.end() && it->first.first == id; ++it) {
-    if (it->second.holders.contains(slot)) return Definition{it->first.second, it->second.size};
+    if (contains_sorted(it->second.holders, slot))
+      return Definition{it->first.second, it->second.size};
   }
   return std::nullopt;
 }
 
 bool ContentIndex::is_plain(Id64 id, const Digest& digest) const {
-  const Entry* const entry = find(id);
-  if (entry == nullptr || entry->algorithm == 0 || !stands_for(*entry, digest)) return false;
+  const auto number = find(id);
+  if (!number || !stands_for(entries_[*number], digest)) return false;
   if (collisions_.empty()) return true;
   const auto other = collisions_.lower_bound({id, Digest{}});
   return other == collisions_.end() || other->first.first != id;
 }
 
 bool ContentIndex::is_unresolved(Id64 id) const {
-  const Entry* const entry = find(id);
-  return entry != nullptr && entry->algorithm == 0;
+  const auto number = find(id);
+  return number && entries_[*number].algorithm == 0;
 }
 
 std::optional<std::uint64_t> ContentIndex::size(Id64 id, const Digest& digest) const {
-  const Entry* const entry = find(id);
-  if (entry != nullptr && stands_for(*entry, digest)) return entry->size;
+  const auto number = find(id);
+  if (number && stands_for(entries_[*number], digest)) return entries_[*number].size;
   const auto found = collisions_.find({id, digest});
   if (found != collisions_.end()) return found->second.size;
   return std::nullopt;
@@ -149,27 +187,28 @@ std::optional<std::uint64_t> ContentIndex::size(Id64 id, const Digest& digest) c
 
 // ---- facts ----
 
-ContentIndex::Change ContentIndex::insert(HolderSet& holders, NodeSlot slot) {
-  if (!holders.insert(slot)) return Change::present;
+ContentIndex::Change ContentIndex::insert(Number number, NodeSlot slot) {
+  if (!holders_.insert(number, slot)) return Change::present;
   ++fact_count_;
   return Change::added;
 }
 
 ContentIndex::Change ContentIndex::add(Id64 id, NodeSlot slot, const Definition* definition,
                                        bool own) {
-  Entry* entry = find(id);
-  if (entry != nullptr && definition != nullptr && entry->algorithm != 0 &&
-      !stands_for(*entry, definition->digest)) {
+  auto number = find(id);
+  if (number && definition != nullptr && entries_[*number].algorithm != 0 &&
+      !stands_for(entries_[*number], definition->digest)) {
     return add_collision(id, slot, *definition);
   }
   if (definition == nullptr && holds(id, slot)) return Change::present;
-  if (entry == nullptr) {
+  if (!number) {
     if (id_count() >= ids_max_ && !own) return Change::refused;
-    entry = &create(id);
+    number = create(id);
   }
   // A size that this node measured replaces one that it was told.
-  if (definition != nullptr && (entry->algorithm == 0 || own)) set_definition(*entry, *definition);
-  return insert(entry->holders, slot);
+  Entry& entry = entries_[*number];
+  if (definition != nullptr && (entry.algorithm == 0 || own)) set_definition(entry, *definition);
+  return insert(*number, slot);
 }
 
 ContentIndex::Change ContentIndex::add_collision(Id64 id, NodeSlot slot,
@@ -181,18 +220,20 @@ ContentIndex::Change ContentIndex::add_collision(Id64 id, NodeSlot slot,
   remove(id, slot);  // one fact per id and node: it may have stood under the other definition
   Collision& collision = collisions_[key];
   collision.size = definition.size;
-  return insert(collision.holders, slot);
+  insert_sorted(collision.holders, slot);
+  ++fact_count_;
+  return Change::added;
 }
 
 bool ContentIndex::remove(Id64 id, NodeSlot slot) {
-  if (Entry* const entry = find(id); entry != nullptr && entry->holders.erase(slot)) {
+  if (const auto number = find(id); number && holders_.erase(*number, slot)) {
     --fact_count_;
-    if (entry->holders.empty()) erase(*entry);
+    erase_if_empty(*number);
     return true;
   }
   for (auto it = collisions_.lower_bound({id, Digest{}});
        it != collisions_.end() && it->first.first == id; ++it) {
-    if (!it->second.holders.erase(slot)) continue;
+    if (!erase_sorted(it->second.holders, slot)) continue;
     --fact_count_;
     if (it->second.holders.empty()) collisions_.erase(it);
     return true;
@@ -200,35 +241,62 @@ bool ContentIndex::remove(Id64 id, NodeSlot slot) {
   return false;
 }
 
-void ContentIndex::clear(NodeSlot slot) {
-  for (auto& entry : entries_) {
-    if (entry.used == 0 || !entry.holders.erase(slot)) continue;
+void ContentIndex::clear(std::span<const NodeSlot> slots) {
+  std::vector<std::pair<Number, NodeSlot>> facts;  // erasing moves sets: first find, then erase
+  holders_.for_each_with(
+      slots, [&](Number number, std::size_t i) { facts.emplace_back(number, slots[i]); });
+  for (const auto& [number, slot] : facts) {
+    if (!holders_.erase(number, slot)) continue;  // a slot may be named twice
     --fact_count_;
-    if (entry.holders.empty()) erase(entry);
+    erase_if_empty(number);
   }
   for (auto it = collisions_.begin(); it != collisions_.end();) {
-    if (it->second.holders.erase(slot)) --fact_count_;
+    for (const NodeSlot slot : slots) {
+      if (erase_sorted(it->second.holders, slot)) --fact_count_;
+    }
     it = it->second.holders.empty() ? collisions_.erase(it) : std::next(it);
   }
 }
 
 bool ContentIndex::holds(Id64 id, NodeSlot slot) const {
-  const Entry* const entry = find(id);
-  if (entry != nullptr && entry->holders.contains(slot)) return true;
+  const auto number = find(id);
+  if (number && holders_.contains(*number, slot)) return true;
+  if (collisions_.empty()) return false;
   for (auto it = collisions_.lower_bound({id, Digest{}});
        it != collisions_.end() && it->first.first == id; ++it) {
-    if (it->second.holders.contains(slot)) return true;
+    if (contains_sorted(it->second.holders, slot)) return true;
   }
   return false;
 }
 
 bool ContentIndex::holds(Id64 id, const Digest& digest, NodeSlot slot) const {
-  const Entry* const entry = find(id);
-  if (entry != nullptr && entry->algorithm != 0 && stands_for(*entry, digest)) {
-    return entry->holders.contains(slot);
-  }
+  const auto number = find(id);
+  if (number && stands_for(entries_[*number], digest)) return holders_.contains(*number, slot);
+  if (collisions_.empty()) return false;
   const auto found = collisions_.find({id, digest});
-  return found != collisions_.end() && found->second.holders.contains(slot);
+  return found != collisions_.end() && contains_sorted(found->second.holders, slot);
+}
+
+std::span<std::uint64_t> ContentIndex::holders(Id64 id, const Digest& digest,
+                                               std::span<const std::uint64_t> mask,
+                                               SlotWords& words) const {
+  WAGGLE_ASSERT(mask.size() <= words.size());
+  const auto out = std::span(words).first(mask.size());
+  const auto number = find(id);
+  if (number && (entries_[*number].algorithm == 0 || stands_for(entries_[*number], digest))) {
+    holders_.expand(*number, out);
+  } else if (!collisions_.empty()) {
+    const auto found = collisions_.find({id, digest});
+    if (found == collisions_.end()) return {};
+    std::fill(out.begin(), out.end(), 0);
+    for (const NodeSlot slot : found->second.holders) {
+      if (slot / 64U < out.size()) out[slot / 64U] |= std::uint64_t{1} << (slot % 64U);
+    }
+  } else {
+    return {};
+  }
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] &= mask[i];
+  return out;
 }
 
 std::vector<Id64> ContentIndex::ids_of(NodeSlot slot) const {
@@ -237,15 +305,13 @@ std::vector<Id64> ContentIndex::ids_of(NodeSlot slot) const {
 
 std::vector<std::vector<Id64>> ContentIndex::ids_of(std::span<const NodeSlot> slots) const {
   std::vector<std::vector<Id64>> ids(slots.size());
-  const auto collect = [&](Id64 id, const HolderSet& holders) {
+  holders_.for_each_with(
+      slots, [&](Number number, std::size_t i) { ids[i].push_back(entries_[number].id); });
+  for (const auto& [key, collision] : collisions_) {
     for (std::size_t i = 0; i < slots.size(); ++i) {
-      if (holders.contains(slots[i])) ids[i].push_back(id);
+      if (contains_sorted(collision.holders, slots[i])) ids[i].push_back(key.first);
     }
-  };
-  for (const auto& entry : entries_) {
-    if (entry.used != 0) collect(entry.id, entry.holders);
   }
-  for (const auto& [key, collision] : collisions_) collect(key.first, collision.holders);
   for (auto& of_one : ids) std::sort(of_one.begin(), of_one.end());
   return ids;
 }
@@ -253,26 +319,30 @@ std::vector<std::vector<Id64>> ContentIndex::ids_of(std::span<const NodeSlot> sl
 // ---- bounds ----
 
 std::size_t ContentIndex::memory_bytes() const {
-  std::size_t bytes = entries_.size() * sizeof(Entry) + free_.capacity() * sizeof(std::uint32_t) +
+  std::size_t bytes = entries_.memory_bytes() + holders_.memory_bytes() +
+                      free_.capacity() * sizeof(Number) +
                       buckets_.capacity() * sizeof(std::uint32_t) +
                       long_digests_.size() * sizeof(std::pair<Id64, Digest>) +
                       collisions_.size() * sizeof(std::pair<CollisionKey, Collision>);
-  for (const auto& entry : entries_) bytes += entry.holders.heap_bytes();
-  for (const auto& [key, collision] : collisions_) bytes += collision.holders.heap_bytes();
+  for (const auto& [key, collision] : collisions_) {
+    bytes += collision.holders.capacity() * sizeof(NodeSlot);
+  }
   return bytes;
 }
 
 void ContentIndex::check_invariants() const {
+  holders_.check_invariants();
+  WAGGLE_ASSERT(holders_.size() == entries_.size());
   std::size_t facts = 0;
   std::size_t used = 0;
   std::size_t long_digests = 0;
-  for (std::size_t i = 0; i < entries_.size(); ++i) {
-    const Entry& entry = entries_[i];
+  for (Number number = 0; number < entries_.size(); ++number) {
+    const Entry& entry = entries_[number];
+    WAGGLE_ASSERT(holders_.empty(number) == (entry.used == 0));
     if (entry.used == 0) continue;
     ++used;
-    facts += entry.holders.size();
-    WAGGLE_ASSERT(!entry.holders.empty());
-    WAGGLE_ASSERT(find(entry.id) == &entry);
+    facts += holders_.count(number);
+    WAGGLE_ASSERT(find(entry.id) == number);
     long_digests += static_cast<std::size_t>(entry.algorithm ==
                                              static_cast<std::uint64_t>(DigestAlgorithm::sha512));
   }

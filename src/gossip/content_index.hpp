@@ -5,11 +5,11 @@
 #include "base/digest.hpp"
 #include "base/ids.hpp"
 #include "gossip/announcement_wire.hpp"
-#include "gossip/holder_set.hpp"
+#include "gossip/chunked.hpp"
+#include "gossip/holder_store.hpp"
 
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <optional>
 #include <span>
@@ -21,8 +21,8 @@ namespace waggle::gossip {
 /// Facts (id, node slot) and definitions (id -> digest, size). A fact may come before its
 /// definition: then any digest with that id finds its holders, only the size is missing. An id with
 /// two definitions (somebody ground a SipHash collision) keeps holders per digest; facts without a
-/// definition go to the first one. Cost: lookup and change O(1) plus the holder set's; 70 bytes per
-/// id plus holder sets beyond 4.
+/// definition go to the first one. Cost: lookup and change O(1) plus the holder set's; 63 bytes per
+/// id, and beyond 4 holders about a byte for each, at most a bit per node slot.
 class ContentIndex {
  public:
   enum class Change { added, present, refused };
@@ -36,8 +36,9 @@ class ContentIndex {
   bool remove(Id64 id, NodeSlot slot);
   /// Fills in what a known id stands for; true when that was missing.
   bool define(Id64 id, const Definition& definition);
-  /// Removes every fact of one node; cost O(ids).
-  void clear(NodeSlot slot);
+  /// Removes every fact of some nodes in one pass; cost O(ids).
+  void clear(std::span<const NodeSlot> slots);
+  void clear(NodeSlot slot) { clear(std::span(&slot, 1)); }
 
   [[nodiscard]] bool holds(Id64 id, NodeSlot slot) const;
   /// As holds(), for the fact about exactly this digest.
@@ -61,14 +62,15 @@ class ContentIndex {
   template <typename Visit>
   void for_each_holder(Id64 id, const Digest& digest, std::span<const std::uint64_t> mask,
                        Visit visit) const {
-    const Entry* const entry = find(id);
-    if (entry != nullptr && (entry->algorithm == 0 || stands_for(*entry, digest))) {
-      entry->holders.for_each_in(mask, visit);
-    } else if (!collisions_.empty()) {
-      const auto found = collisions_.find({id, digest});
-      if (found != collisions_.end()) found->second.holders.for_each_in(mask, visit);
-    }
+    SlotWords words;  // as far as the mask goes
+    for_each_slot(holders(id, digest, mask, words), visit);
   }
+  /// The holders of `digest` in `mask` (bit i of word i/64: slot i), as bits in `words`: as many
+  /// words as the mask has, none when nobody is known. Allocates nothing.
+  /// @pre mask.size() <= words.size()
+  [[nodiscard]] std::span<std::uint64_t> holders(Id64 id, const Digest& digest,
+                                                 std::span<const std::uint64_t> mask,
+                                                 SlotWords& words) const;
 
   [[nodiscard]] std::size_t id_count() const { return entry_count_ + collisions_.size(); }
   [[nodiscard]] std::size_t fact_count() const { return fact_count_; }
@@ -77,6 +79,7 @@ class ContentIndex {
   void check_invariants() const;
 
  private:
+  static constexpr unsigned number_bits = 21;
   struct Entry {
     Id64 id{};
     std::uint64_t size : 48 = 0;
@@ -84,32 +87,36 @@ class ContentIndex {
     std::uint64_t used : 8 = 0;
     std::array<std::byte, 32>
         hash{};  // of a longer digest the first 32 bytes; the rest is in long_digests_
-    HolderSet holders;
   };
-  static_assert(sizeof(Entry) == 64);
+  static_assert(sizeof(Entry) == 48);
   struct Collision {
     std::uint64_t size = 0;
-    HolderSet holders;
+    std::vector<NodeSlot> holders;  // ascending
   };
   using CollisionKey = std::pair<Id64, Digest>;
+  using Number = std::uint32_t;  // of an entry and its holder set
 
-  [[nodiscard]] std::size_t bucket_of(Id64 id) const;
+  [[nodiscard]] std::uint64_t hash_of(Id64 id) const;
   [[nodiscard]] std::size_t find_bucket(Id64 id) const;
-  [[nodiscard]] const Entry* find(Id64 id) const;
-  [[nodiscard]] Entry* find(Id64 id) { return const_cast<Entry*>(std::as_const(*this).find(id)); }
+  [[nodiscard]] std::optional<Number> find(Id64 id) const;
   [[nodiscard]] bool stands_for(const Entry& entry, const Digest& digest) const;
   void set_definition(Entry& entry, const Definition& definition);
-  Entry& create(Id64 id);
-  void erase(Entry& entry);
+  Number create(Id64 id);
+  void place(Number number);  // enters it in the table
+  void erase(Number number);
+  void erase_if_empty(Number number);
   void grow();
-  Change insert(HolderSet& holders, NodeSlot slot);
+  Change insert(Number number, NodeSlot slot);
   Change add_collision(Id64 id, NodeSlot slot, const Definition& definition);
 
   std::uint64_t seed_;
   std::size_t ids_max_;
-  std::deque<Entry> entries_;  // never moved; freed ones are reused, last freed first
-  std::vector<std::uint32_t> free_;
-  std::vector<std::uint32_t> buckets_;  // linear probing: entry number + 1, 0 = empty
+  Chunked<Entry, 128> entries_;  // freed ones are reused, last freed first
+  HolderStore holders_;          // by the number of the entry
+  std::vector<Number> free_;
+  /// Linear probing: number + 1 in the low bits, 0 = empty; above them bits of the hash, so that
+  /// few probes of other ids read an entry.
+  std::vector<std::uint32_t> buckets_;
   std::map<Id64, Digest> long_digests_;
   std::map<CollisionKey, Collision> collisions_;  // second and further definitions of an id
   std::size_t entry_count_ = 0;

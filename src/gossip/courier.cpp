@@ -118,7 +118,7 @@ Result<std::optional<Received>> Courier::admit_ping(TimePoint now, const Endpoin
     answer.cookie = sessions_.cookie(now, header);
     answer.table_hash = membership_.table().hash();
     answer.self = membership_.table().self();
-    transmit(from, Destination{id, header.boot}, answer);
+    transmit(from, Destination{id, header.boot}, std::move(answer));
     return std::optional<Received>{};
   }
   if (!install(now, from, header, *ping.self)) return GossipError::no_session;
@@ -173,7 +173,7 @@ void Courier::send(TimePoint now, Outgoing&& outgoing) {
   const auto destination = sessions_.destination(to);
   if (std::holds_alternative<Ack>(outgoing.message) && destination) {
     const auto address = outgoing.address ? outgoing.address : address_of(to);
-    if (address) transmit(*address, destination, outgoing.message);
+    if (address) transmit(*address, destination, std::move(outgoing.message));
     return;
   }
   const auto address = address_of(to);
@@ -181,7 +181,7 @@ void Courier::send(TimePoint now, Outgoing&& outgoing) {
   if (!destination || !sessions_.is_mutual(to)) {
     park(now, to, std::move(outgoing.message));
   } else {
-    transmit(*address, destination, outgoing.message);
+    transmit(*address, destination, std::move(outgoing.message));
   }
 }
 
@@ -195,7 +195,7 @@ void Courier::send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bo
   sessions_.await(now, ping.seq, outgoing.to, confirm);
   GossipMessage message = std::move(ping);
   if (mutual) membership_.add_news(message, *outgoing.to);
-  transmit(*address, destination, message);
+  transmit(*address, destination, std::move(message));
 }
 
 void Courier::park(TimePoint now, const NodeId& to, GossipMessage&& message) {
@@ -220,8 +220,8 @@ void Courier::flush(const NodeId& id) {
   const auto it = parked_.find(id);
   if (it == parked_.end()) return;
   const auto address = address_of(id);
-  for (const GossipMessage& message : it->second.messages) {
-    if (address) transmit(*address, sessions_.destination(id), message);
+  for (GossipMessage& message : it->second.messages) {
+    if (address) transmit(*address, sessions_.destination(id), std::move(message));
   }
   unpark(it);
 }
@@ -260,7 +260,9 @@ std::optional<Endpoint> Courier::address_of(const NodeId& id) const {
 }
 
 void Courier::transmit(const Endpoint& to, const std::optional<Destination>& destination,
-                       const GossipMessage& message) {
+                       GossipMessage&& message) {
+  if (auto* ping = std::get_if<Ping>(&message)) ping->load = load_;
+  if (auto* ack = std::get_if<Ack>(&message)) ack->load = load_;
   const Bytes body = encode(message);
   WAGGLE_ASSERT(body.size() <= body_bytes_max_);
   auto& queue = is_probe(message) ? probes_ : others_;

@@ -49,6 +49,8 @@ class Courier {
   void doubt(const NodeId& id) { sessions_.set_mutual(id, false); }
   void forget(const NodeId& id);
   void set_keys(const KeyRing& keys) { seal_.set_keys(keys); }
+  /// Goes out with every PING and ACK from now on.
+  void set_load(std::uint8_t load) { load_ = load; }
 
   [[nodiscard]] std::optional<Transmit> poll_transmit();
   [[nodiscard]] std::optional<TimePoint> poll_timeout() const;
@@ -83,12 +85,13 @@ class Courier {
   void unpark(std::map<NodeId, Parked>::iterator it);
   void flush(const NodeId& id);
   void transmit(const Endpoint& to, const std::optional<Destination>& destination,
-                const GossipMessage& message);
+                GossipMessage&& message);
   [[nodiscard]] std::optional<Endpoint> address_of(const NodeId& id) const;
 
   Membership& membership_;
   NodeId self_;
   std::size_t body_bytes_max_;
+  std::uint8_t load_ = 0;
   Sessions sessions_;
   PacketSeal seal_;
   TokenBucket introductions_;

@@ -86,7 +86,7 @@ struct Gossip::Impl {
         membership(membership_config(config), self_record(config, identity), now),
         courier(config, membership, random),
         announcements(announcements_config(config, identity.node_id()), identity, now) {
-    announcements.set_version(membership.cluster_version());
+    announcements.set_version(membership.table().cluster_version());
   }
 
   void dispatch(TimePoint now, const Endpoint& from, Received&& received);
@@ -116,8 +116,14 @@ void Gossip::Impl::dispatch(TimePoint now, const Endpoint& from, Received&& rece
     TimePoint now;
     const Endpoint& from;
     const NodeId& id;
-    void operator()(Ping& ping) { impl.membership.handle_ping(now, id, from, ping); }
-    void operator()(Ack& ack) { impl.membership.handle_ack(now, id, ack); }
+    void operator()(Ping& ping) {
+      impl.announcements.member_load(now, id, ping.load);
+      impl.membership.handle_ping(now, id, from, ping);
+    }
+    void operator()(Ack& ack) {
+      impl.announcements.member_load(now, id, ack.load);
+      impl.membership.handle_ack(now, id, ack);
+    }
     void operator()(PingReq& request) { impl.membership.handle_ping_req(now, id, request); }
     void operator()(Nack& nack) { impl.membership.handle_nack(nack); }
     void operator()(MemberHashes& message) { impl.membership.handle_hashes(now, id, message); }
@@ -270,6 +276,8 @@ void Gossip::set_hints(TimePoint now, std::vector<Endpoint> hints) {
 
 void Gossip::set_keys(const KeyRing& keys) { impl_->courier.set_keys(keys); }
 
+void Gossip::set_load(std::uint8_t load) { impl_->courier.set_load(load); }
+
 bool Gossip::send_app(TimePoint now, const NodeId& to, std::uint8_t kind, ByteView payload) {
   WAGGLE_ASSERT(payload.size() <= app_payload_bytes_max());
   const Member* member = find(to);
@@ -355,6 +363,9 @@ std::uint8_t Gossip::cluster_version() const {
   return impl_->membership.table().cluster_version();
 }
 
+std::size_t Gossip::lookup(TimePoint now, const Digest& digest, std::span<NodeId> out) {
+  return impl_->announcements.lookup(now, digest, out);
+}
 void Gossip::holders(const Digest& digest, std::vector<NodeId>& out) {
   impl_->announcements.holders(digest, out);
 }

@@ -2,6 +2,7 @@
 #include "gossip/packet_seal.hpp"
 
 #include "base/assert.hpp"
+#include "base/prng.hpp"
 #include "gossip/error.hpp"
 
 #include <array>
@@ -16,6 +17,8 @@ constexpr std::uint8_t flag_directed = 1;
 constexpr std::size_t sender_at = 4;
 constexpr std::size_t boot_at = 12;
 constexpr std::size_t counter_at = 20;
+/// Senders whose keys are kept: relays, the own row and probes at 5,000 members are about 200.
+constexpr std::size_t openers_max = 256;
 
 using Nonce = std::array<std::byte, crypto_aead_chacha20poly1305_ietf_NPUBBYTES>;
 
@@ -41,6 +44,7 @@ void PacketSeal::set_keys(const KeyRing& keys) {
   keys_.clear();
   for (const ClusterKey& key : keys) keys_.push_back({key.key_id(), key.derive("udp")});
   sealing_key_ = subkey(keys_.front().udp, self_.prefix(), boot_);
+  openers_.clear();
 }
 
 SecretKey PacketSeal::subkey(const SecretKey& udp, std::uint64_t sender, Boot boot) {
@@ -52,31 +56,39 @@ SecretKey PacketSeal::subkey(const SecretKey& udp, std::uint64_t sender, Boot bo
   return key;
 }
 
-Bytes PacketSeal::authenticated(ByteView header, const std::optional<Destination>& to) const {
-  Bytes data = to_bytes(header);
+ByteView PacketSeal::authenticated(ByteView header, const std::optional<Destination>& to) const {
+  authenticated_.assign(header.begin(), header.end());
   if (to) {
-    append(data, to->id.bytes);
-    append_le(data, to->boot);
+    append(authenticated_, to->id.bytes);
+    append_le(authenticated_, to->boot);
   }
-  append(data, as_bytes(cluster_name_));
-  return data;
+  append(authenticated_, as_bytes(cluster_name_));
+  return authenticated_;
+}
+
+PacketSeal::Opener& PacketSeal::opener_of(std::uint64_t sender, Boot boot) const {
+  if (openers_.empty()) openers_.resize(openers_max);
+  return openers_[mix_seed(sender ^ mix_seed(boot)) % openers_max];
 }
 
 Bytes PacketSeal::seal(PacketType type, const std::optional<Destination>& to, ByteView body) {
   WAGGLE_ASSERT(to.has_value() || type == PacketType::ping);
   WAGGLE_ASSERT(counter_ != UINT64_MAX);
-  Bytes datagram = {static_cast<std::byte>(wire_version), static_cast<std::byte>(type),
-                    static_cast<std::byte>(keys_.front().id),
-                    static_cast<std::byte>(to ? flag_directed : 0)};
+  Bytes datagram;
+  datagram.reserve(header_bytes + body.size() + tag_bytes);
+  for (const auto byte : {wire_version, static_cast<std::uint8_t>(type), keys_.front().id,
+                          to ? flag_directed : std::uint8_t{0}}) {
+    datagram.push_back(static_cast<std::byte>(byte));
+  }
   append_le(datagram, self_.prefix());
   append_le(datagram, boot_);
   append_le(datagram, ++counter_);
-  const Bytes data = authenticated(datagram, to);
+  const ByteView data = authenticated(datagram, to);
   const Nonce nonce = nonce_of(counter_);
   datagram.resize(header_bytes + body.size() + tag_bytes);
   crypto_aead_chacha20poly1305_ietf_encrypt(
       as_uchar(MutableByteView(datagram).subspan(header_bytes)), nullptr, as_uchar(body),
-      body.size(), as_uchar(ByteView(data)), data.size(), nullptr, as_uchar(ByteView(nonce)),
+      body.size(), as_uchar(data), data.size(), nullptr, as_uchar(ByteView(nonce)),
       sealing_key_.data());
   return datagram;
 }
@@ -98,19 +110,24 @@ Result<OpenedPacket> PacketSeal::open(ByteView datagram) const {
     return GossipError::malformed;
   const std::optional<Destination> to =
       packet.header.directed ? std::optional(Destination{self_, boot_}) : std::nullopt;
-  const Bytes data = authenticated(datagram.first(header_bytes), to);
+  const ByteView data = authenticated(datagram.first(header_bytes), to);
   const Nonce nonce = nonce_of(packet.header.counter);
   const ByteView sealed = datagram.subspan(header_bytes);
   packet.body.resize(sealed.size() - tag_bytes);
+  const std::uint64_t sender = packet.header.sender;
+  const Boot boot = packet.header.boot;
+  Opener& opener = opener_of(sender, boot);
   bool known_key = false;
-  for (const Key& key : keys_) {
-    if (key.id != byte_at(datagram, 2)) continue;
+  for (std::size_t i = 0; i < keys_.size(); ++i) {
+    if (keys_[i].id != byte_at(datagram, 2)) continue;
     known_key = true;
-    const SecretKey opening = subkey(key.udp, packet.header.sender, packet.header.boot);
+    const bool is_kept = opener.key == i && opener.sender == sender && opener.boot == boot;
+    const SecretKey opening = is_kept ? opener.subkey : subkey(keys_[i].udp, sender, boot);
     if (crypto_aead_chacha20poly1305_ietf_decrypt(as_uchar(MutableByteView(packet.body)), nullptr,
                                                   nullptr, as_uchar(sealed), sealed.size(),
-                                                  as_uchar(ByteView(data)), data.size(),
+                                                  as_uchar(data), data.size(),
                                                   as_uchar(ByteView(nonce)), opening.data()) == 0) {
+      if (!is_kept) opener = {i, sender, boot, opening};
       return packet;
     }
   }

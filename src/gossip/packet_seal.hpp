@@ -56,8 +56,8 @@ class PacketSeal {
   /// A datagram of body.size() + seal_bytes. Only a PING may go undirected (no `to`).
   [[nodiscard]] Bytes seal(PacketType type, const std::optional<Destination>& to, ByteView body);
 
-  /// Opens a datagram that is undirected or meant for this node and boot. Cost about 3 us; no state
-  /// changes.
+  /// Opens a datagram that is undirected or meant for this node and boot. Cost about 3 us, half of
+  /// it for senders heard lately, whose keys are kept; no state changes that an answer could show.
   /// @return malformed, wrong_version, unknown_key or not_authentic
   [[nodiscard]] Result<OpenedPacket> open(ByteView datagram) const;
 
@@ -68,8 +68,17 @@ class PacketSeal {
     std::uint8_t id;
     SecretKey udp;  ///< ClusterKey::derive("udp")
   };
+  /// Whose key was derived; only packets that opened leave one, so strangers push out nobody.
+  struct Opener {
+    std::size_t key = SIZE_MAX;  ///< number in keys_
+    std::uint64_t sender = 0;
+    Boot boot = 0;
+    SecretKey subkey;
+  };
   [[nodiscard]] static SecretKey subkey(const SecretKey& udp, std::uint64_t sender, Boot boot);
-  [[nodiscard]] Bytes authenticated(ByteView header, const std::optional<Destination>& to) const;
+  /// Valid until the next call.
+  [[nodiscard]] ByteView authenticated(ByteView header, const std::optional<Destination>& to) const;
+  [[nodiscard]] Opener& opener_of(std::uint64_t sender, Boot boot) const;
 
   std::string cluster_name_;
   NodeId self_;
@@ -77,6 +86,8 @@ class PacketSeal {
   std::vector<Key> keys_;
   SecretKey sealing_key_;  ///< subkey of keys_[0] for (self, boot)
   std::uint64_t counter_ = 0;
+  mutable Bytes authenticated_;          ///< keeps its room
+  mutable std::vector<Opener> openers_;  ///< direct-mapped by (sender, boot)
 };
 
 }  // namespace waggle::gossip

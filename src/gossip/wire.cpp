@@ -10,8 +10,8 @@
 namespace waggle::gossip {
 namespace {
 
-constexpr std::size_t ping_elements = 6;
-constexpr std::size_t ack_elements = 6;
+constexpr std::size_t ping_elements = 7;
+constexpr std::size_t ack_elements = 7;
 constexpr std::size_t member_elements = 11;
 constexpr std::uint64_t flag_draining = 1;
 constexpr std::size_t v4_bytes = 6;
@@ -155,14 +155,14 @@ struct Encoder {
   void operator()(const Ping& ping) {
     out.array(ping_elements).uint(ping.seq);
     write_id(out, ping.to);
-    out.uint(ping.echo).uint(ping.table_hash);
+    out.uint(ping.echo).uint(ping.table_hash).uint(ping.load);
     write_self(out, ping.self);
     write_updates(out, ping.news);
   }
   void operator()(const Ack& ack) {
     out.array(ack_elements).uint(ack.seq);
     write_id(out, ack.target);
-    out.uint(ack.cookie).uint(ack.table_hash);
+    out.uint(ack.cookie).uint(ack.table_hash).uint(ack.load);
     write_self(out, ack.self);
     write_updates(out, ack.news);
   }
@@ -205,6 +205,7 @@ Result<GossipMessage> decode_ping(MsgReader& in) {
   ping.to = read_optional_id(in);
   ping.echo = in.uint();
   ping.table_hash = in.uint();
+  ping.load = static_cast<std::uint8_t>(in.uint(UINT8_MAX));
   ping.self = read_self(in);
   ping.news = read_updates(in);
   const bool matching = in.done() && ids_match(ping.self) && ids_match(ping.news);
@@ -217,6 +218,7 @@ Result<GossipMessage> decode_ack(MsgReader& in) {
   ack.target = read_optional_id(in);
   ack.cookie = in.uint();
   ack.table_hash = in.uint();
+  ack.load = static_cast<std::uint8_t>(in.uint(UINT8_MAX));
   ack.self = read_self(in);
   ack.news = read_updates(in);
   const bool matching = in.done() && ids_match(ack.self) && ids_match(ack.news);

@@ -42,6 +42,7 @@ struct Ping {
   std::uint64_t echo =
       0;  ///< the cookie of an earlier ACK: proves that the sender lives now; 0 = none
   std::uint64_t table_hash = 0;    ///< MemberTable::hash() of the sender
+  std::uint8_t load = 0;           ///< of the sender: 0 = idle, 255 = every upload slot busy
   std::optional<Member> self;      ///< the sender's own record
   std::vector<MemberUpdate> news;  ///< piggyback; ignored unless the sender has a session
 };
@@ -53,6 +54,7 @@ struct Ack {
   std::uint64_t cookie =
       0;  ///< != 0: you have no session with me yet, echo this in a directed PING
   std::uint64_t table_hash = 0;
+  std::uint8_t load = 0;  ///< of the sender, also when `target` is another
   std::optional<Member> self;
   std::vector<MemberUpdate> news;
 };

@@ -52,12 +52,14 @@ Distributor::Distributor(const DistributorConfig& config, const Identity& identi
 
 void Distributor::handle_datagram(TimePoint now, Endpoint from, ByteView datagram) {
   now_ = now;
+  gossip_.set_load(exchange_.upload_load());
   gossip_.handle_datagram(now, from, datagram);
   settle(now);
 }
 
 void Distributor::handle_timeout(TimePoint now) {
   now_ = now;
+  gossip_.set_load(exchange_.upload_load());
   gossip_.handle_timeout(now);
   exchange_.handle_timeout(now);
   expire_bulk();
@@ -384,8 +386,8 @@ bool Distributor::is_live(const NodeId& node) const {
           member->state == gossip::MemberState::suspect);
 }
 
-void Distributor::holders(const Digest& digest, std::vector<NodeId>& out) {
-  gossip_.holders(digest, out);
+std::size_t Distributor::holders(const Digest& digest, std::span<NodeId> out) {
+  return gossip_.lookup(now_, digest, out);
 }
 
 std::optional<std::uint64_t> Distributor::announced_size(const Digest& digest) const {

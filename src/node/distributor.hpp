@@ -135,7 +135,7 @@ class Distributor final : private transfer::ClusterView {
   // transfer::ClusterView
   std::span<const NodeId> registrar_candidates() const override;
   bool is_live(const NodeId& node) const override;
-  void holders(const Digest& digest, std::vector<NodeId>& out) override;
+  std::size_t holders(const Digest& digest, std::span<NodeId> out) override;
   std::optional<std::uint64_t> announced_size(const Digest& digest) const override;
   bool index_ready() const override { return gossip_.index_ready(now_); }
 

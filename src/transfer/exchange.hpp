@@ -31,8 +31,10 @@ class ClusterView {
   /// Live non-draining members, self included, sorted.
   [[nodiscard]] virtual std::span<const NodeId> registrar_candidates() const = 0;
   [[nodiscard]] virtual bool is_live(const NodeId& node) const = 0;
-  /// Live nodes other than self that announced the complete blob, in random order.
-  virtual void holders(const Digest& digest, std::vector<NodeId>& out) = 0;
+  /// Fills `out` with live nodes other than self that announced the complete blob, in the order to
+  /// try them: random, less loaded ones earlier. How many there are in all.
+  /// @pre out.size() <= limits::lookup_holders_max
+  virtual std::size_t holders(const Digest& digest, std::span<NodeId> out) = 0;
   /// Size as announced; a hint until proven.
   [[nodiscard]] virtual std::optional<std::uint64_t> announced_size(const Digest& digest) const = 0;
   /// False before the index is ready: then this node WANTs before it believes that nobody holds a
@@ -334,6 +336,10 @@ class Exchange {
   [[nodiscard]] bool has_chunk(SwarmId swarm, ChunkIndex chunk) const;
   [[nodiscard]] bool is_proven(SwarmId swarm) const;
   [[nodiscard]] ExchangeStats stats() const;
+  /// How busy the node is with uploads, for its probes to tell: 0 = idle, 255 = at least
+  /// limits::upload_blocks_busy blocks wait for their sockets. O(sessions); 0 unless
+  /// config.reports_sent_blocks.
+  [[nodiscard]] std::uint8_t upload_load() const;
   /// Digests refuted here within limits::tainted_for, ascending: nothing of them streams before
   /// proof.
   [[nodiscard]] std::vector<Digest> tainted(TimePoint now) const;

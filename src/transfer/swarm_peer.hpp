@@ -42,6 +42,7 @@ struct PeerCandidate {
   bool holder = false;
   bool dead_end = false;  ///< rejected us, or banned: not tried again in this swarm
   std::uint32_t failures = 0;
+  std::uint32_t turn = UINT32_MAX;  ///< among the holders that the index named last
   TimePoint retry_at{};
 };
 

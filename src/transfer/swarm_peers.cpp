@@ -4,14 +4,15 @@
 #include "transfer/swarm.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace waggle::transfer {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t candidates_max = 256;  // further ones are not remembered
-constexpr std::size_t holders_taken_max = 32;
+constexpr std::size_t candidates_max = 256;    // further ones are not remembered
+constexpr std::size_t holders_taken_max = 64;  // of each look at the index
 constexpr Duration dial_cooldown_max = 60s;
 constexpr Duration opening_timeout = 5s;
 constexpr Duration replace_period = 5s;
@@ -31,10 +32,14 @@ void Swarm::add_candidate(const NodeId& node, bool holder) {
 }
 
 void Swarm::refresh_holders(TimePoint) {
-  std::vector<NodeId> holders;
-  context_.view.holders(key_.digest, holders);
-  if (holders.size() > holders_taken_max) holders.resize(holders_taken_max);
-  for (const NodeId& node : holders) add_candidate(node, true);
+  std::array<NodeId, holders_taken_max> holders;
+  const std::size_t known = context_.view.holders(key_.digest, holders);
+  for (auto& [node, candidate] : candidates_) candidate.turn = UINT32_MAX;
+  for (std::uint32_t i = 0; i < std::min(known, holders.size()); ++i) {
+    add_candidate(holders[i], true);
+    const auto it = candidates_.find(holders[i]);
+    if (it != candidates_.end()) it->second.turn = i;
+  }
   context_.claims_dirty = true;
 }
 
@@ -78,6 +83,10 @@ void Swarm::fill_peers(TimePoint now) {
   if (holders.empty() && wanters.empty()) return;
   context_.prng.shuffle(std::span(holders));
   context_.prng.shuffle(std::span(wanters));
+  // Holders in the order of the last look at the index, which knows their load; others after them.
+  std::stable_sort(holders.begin(), holders.end(), [&](const NodeId& a, const NodeId& b) {
+    return candidates_.at(a).turn < candidates_.at(b).turn;
+  });
   // With both kinds at hand, half of each: a full index must not herd everybody to the first
   // holder.
   std::size_t room = limits::swarm_peers_out - outgoing;

@@ -49,8 +49,10 @@ struct View final : ClusterView {
   }
   std::span<const NodeId> registrar_candidates() const override { return members; }
   bool is_live(const NodeId&) const override { return true; }
-  void holders(const Digest&, std::vector<NodeId>& out) override {
-    if (peers_hold) out.push_back(id_of(2));
+  std::size_t holders(const Digest&, std::span<NodeId> out) override {
+    if (!peers_hold) return 0;
+    if (!out.empty()) out[0] = id_of(2);
+    return 1;
   }
   std::optional<std::uint64_t> announced_size(const Digest&) const override {
     return size_announced ? std::optional(true_size) : std::nullopt;

@@ -34,6 +34,7 @@ Ping sample_ping() {
   ping.to = id_of(2);
   ping.echo = 0xfedcba9876543210;
   ping.table_hash = 0x0123456789abcdef;
+  ping.load = 200;
   ping.self = first_member();
   ping.news = {{member_of(2, MemberState::suspect), id_of(3)},
                {member_of(3, MemberState::left, 300), {}}};
@@ -181,19 +182,21 @@ Result<GossipMessage> decode_record(const RecordFields& fields) {
 TEST_SUITE("wire/gossip") {
   TEST_CASE("golden vectors of every message") {
     CHECK(hex_of(sample_ping()) ==
-          "96"
+          "97"
           "ce11223344"
           "c410" +
               id2 +
               "cffedcba9876543210"
-              "cf0123456789abcdef" +
+              "cf0123456789abcdef"
+              "ccc8" +
               first_member_hex + "92" + second_member_hex + third_member_hex);
     CHECK(hex_of(sample_ack()) ==
-          "96"
+          "97"
           "07"
           "c410" +
               id2 +
               "01"
+              "00"
               "00"
               "c0"
               "90");

@@ -135,6 +135,40 @@ TEST_SUITE("gossip/content_index") {
     CHECK(index.size(Id64{1}, own.digest) == 1);
   }
 
+  TEST_CASE("several nodes are cleared in one pass, under collisions too") {
+    ContentIndex index(1, 1000);
+    const Definition one = definition_of(1);
+    const Definition two = definition_of(2);
+    for (NodeSlot slot = 1; slot <= 40; ++slot) {
+      for (std::uint64_t id = 0; id < 20; ++id) index.add(Id64{id}, slot, nullptr, false);
+    }
+    index.add(Id64{50}, 1, &one, false);
+    index.add(Id64{50}, 2, &two, false);
+    index.add(Id64{51}, 2, nullptr, false);
+    index.clear(std::vector<NodeSlot>{2, 7, 39, 7});
+    CHECK(index.fact_count() == 37 * 20 + 1);
+    CHECK(index.id_count() == 21);
+    CHECK(index.ids_of(7).empty());
+    CHECK(index.ids_of(2).empty());
+    CHECK(index.ids_of(1).size() == 21);
+    CHECK_FALSE(index.holds(Id64{50}, two.digest, 2));
+    index.check_invariants();
+  }
+
+  TEST_CASE("many ids come and go") {
+    ContentIndex index(5, 1'000'000);
+    Prng prng(11);
+    for (std::uint64_t i = 0; i < 20'000; ++i) index.add(Id64{prng.next()}, 1, nullptr, false);
+    CHECK(index.id_count() == 20'000);
+    const auto ids = index.ids_of(1);
+    for (std::size_t i = 0; i < ids.size(); i += 2) CHECK(index.remove(ids[i], 1));
+    index.check_invariants();
+    for (std::size_t i = 0; i < ids.size(); ++i) REQUIRE(index.holds(ids[i], 1) == (i % 2 == 1));
+    index.clear(1);
+    CHECK(index.id_count() == 0);
+    index.check_invariants();
+  }
+
   TEST_CASE("random changes agree with a simple model") {
     ContentIndex index(9, 1'000'000);
     std::map<std::uint64_t, std::set<NodeSlot>> model;

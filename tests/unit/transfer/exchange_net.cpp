@@ -51,14 +51,16 @@ struct Net::View final : ClusterView {
   bool is_live(const NodeId& node) const override {
     return std::binary_search(net.members_.begin(), net.members_.end(), node);
   }
-  void holders(const Digest& digest, std::vector<NodeId>& out) override {
-    out.clear();
+  std::size_t holders(const Digest& digest, std::span<NodeId> out) override {
     const auto it = net.index_.find(digest);
-    if (it == net.index_.end()) return;
+    if (it == net.index_.end()) return 0;
+    std::vector<NodeId> all;
     for (const std::size_t n : it->second) {
-      if (n != number && !net.nodes_[n]->dead) out.push_back(net.nodes_[n]->identity.node_id());
+      if (n != number && !net.nodes_[n]->dead) all.push_back(net.nodes_[n]->identity.node_id());
     }
-    net.prng_.shuffle(std::span(out));
+    net.prng_.shuffle(std::span(all));
+    std::copy_n(all.begin(), std::min(all.size(), out.size()), out.begin());
+    return all.size();
   }
   std::optional<std::uint64_t> announced_size(const Digest& digest) const override {
     const auto it = net.index_.find(digest);

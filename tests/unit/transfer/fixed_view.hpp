@@ -4,6 +4,7 @@
 #include "../identity_of.hpp"
 #include "transfer/exchange.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -19,7 +20,10 @@ struct FixedView final : ClusterView {
   std::optional<std::uint64_t> size;
   std::span<const NodeId> registrar_candidates() const override { return members; }
   bool is_live(const NodeId&) const override { return true; }
-  void holders(const Digest&, std::vector<NodeId>& out) override { out = holding; }
+  std::size_t holders(const Digest&, std::span<NodeId> out) override {
+    std::copy_n(holding.begin(), std::min(holding.size(), out.size()), out.begin());
+    return holding.size();
+  }
   std::optional<std::uint64_t> announced_size(const Digest&) const override { return size; }
   bool index_ready() const override { return true; }
 };
