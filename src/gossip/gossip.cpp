@@ -49,6 +49,7 @@ Member self_record(const GossipConfig& config, const Identity& identity) {
   self.endpoints.resize(std::min(self.endpoints.size(), limits::member_addresses_max));
   self.name = config.name.substr(0, limits::node_name_bytes_max);
   self.zone = config.zone.substr(0, limits::zone_bytes_max);
+  self.keys = names_of(config.keys);
   self.is_self = true;
   return self;
 }
@@ -127,7 +128,9 @@ void Gossip::Impl::dispatch(TimePoint now, const Endpoint& from, Received&& rece
 }
 
 void Gossip::Impl::count(const boost::system::error_code& error) {
-  if (error == GossipError::unknown_key || error == GossipError::not_authentic) {
+  if (error == GossipError::unknown_key) {
+    ++counters.dropped_unknown_key;
+  } else if (error == GossipError::not_authentic) {
     ++counters.dropped_unauthenticated;
   } else if (error == GossipError::replayed) {
     ++counters.dropped_replay;
@@ -260,7 +263,11 @@ void Gossip::set_hints(TimePoint now, std::vector<Endpoint> hints) {
   impl_->settle(now);
 }
 
-void Gossip::set_keys(const KeyRing& keys) { impl_->courier.set_keys(keys); }
+void Gossip::set_keys(TimePoint now, const KeyRing& keys) {
+  impl_->courier.set_keys(keys);
+  impl_->membership.set_keys(now, names_of(keys));
+  impl_->settle(now);
+}
 
 bool Gossip::send_app(TimePoint now, const NodeId& to, std::uint8_t kind, ByteView payload) {
   WAGGLE_ASSERT(payload.size() <= app_payload_bytes_max());

@@ -37,6 +37,7 @@ struct Member {
   bool draining = false;
   std::uint8_t version_min = 1;  ///< protocol versions it speaks
   std::uint8_t version_max = 1;
+  KeyNames keys;  ///< the cluster keys it opens, first the one it seals with
   bool is_self = false;
 };
 
@@ -84,8 +85,9 @@ using GossipEvent = std::variant<MemberChanged, AppMessage, BulkSend, Incarnatio
 
 struct GossipStats {
   std::uint64_t tx_bytes = 0, rx_bytes = 0, tx_packets = 0, rx_packets = 0;
-  std::uint64_t dropped_unauthenticated = 0, dropped_replay = 0, dropped_malformed = 0,
-                dropped_over_rate = 0, dropped_other = 0;
+  /// Sealed with a key that is not in the ring, or claiming one that is and not opening.
+  std::uint64_t dropped_unknown_key = 0, dropped_unauthenticated = 0;
+  std::uint64_t dropped_replay = 0, dropped_malformed = 0, dropped_over_rate = 0, dropped_other = 0;
   std::size_t alive = 0, suspect = 0, faulty = 0, left = 0;  ///< alive counts the node itself
   std::size_t index_digests = 0, index_facts = 0;
 };
@@ -109,8 +111,9 @@ class Gossip {
   /// Replaces the join hints (static list, DNS answers); they are tried now and then for ever, at
   /// least every 30 s.
   void set_hints(TimePoint now, std::vector<Endpoint> hints);
-  /// Key rotation: the first key seals from now on, all open. @pre 1 or 2 keys
-  void set_keys(const KeyRing& keys);
+  /// Key rotation: the first key seals from now on, all open. When names or order changed the own
+  /// record says so to everyone. @pre 1 or 2 keys
+  void set_keys(TimePoint now, const KeyRing& keys);
   /// Sends `payload` (<= app_payload_bytes_max()) sealed to a live member; false when it is not
   /// known. It may be lost like any datagram; until both sides have a session up to 16 payloads per
   /// member wait, for at most 1 s.

@@ -296,6 +296,13 @@ void Membership::set_draining(TimePoint now, bool draining) {
   raise_incarnation(now, self, self.incarnation + 1);
 }
 
+void Membership::set_keys(TimePoint now, const KeyNames& keys) {
+  Member self = table_.self();
+  if (self.keys == keys || has_left()) return;
+  self.keys = keys;
+  raise_incarnation(now, self, self.incarnation + 1);
+}
+
 void Membership::leave(TimePoint now) {
   if (has_left()) return;
   Member self = table_.self();

@@ -75,6 +75,7 @@ class Membership {
   void handle_timeout(TimePoint now);  // early or repeated calls change nothing
   void set_hints(TimePoint now, std::vector<Endpoint> hints);
   void set_draining(TimePoint now, bool draining);
+  void set_keys(TimePoint now, const KeyNames& keys);
   void leave(TimePoint now);
   void note_contact(TimePoint now, const NodeId& id);
 

@@ -69,6 +69,12 @@ void Distributor::set_hints(TimePoint now, std::vector<Endpoint> hints) {
   settle(now);
 }
 
+void Distributor::set_keys(TimePoint now, const KeyRing& keys) {
+  now_ = now;
+  gossip_.set_keys(now, keys);
+  settle(now);
+}
+
 void Distributor::drain(TimePoint now) {
   now_ = now;
   gossip_.set_draining(now, true);

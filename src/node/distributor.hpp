@@ -71,7 +71,7 @@ class Distributor final : private transfer::ClusterView {
   void handle_timeout(TimePoint now);
   void set_hints(TimePoint now, std::vector<Endpoint> hints);
   /// The first key seals, all open (rotation).
-  void set_keys(const KeyRing& keys) { gossip_.set_keys(keys); }
+  void set_keys(TimePoint now, const KeyRing& keys);
   /// No new registrar work; then leave() tells everyone.
   void drain(TimePoint now);
   void leave(TimePoint now);

@@ -244,6 +244,7 @@ std::string NodeDriver::metrics() {
   levels.gossip_rx_bytes = gossip.rx_bytes;
   levels.gossip_tx_packets = gossip.tx_packets;
   levels.gossip_rx_packets = gossip.rx_packets;
+  levels.dropped_unknown_key = gossip.dropped_unknown_key;
   levels.dropped_unauthenticated = gossip.dropped_unauthenticated;
   levels.dropped_replay = gossip.dropped_replay;
   levels.dropped_malformed = gossip.dropped_malformed;

@@ -542,7 +542,7 @@ std::optional<std::string> NodeDriver::reload() {
     upstream_->reconfigure(upstream_config(fresh));
     const KeyRing keys =
         load_keys(fresh.config.cluster.key_files, fresh.place_of("cluster.key_files"));
-    distributor_->set_keys(keys);
+    distributor_->set_keys(now(), keys);
     tcp_->set_keys(keys);
   } catch (const StartError& error) {
     return error.what();

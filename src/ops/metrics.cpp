@@ -111,6 +111,7 @@ void Metrics::set_levels(const CoreLevels& levels) {
   follow(m.gossip_rx, levels.gossip_rx_bytes);
   follow(m.gossip_packets.Add({{"dir", "tx"}}), levels.gossip_tx_packets);
   follow(m.gossip_packets.Add({{"dir", "rx"}}), levels.gossip_rx_packets);
+  follow(m.gossip_dropped.Add({{"reason", "unknown_key"}}), levels.dropped_unknown_key);
   follow(m.gossip_dropped.Add({{"reason", "unauthenticated"}}), levels.dropped_unauthenticated);
   follow(m.gossip_dropped.Add({{"reason", "replay"}}), levels.dropped_replay);
   follow(m.gossip_dropped.Add({{"reason", "malformed"}}), levels.dropped_malformed);

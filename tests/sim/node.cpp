@@ -93,7 +93,7 @@ void Node::drain() {
 }
 
 void Node::keys_changed() {
-  core_->set_keys(key_ring(disk_.keys));
+  core_->set_keys(now(), key_ring(disk_.keys));
   for (const auto& [session, end] : sessions_) {
     if (std::find(disk_.keys.begin(), disk_.keys.end(), end.key) == disk_.keys.end()) {
       sim_.close_session(index_, session);
