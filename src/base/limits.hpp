@@ -39,6 +39,8 @@ inline constexpr std::size_t join_hints_max = 256;  ///< further hints are ignor
 inline constexpr std::size_t hints_at_once = 3;     ///< hints pinged in one go, chosen at random
 inline constexpr std::size_t repair_records_per_second =
     16'384;  ///< beyond: the asker tries another member
+inline constexpr std::size_t unknown_keys_told_max =
+    8;  ///< keys of others that status names; further ones are left out
 inline constexpr std::size_t parked_payloads_per_member =
     16;  ///< waiting for a session: further ones drop
 inline constexpr std::size_t parked_members_max = 1024;  ///< likewise
@@ -123,8 +125,11 @@ inline constexpr std::size_t session_read_buffer_bytes = 512 * KiB;  ///< per op
 inline constexpr std::size_t session_write_batch_bytes = 264 * KiB;  ///< sealed ahead of one write
 inline constexpr std::uint64_t rekey_bytes = 1 * GiB;  ///< sealed under one key; then REKEY
 inline constexpr std::size_t dials_max = 64;           ///< at once; beyond: the dial fails
-inline constexpr Duration dial_timeout = 3s;           ///< connecting, all endpoints together
-inline constexpr std::size_t origin_bytes_max = 256;   ///< "scheme://host:port"
+inline constexpr Duration session_move_window =
+    5s;  ///< after a promotion the sessions under the old key move within about this time
+inline constexpr Duration session_linger = 2s;  ///< a moved one's socket: closed at the latest then
+inline constexpr Duration dial_timeout = 3s;    ///< connecting, all endpoints together
+inline constexpr std::size_t origin_bytes_max = 256;  ///< "scheme://host:port"
 
 // Swarms and claims. Beyond these the request is served by a plain upstream fetch or refused.
 inline constexpr std::size_t swarms_max = 1024;

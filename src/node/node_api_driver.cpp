@@ -25,12 +25,12 @@ std::string_view to_text(gossip::MemberState state) {
   return "unknown";
 }
 
-/// The query parameter "nonce" of a request's target.
-std::string nonce_of(const std::string& target) {
+/// A query parameter of a request's target; "" when there is none.
+std::string parameter_of(const std::string& target, std::string_view name) {
   const auto url = boost::urls::parse_origin_form(target);
   if (!url) return {};
   const auto parameters = url->params();
-  const auto found = parameters.find("nonce");
+  const auto found = parameters.find(name);
   return found == parameters.end() ? std::string() : std::string((*found).value);
 }
 
@@ -40,7 +40,7 @@ std::string nonce_of(const std::string& target) {
 // NOLINTBEGIN(cppcoreguidelines-avoid-reference-coroutine-parameters)
 boost::asio::awaitable<void> NodeDriver::serve_livez(mirror::HttpExchange& exchange) {
   const mirror::HttpRequest& request = exchange.request();
-  const std::string nonce = nonce_of(request.target);
+  const std::string nonce = parameter_of(request.target, "nonce");
   ops::ApiResponse answer = ops::handle_api({request.method, "/livez", nonce}, *this);
   mirror::HttpResponseHead head;
   head.status = answer.status;
@@ -51,8 +51,9 @@ boost::asio::awaitable<void> NodeDriver::serve_livez(mirror::HttpExchange& excha
 boost::asio::awaitable<void> NodeDriver::serve_ops(mirror::HttpExchange& exchange) {
   const mirror::HttpRequest& request = exchange.request();
   std::string path = request.target.substr(0, request.target.find('?'));
-  const std::string nonce = nonce_of(request.target);
+  const std::string nonce = parameter_of(request.target, "nonce");
   ops::ApiRequest api{request.method, path, nonce};
+  api.force = parameter_of(request.target, "force") == "true";
   if (!request.client) {
     api.access = ops::ApiRequest::Access::admin;
   } else if (request.client->is_loopback() || config_.config.ops.expose == "all") {
@@ -94,6 +95,7 @@ DoctorQuestions NodeDriver::doctor_questions() {
     questions.registries.push_back(name);
   if (!config.upstream.registries.contains(config.mirror.default_registry))
     questions.registries.push_back(config.mirror.default_registry);
+  questions.facts.rotation = rotation_facts();
   questions.facts.ready = ready();
   questions.facts.packet_bytes = config.cluster.packet_bytes;
   questions.facts.data_dir = config.node.data_dir;
@@ -152,6 +154,7 @@ ops::StatusInfo NodeDriver::status() {
   for (const NodeId& node : distributor_->exchange().banned(now())) {
     status.banned.push_back(member_name(node));
   }
+  status.keys = key_infos();
   status.uptime_seconds = to_seconds(now().time_since_epoch());
   return status;
 }
@@ -168,6 +171,9 @@ std::vector<ops::MemberInfo> NodeDriver::members() {
     for (const auto& endpoint : member.endpoints) info.addresses.push_back(endpoint.to_string());
     info.incarnation = member.incarnation;
     info.draining = member.draining;
+    for (const KeyName name : {member.keys.seals, member.keys.opens}) {
+      if (name != 0) info.keys.push_back(waggle::to_text(name));
+    }
     info.is_self = member.is_self;
     infos.push_back(std::move(info));
   }

@@ -97,9 +97,19 @@ void Node::keys_changed() {
   for (const auto& [session, end] : sessions_) {
     if (std::find(disk_.keys.begin(), disk_.keys.end(), end.key) == disk_.keys.end()) {
       sim_.close_session(index_, session);
+    } else if (end.outgoing && end.key != disk_.keys.front()) {
+      const Duration turn = limits::session_move_window * (to_value(session) * 37 % 50) / 50;
+      sim_.at_node(index_, turn, [session](Node& node) { node.move_session(session); });
     }
   }
   pump();
+}
+
+// As the driver: the new session opens before the old one ends.
+void Node::move_session(SessionId session) {
+  const auto found = sessions_.find(session);
+  if (found == sessions_.end() || found->second.key == disk_.keys.front()) return;
+  sim_.open_session(index_, found->second.peer);
 }
 
 void Node::leave() {

@@ -65,6 +65,8 @@ class Node {
   void drain();
   void leave();
   void keys_changed();
+  /// Dials again what was opened under a key that no longer seals.
+  void move_session(SessionId session);
   void clock_jumped() { wake(); }
   /// Bytes that an outsider sent: a mangled datagram (nothing at all may happen) or a replayed one
   /// (at most one answer, no change).

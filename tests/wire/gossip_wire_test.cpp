@@ -73,7 +73,8 @@ const std::string id2 = id_of(2).to_string();
 const std::string id3 = id_of(3).to_string();
 std::string key_hex(unsigned n) { return to_hex(identity_of(n).public_key().bytes); }
 
-/// [id, incarnation, state, key, [endpoints], name, zone, flags, version min, version max, accuser, keys]
+/// [id, incarnation, state, key, [endpoints], name, zone, flags, version min, version max, accuser,
+/// keys]
 const std::string first_member_hex =
     "9c"
     "c410" +
@@ -320,8 +321,8 @@ TEST_SUITE("wire/gossip") {
     CHECK(keys_in(with_keys("bc01")) == KeyNames{0xbc01, 0});
     REQUIRE(with_keys("bc01bc02").has_value());
     CHECK(keys_in(with_keys("bc01bc02")) == KeyNames{0xbc01, 0xbc02});
-    for (const char* bad : {"", "bc", "bc01bc", "0000", "bc010000", "0000bc01", "bc01bc01",
-                            "bc01bc02bc03"}) {
+    for (const char* bad :
+         {"", "bc", "bc01bc", "0000", "bc010000", "0000bc01", "bc01bc01", "bc01bc02bc03"}) {
       CAPTURE(bad);
       CHECK(with_keys(bad).error() == GossipError::malformed);
     }
