@@ -39,6 +39,18 @@ inline constexpr std::size_t join_hints_max = 256;  ///< further hints are ignor
 inline constexpr std::size_t hints_at_once = 3;     ///< hints pinged in one go, chosen at random
 inline constexpr std::size_t repair_records_per_second =
     16'384;  ///< beyond: the asker tries another member
+inline constexpr Duration refutation_interval =
+    30s;  ///< between refutations of foreign records of oneself, after a burst of so many
+inline constexpr double refutations_burst = 4;
+inline constexpr Duration double_grace =
+    10s;  ///< so long after a restart packets of the run before it may still be on their way
+inline constexpr Duration double_silence =
+    30s;  ///< of the run listened to, after which one that it replaced may take its place again
+inline constexpr Duration double_asked_every = 5s;  ///< whether somebody else uses the own identity
+inline constexpr Duration clone_checked_every = 30s;  ///< whether it still does
+inline constexpr Duration clone_told_every = 60s;
+inline constexpr Duration clone_remembered = 10min;  ///< after the last proof
+inline constexpr std::size_t clones_told_max = 16;   ///< identities: oldest sighting goes
 inline constexpr std::size_t unknown_keys_told_max =
     8;  ///< keys of others that status names; further ones are left out
 inline constexpr std::size_t parked_payloads_per_member =

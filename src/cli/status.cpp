@@ -65,6 +65,12 @@ int run_status(const Options& options) {
   for (const auto& key : status->value("keys", nlohmann::ordered_json::array())) {
     rows.push_back({"key", key_line(key)});
   }
+  for (const auto& clone : status->value("clones", nlohmann::ordered_json::array())) {
+    rows.push_back(
+        {"CLONED", fmt::format("{} at {} and at {} {}: see waggle doctor", clone.value("name", ""),
+                               clone.value("address", ""), clone.value("other_address", ""),
+                               clone.value("other_name", ""))});
+  }
   fmt::print("{}", format_table(rows));
   return exit_ok;
 }

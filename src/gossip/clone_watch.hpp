@@ -1,5 +1,5 @@
-// Two processes with one identity: what was proven about them, how often it is told, and how often a
-// member contradicts records of itself that it never issued. How proof comes about: courier.hpp;
+// Two processes with one identity: what was proven about them, how often it is told, and how often
+// a member contradicts records of itself that it never issued. How proof comes about: courier.hpp;
 // page: docs/wire-gossip.md, "Doubles".
 #pragma once
 
@@ -36,9 +36,9 @@ class CloneWatch {
   std::map<NodeId, Sighting> sightings_;
 };
 
-/// How often a member refutes records of itself that are ahead of what it issued and do not say that
-/// it is failing: a few at once (after a restart from an older disk there are such), then one per
-/// limits::refutation_interval, so that two clones do not outbid each other at gossip speed.
+/// How often a member refutes records of itself that are ahead of what it issued and do not say
+/// that it is failing: a few at once (after a restart from an older disk there are such), then one
+/// per limits::refutation_interval, so that two clones do not outbid each other at gossip speed.
 /// Suspicions and deaths are denied at once, whatever this says.
 class RefutationLimit {
  public:

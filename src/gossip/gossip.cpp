@@ -5,6 +5,7 @@
 #include "base/assert.hpp"
 #include "base/limits.hpp"
 #include "gossip/announcements.hpp"
+#include "gossip/clone_watch.hpp"
 #include "gossip/courier.hpp"
 #include "gossip/error.hpp"
 #include "gossip/membership.hpp"
@@ -82,7 +83,8 @@ struct Gossip::Impl {
         hints_expected(config.hints_expected),
         membership(membership_config(config), self_record(config, identity), now),
         courier(config, membership, random),
-        announcements(announcements_config(config, identity.node_id()), identity, now) {}
+        announcements(announcements_config(config, identity.node_id()), identity, now),
+        clone_checked(now) {}
 
   void dispatch(TimePoint now, const Endpoint& from, Received&& received);
   void count(const boost::system::error_code& error);
@@ -91,12 +93,18 @@ struct Gossip::Impl {
   bool settle_announcements(TimePoint now);
   void apply(TimePoint now, const MembershipEvent& event);
   void apply_record(TimePoint now, const RecordChanged& change);
+  void see_double(TimePoint now);
+  void recheck_clone(TimePoint now);
+  void supersede(TimePoint now, const NodeId& unreached);
+  void heard_at(TimePoint now, const NodeId& from, const Endpoint& address);
 
   TimePoint started;
   bool hints_expected;
   Membership membership;
   Courier courier;
   Announcements announcements;
+  CloneWatch clones;
+  TimePoint clone_checked;
   std::map<NodeId, std::uint64_t> incarnations;  ///< of the members that announcements count as up
   std::deque<GossipEvent> events;
   GossipStats counters;
@@ -182,6 +190,10 @@ void Gossip::Impl::apply(TimePoint now, const MembershipEvent& event) {
     courier.forget(forgotten->id);
   } else if (const auto* ping = std::get_if<FallbackPing>(&event)) {
     events.emplace_back(BulkSend{ping->to, fallback_frame(BulkKind::fallback_ping, ping->seq)});
+  } else if (const auto* claim = std::get_if<ForeignClaim>(&event)) {
+    courier.ask_double(now, claim->endpoints);
+  } else if (const auto* unreached = std::get_if<Unreached>(&event)) {
+    supersede(now, unreached->id);
   } else {
     const auto& raised = std::get<IncarnationRaised>(event);
     announcements.set_incarnation(now, raised.incarnation);
@@ -211,6 +223,44 @@ void Gossip::Impl::apply_record(TimePoint now, const RecordChanged& change) {
   events.emplace_back(MemberChanged{change.id, member->state});
 }
 
+void Gossip::Impl::see_double(TimePoint now) {
+  const auto met = courier.take_double();
+  if (!met) return;
+  if (auto news = clones.proved(now, *met)) events.emplace_back(*std::move(news));
+}
+
+/// Whether the other process with the own identity is still there.
+void Gossip::Impl::recheck_clone(TimePoint now) {
+  if (clone_checked + limits::clone_checked_every > now) return;
+  clone_checked = now;
+  for (const CloneSeen& seen : clones.seen(now)) {
+    if (seen.id == membership.table().self().id) courier.ask_double(now, {seen.other});
+  }
+}
+
+/// A member that cannot be reached, and another at its address: when that one has proven to be
+/// there, the first is gone, without the patience of a suspicion (a pod's address went to the next
+/// pod). If it only says so, it is asked.
+void Gossip::Impl::supersede(TimePoint now, const NodeId& unreached) {
+  const MemberTable& table = membership.table();
+  const Member* gone = table.find(unreached);
+  if (gone == nullptr || !is_up(gone->state)) return;
+  for (const NodeId& id : table.live()) {
+    const auto& theirs = table.find(id)->endpoints;
+    const auto shared = std::find_first_of(theirs.begin(), theirs.end(), gone->endpoints.begin(),
+                                           gone->endpoints.end());
+    if (id == unreached || shared == theirs.end()) continue;
+    if (courier.is_at(id, *shared)) return membership.supersede(now, unreached);
+    courier.send(now, {id, *shared, true, membership.make_ping(id)});
+  }
+}
+
+/// `from` was heard at that address: no suspect is there any more.
+void Gossip::Impl::heard_at(TimePoint now, const NodeId& from, const Endpoint& address) {
+  const auto gone = membership.suspect_at(address, from);
+  if (gone && courier.is_at(from, address)) membership.supersede(now, *gone);
+}
+
 // --- inputs --------------------------------------------------------------------------------------
 
 Gossip::Gossip(const GossipConfig& config, const Identity& identity, RandomSource& random,
@@ -226,7 +276,12 @@ void Gossip::handle_datagram(TimePoint now, Endpoint from, ByteView datagram) {
     impl_->count(received.error());
     return;
   }
-  if (*received) impl_->dispatch(now, from, std::move(**received));
+  impl_->see_double(now);
+  if (*received) {
+    const NodeId sender = (*received)->from;
+    impl_->dispatch(now, from, std::move(**received));
+    impl_->heard_at(now, sender, from);
+  }
   impl_->settle(now);
 }
 
@@ -234,6 +289,7 @@ void Gossip::handle_timeout(TimePoint now) {
   impl_->membership.handle_timeout(now);
   impl_->courier.handle_timeout(now);
   impl_->announcements.handle_timeout(now);
+  impl_->recheck_clone(now);
   impl_->settle(now);
 }
 
@@ -371,6 +427,8 @@ std::uint64_t Gossip::state_hash() const {
   return load_le<std::uint64_t>(ByteView(hash).first(8));
 }
 
+std::vector<CloneSeen> Gossip::clones(TimePoint now) const { return impl_->clones.seen(now); }
+
 GossipStats Gossip::stats() const {
   GossipStats stats = impl_->counters;
   const MemberTable& table = impl_->membership.table();
@@ -388,6 +446,7 @@ void Gossip::check_invariants() const {
   impl_->membership.check_invariants();
   impl_->courier.check_invariants();
   impl_->announcements.check_invariants();
+  impl_->clones.check_invariants();
   for (const auto& [id, incarnation] : impl_->incarnations) {
     const Member* member = find(id);
     WAGGLE_ASSERT(member != nullptr && is_up(member->state) && member->incarnation == incarnation);

@@ -81,7 +81,15 @@ struct BulkSend {
 struct IncarnationRaised {
   std::uint64_t incarnation = 0;
 };
-using GossipEvent = std::variant<MemberChanged, AppMessage, BulkSend, IncarnationRaised>;
+/// Two processes share one identity: a run of `id` other than the one that this node listens to
+/// (or is) proved that it lives now. A restart never looks like that. Told once a minute.
+struct CloneSeen {
+  NodeId id;               ///< may be the own one
+  Endpoint at;             ///< of the run that this node listens to, or its own
+  Endpoint other;          ///< where the other run answers from
+  std::string other_name;  ///< what it calls itself; empty when it has not said so
+};
+using GossipEvent = std::variant<MemberChanged, AppMessage, BulkSend, IncarnationRaised, CloneSeen>;
 
 struct GossipStats {
   std::uint64_t tx_bytes = 0, rx_bytes = 0, tx_packets = 0, rx_packets = 0;
@@ -158,6 +166,8 @@ class Gossip {
   /// 8 bytes of BLAKE2b over every member record (all states) and index_root(): what this node
   /// believes, unchanged by anything that a stranger sends. O(members), for operators and tests.
   [[nodiscard]] std::uint64_t state_hash() const;
+  /// Identities seen in two processes within the last limits::clone_remembered.
+  [[nodiscard]] std::vector<CloneSeen> clones(TimePoint now) const;
   [[nodiscard]] GossipStats stats() const;
   /// Recounts every structure from scratch; asserts on a mismatch. For tests and the simulator.
   void check_invariants() const;

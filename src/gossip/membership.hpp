@@ -7,6 +7,7 @@
 #include "base/siphash.hpp"
 #include "base/time.hpp"
 #include "base/timer_table.hpp"
+#include "gossip/clone_watch.hpp"
 #include "gossip/dissemination.hpp"
 #include "gossip/gossip.hpp"
 #include "gossip/member_table.hpp"
@@ -50,8 +51,17 @@ struct FallbackPing {
   NodeId to;
   std::uint64_t seq = 0;
 };
-using MembershipEvent =
-    std::variant<RecordChanged, RecordForgotten, FallbackPing, IncarnationRaised>;
+/// A record of this node that it never issued: a trace of an earlier run, or somebody else speaks
+/// under its identity.
+struct ForeignClaim {
+  std::vector<Endpoint> endpoints;
+};
+/// The own probe of a live member failed on every way.
+struct Unreached {
+  NodeId id;
+};
+using MembershipEvent = std::variant<RecordChanged, RecordForgotten, FallbackPing,
+                                     IncarnationRaised, ForeignClaim, Unreached>;
 
 /// SWIM failure detection and dissemination for one node (Das, Gupta, Motivala 2002; Lifeguard
 /// 2017), with rejoin probes for ever and repair by comparing table hashes. Contract: after any
@@ -78,6 +88,10 @@ class Membership {
   void set_keys(TimePoint now, const KeyNames& keys);
   void leave(TimePoint now);
   void note_contact(TimePoint now, const NodeId& id);
+  /// A suspect that claims to be at `endpoint`, other than `but`. O(suspects).
+  [[nodiscard]] std::optional<NodeId> suspect_at(const Endpoint& endpoint, const NodeId& but) const;
+  /// Another member is where `id` was: it is faulty at once.
+  void supersede(TimePoint now, const NodeId& id) { declare(now, id, MemberState::faulty); }
 
   // Outputs.
   [[nodiscard]] std::optional<Outgoing> poll_outgoing();
@@ -87,6 +101,9 @@ class Membership {
   /// A fresh PING without news, for the facade's session set-up. It tells a member what is held
   /// against it.
   [[nodiscard]] Ping make_ping(const std::optional<NodeId>& to);
+  /// What speaks against `id`, whose own record has that incarnation (0: not known).
+  [[nodiscard]] std::vector<MemberUpdate> held_against(const NodeId& id,
+                                                       std::uint64_t its_incarnation) const;
   /// Fills the room left in a PING or ACK with news; each call counts as sent.
   void add_news(GossipMessage& message);
 
@@ -114,6 +131,7 @@ class Membership {
   void learn_suspicion(TimePoint now, const MemberUpdate& update, const NodeId& teller);
   void changed(TimePoint now, const Member& record, const NodeId& accuser, Source source,
                bool added);
+  void dispute(TimePoint now, const Member& claim);
   void refute(TimePoint now, std::uint64_t claimed_incarnation);
   void raise_incarnation(TimePoint now, Member self, std::uint64_t incarnation);
   void declare(TimePoint now, const NodeId& id, MemberState state);
@@ -132,8 +150,6 @@ class Membership {
   void maybe_repair(TimePoint now, const NodeId& peer, std::uint64_t their_hash);
   [[nodiscard]] std::vector<NodeId> random_live(std::size_t count,
                                                 const std::optional<NodeId>& except);
-  [[nodiscard]] std::vector<MemberUpdate> held_against(const NodeId& id,
-                                                       std::uint64_t its_incarnation) const;
   [[nodiscard]] bool is_alone() const { return table_.live().size() <= 1; }
   [[nodiscard]] bool has_left() const { return table_.self().state == MemberState::left; }
 
@@ -142,6 +158,7 @@ class Membership {
   MemberTable table_;
   Prober prober_;
   Dissemination dissemination_;
+  RefutationLimit refutations_;
   TimerTable<Timer> timers_;
   std::map<NodeId, Suspected> suspected_;
   std::map<std::uint64_t, Relayed> relayed_;  ///< by the seq of this node's own PING

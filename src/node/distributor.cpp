@@ -210,6 +210,8 @@ bool Distributor::route_gossip() {
             if (item.kind == app_kind_claims) exchange_.handle_claim(now_, item.from, item.payload);
           } else if constexpr (std::is_same_v<T, gossip::BulkSend>) {
             send_bulk(std::move(item));
+          } else if constexpr (std::is_same_v<T, gossip::CloneSeen>) {
+            commands_.push_back(ReportClone{std::move(item)});
           } else {
             commands_.push_back(PersistIncarnation{item.incarnation});
           }

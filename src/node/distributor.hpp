@@ -49,12 +49,18 @@ struct RemovePartial {
 struct PersistIncarnation {
   std::uint64_t incarnation = 0;
 };
-using Command = std::variant<
-    Dial, RemoveBlob, RemovePartial, PersistIncarnation, transfer::SendControl, transfer::SendBlock,
-    transfer::CloseSession, transfer::CreateBlob, transfer::VerifyChunk, transfer::DropBuffer,
-    transfer::StartFetch, transfer::CancelFetch, transfer::HashLink, transfer::CommitBlob,
-    transfer::CloseBlob, transfer::LoadMidstates, transfer::SwarmSize, transfer::ChunkReady,
-    transfer::SwarmProven, transfer::SwarmCommitted, transfer::SwarmFailed, transfer::SwarmTainted>;
+/// Two processes share one identity: tell the operator.
+struct ReportClone {
+  gossip::CloneSeen seen;
+};
+using Command =
+    std::variant<Dial, RemoveBlob, RemovePartial, PersistIncarnation, ReportClone,
+                 transfer::SendControl, transfer::SendBlock, transfer::CloseSession,
+                 transfer::CreateBlob, transfer::VerifyChunk, transfer::DropBuffer,
+                 transfer::StartFetch, transfer::CancelFetch, transfer::HashLink,
+                 transfer::CommitBlob, transfer::CloseBlob, transfer::LoadMidstates,
+                 transfer::SwarmSize, transfer::ChunkReady, transfer::SwarmProven,
+                 transfer::SwarmCommitted, transfer::SwarmFailed, transfer::SwarmTainted>;
 
 /// Contract as of every core: after any input (one on exchange() included, then call settle())
 /// drain poll_transmit and poll_command, then re-read poll_timeout, before the next input. Bounds:

@@ -96,6 +96,10 @@ DoctorQuestions NodeDriver::doctor_questions() {
   if (!config.upstream.registries.contains(config.mirror.default_registry))
     questions.registries.push_back(config.mirror.default_registry);
   questions.facts.rotation = rotation_facts();
+  for (const auto& clone : clone_infos()) {
+    questions.facts.clones.push_back(
+        {clone.name, clone.address, clone.other_address, clone.other_name, clone.is_self});
+  }
   questions.facts.ready = ready();
   questions.facts.packet_bytes = config.cluster.packet_bytes;
   questions.facts.data_dir = config.node.data_dir;
@@ -155,6 +159,7 @@ ops::StatusInfo NodeDriver::status() {
     status.banned.push_back(member_name(node));
   }
   status.keys = key_infos();
+  status.clones = clone_infos();
   status.uptime_seconds = to_seconds(now().time_since_epoch());
   return status;
 }
@@ -241,6 +246,7 @@ std::string NodeDriver::metrics() {
   const transfer::ExchangeStats exchange = distributor_->exchange().stats();
   ops::CoreLevels levels;
   levels.alive = gossip.alive;
+  levels.cloned_identities = distributor_->gossip().clones(now()).size();
   levels.suspect = gossip.suspect;
   levels.faulty = gossip.faulty;
   levels.left = gossip.left;

@@ -93,6 +93,7 @@ class NodeDriver : public ops::ApiSource {
   void run_command(RemoveBlob& command);
   void run_command(RemovePartial& command);
   void run_command(PersistIncarnation& command);
+  void run_command(ReportClone& command);
   void run_command(transfer::SendControl& command);
   void run_command(transfer::SendBlock& command);
   void run_command(transfer::CloseSession& command);
@@ -129,6 +130,7 @@ class NodeDriver : public ops::ApiSource {
   void set_keys(const KeyRing& keys);
   [[nodiscard]] std::vector<ops::KeyInfo> key_infos() const;
   [[nodiscard]] ops::DoctorFacts::Rotation rotation_facts() const;
+  [[nodiscard]] std::vector<ops::CloneInfo> clone_infos() const;
   [[nodiscard]] std::string member_name(const NodeId& id) const;
   [[nodiscard]] ops::BlobInfo blob_info(const Digest& digest);
 

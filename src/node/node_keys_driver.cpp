@@ -75,6 +75,15 @@ std::vector<ops::KeyInfo> NodeDriver::key_infos() const {
   return infos;
 }
 
+std::vector<ops::CloneInfo> NodeDriver::clone_infos() const {
+  std::vector<ops::CloneInfo> infos;
+  for (const auto& seen : distributor_->gossip().clones(now())) {
+    infos.push_back({seen.id.to_string(), member_name(seen.id), seen.at.to_string(),
+                     seen.other.to_string(), seen.other_name, seen.id == identity_->node_id()});
+  }
+  return infos;
+}
+
 ops::DoctorFacts::Rotation NodeDriver::rotation_facts() const {
   ops::DoctorFacts::Rotation facts;
   std::vector<std::string> mute;

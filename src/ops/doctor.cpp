@@ -90,6 +90,21 @@ void check_rotation(const DoctorFacts& facts, Findings& out) {
   }
 }
 
+void check_identity(const DoctorFacts& facts, Findings& out) {
+  for (const auto& clone : facts.clones) {
+    const std::string other =
+        clone.other_address + (clone.other_name.empty() ? "" : " (" + clone.other_name + ")");
+    out.push_back({clone.is_self ? Level::fail : Level::warn, "identity",
+                   clone.is_self ? "another process uses this node's identity, at " + other
+                                 : "two processes are member " + clone.name + ": at " +
+                                       clone.address + " and at " + other,
+                   "a cloned disk? On one of them: stop waggled, remove node.data_dir/identity, "
+                   "start it again"});
+  }
+  if (facts.clones.empty())
+    out.push_back({Level::ok, "identity", "no identity is used by two processes", ""});
+}
+
 void check_clock(const DoctorFacts& facts, Findings& out) {
   const auto worst =
       std::max_element(facts.skews.begin(), facts.skews.end(), [](const auto& a, const auto& b) {
@@ -293,9 +308,9 @@ std::string_view to_text(Finding::Level level) {
 
 std::vector<Finding> diagnose(const DoctorFacts& facts) {
   Findings out;
-  for (const auto check :
-       {check_config, check_keys, check_rotation, check_clock, check_index, check_members,
-        check_hints, check_udp, check_mtu, check_versions, check_disk, check_registries}) {
+  for (const auto check : {check_config, check_keys, check_rotation, check_identity, check_clock,
+                           check_index, check_members, check_hints, check_udp, check_mtu,
+                           check_versions, check_disk, check_registries}) {
     check(facts, out);
   }
   return out;

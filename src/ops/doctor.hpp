@@ -44,6 +44,13 @@ struct DoctorFacts {
     Duration two_keys_for{0};
   } rotation;
 
+  /// Identities that two processes use.
+  struct Clone {
+    std::string name, address, other_address, other_name;
+    bool is_self = false;
+  };
+  std::vector<Clone> clones;
+
   bool clock_synchronised = true;
   struct Skew {
     std::string of;  ///< whose clock it was compared with
@@ -86,8 +93,8 @@ struct DoctorFacts {
   std::vector<Registry> registries;
 };
 
-/// At least one finding per check, in a fixed order: config, key, rotation, clock, index, members,
-/// hints, udp, mtu, versions, data_dir, disk, upstream, pause.
+/// At least one finding per check, in a fixed order: config, key, rotation, identity, clock, index,
+/// members, hints, udp, mtu, versions, data_dir, disk, upstream, pause.
 [[nodiscard]] std::vector<Finding> diagnose(const DoctorFacts& facts);
 
 }  // namespace waggle::ops

@@ -62,6 +62,15 @@ Json to_json(const SwarmInfo& swarm) {
           {"proven", swarm.proven}};
 }
 
+Json to_json(const CloneInfo& clone) {
+  return {{"id", clone.id},
+          {"name", clone.name},
+          {"address", clone.address},
+          {"other_address", clone.other_address},
+          {"other_name", clone.other_name},
+          {"self", clone.is_self}};
+}
+
 template <typename Items>
 Json array_of(const Items& items) {
   Json array = Json::array();
@@ -103,7 +112,8 @@ Json to_json(const StatusInfo& status) {
           {"sessions", status.sessions},
           {"tainted", status.tainted},
           {"banned", status.banned},
-          {"keys", array_of(status.keys)}};
+          {"keys", array_of(status.keys)},
+          {"clones", array_of(status.clones)}};
 }
 
 Json to_json(const DoctorReport& report) {

@@ -28,6 +28,14 @@ struct KeyInfo {
   std::size_t not_accepted_count = 0;
   std::size_t sessions = 0;  ///< transfer sessions of this node that were opened with it
 };
+/// An identity that two processes use.
+struct CloneInfo {
+  std::string id, name;
+  std::string address;        ///< of the one that this node listens to, or its own
+  std::string other_address;  ///< where the other one answered from
+  std::string other_name;
+  bool is_self = false;  ///< it is this node's identity
+};
 /// In lists of names that grow with the cluster.
 inline constexpr std::size_t names_listed_max = 64;
 struct BlobInfo {
@@ -56,6 +64,7 @@ struct StatusInfo {
   std::vector<std::string> tainted;  ///< digests refuted here within the last 24 h
   std::vector<std::string> banned;   ///< names of members that this node deals with no more
   std::vector<KeyInfo> keys;
+  std::vector<CloneInfo> clones;  ///< proven within the last 10 minutes
 };
 
 /// What the node can say of its own health; `waggle doctor` adds what only it can see.

@@ -14,6 +14,7 @@ namespace waggle::ops {
 /// Cumulative counts and levels as the cores keep them; set as a whole before each scrape.
 struct CoreLevels {
   std::size_t alive = 0, suspect = 0, faulty = 0, left = 0;
+  std::size_t cloned_identities = 0;
   std::size_t index_digests = 0, index_facts = 0;
   std::uint64_t gossip_tx_bytes = 0, gossip_rx_bytes = 0, gossip_tx_packets = 0,
                 gossip_rx_packets = 0;

@@ -164,11 +164,12 @@ void TcpDriver::Core::admit(tcp::socket socket) {
   const tcp::endpoint remote = socket.remote_endpoint(error);
   if (error) return;  // gone already
   const Endpoint endpoint = from_asio(remote);
-  // Whoever has a session already may be about to replace it.
-  const bool is_known = std::ranges::any_of(sessions_, [&](const auto& entry) {
-    return entry.second->remote().address == endpoint.address;
-  });
-  if (sessions_.size() >= shared_->config.sessions_max && !is_known) {
+  // During a rotation whoever has a session may be about to move it.
+  const bool may_move =
+      handshake_.keys.size() > 1 && std::ranges::any_of(sessions_, [&](const auto& entry) {
+        return entry.second->remote().address == endpoint.address;
+      });
+  if (sessions_.size() >= shared_->config.sessions_max && !may_move) {
     return report_handshake(TransferError::too_many_sessions, false);
   }
   if (!make_room(endpoint.address)) {

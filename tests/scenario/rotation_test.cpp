@@ -1,5 +1,5 @@
-// The cluster key changes under traffic: nobody who has the keys is lost, whoever lacks the new one is
-// known by name before it is cut off.
+// The cluster key changes under traffic: nobody who has the keys is lost, whoever lacks the new one
+// is known by name before it is cut off.
 #include "node/key_rotation.hpp"
 #include "sim/simulator.hpp"
 

@@ -274,6 +274,8 @@ void Node::execute(const node::Command& command) {
           proven(item.swarm);
         } else if constexpr (std::is_same_v<T, transfer::SwarmFailed>) {
           failed(item.swarm, item.error);
+        } else if constexpr (std::is_same_v<T, node::ReportClone>) {
+          ++clones_reported_;
         } else if constexpr (!std::is_same_v<T, transfer::SwarmSize> &&
                              !std::is_same_v<T, transfer::SwarmTainted> &&
                              !std::is_same_v<T, transfer::SwarmCommitted>) {

@@ -1,5 +1,7 @@
 """The cluster key changes under load, step by step; who misses a step is named, and cut off only when told to."""
 
+import os
+import shutil
 import signal
 import threading
 
@@ -187,3 +189,27 @@ def _(context):
 def doctor_line(node, check):
     findings = node.api("doctor")["findings"]
     return next(finding["what"] for finding in findings if finding["check"] == check)
+
+
+@case("two nodes from one disk image: both say so, name each other, and the rest of the cluster stays whole")
+def _(context):
+    registry = context.registry()
+    cluster = context.cluster(registry, 3)
+    original, others = cluster.nodes[2], cluster.nodes[:2]
+    copy = cluster.add()
+    shutil.copy(os.path.join(original.config["node"]["data_dir"], "identity"), copy.config["node"]["data_dir"])
+    copy.start().wait_ready()
+    for one, other in ((original, copy), (copy, original)):
+        clone = wait_for(lambda one=one: one.api("status")["clones"], 20, f"{one.name} knows of the other")[0]
+        expect(clone["self"], f"it is about {one.name} itself: {clone}")
+        expect_equal(clone["other_address"], f"{other.address}:7947", f"where {one.name} sees the other")
+        expect_equal(clone["other_name"], other.name, f"what {one.name} knows of the other's name")
+        finding = doctor_line(one, "identity")
+        expect(other.address in finding, finding)
+        expect(one.metrics().total("waggle_cloned_identities") == 1, "the metric")
+        with open(one.process.log) as log:
+            lines = [line for line in log if "has its identity twice" in line]
+        expect(1 <= len(lines) <= 2 and other.address in lines[0], f"{one.name} logged {lines}")
+    for node in others:
+        expect(node.process.running(), f"{node.name} runs")
+        expect_equal(node.metrics().total("waggle_members", state="faulty"), 0, f"{node.name}: members faulty")

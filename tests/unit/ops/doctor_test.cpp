@@ -62,8 +62,8 @@ TEST_SUITE("ops/doctor") {
       CHECK(finding.to_do.empty());
       CHECK_FALSE(finding.what.empty());
     }
-    CHECK(checks == std::vector<std::string>{"config", "key", "rotation", "clock", "index",
-                                             "members", "hints", "udp", "mtu", "versions",
+    CHECK(checks == std::vector<std::string>{"config", "key", "rotation", "identity", "clock",
+                                             "index", "members", "hints", "udp", "mtu", "versions",
                                              "data_dir", "disk", "upstream", "pause"});
   }
 
@@ -111,6 +111,20 @@ TEST_SUITE("ops/doctor") {
     finding = only(facts);
     CHECK(has(finding.what, "two keys for 26 h: 2 of 2 members seal with ab12, 1 accept cd34"));
     CHECK(has(finding.to_do, "retire"));
+  }
+
+  TEST_CASE("an identity that two processes use") {
+    auto facts = healthy();
+    facts.clones = {{"a", "10.0.0.1:7947", "10.0.0.9:7947", "copy", true}};
+    auto finding = only(facts);
+    CHECK(finding.check == "identity");
+    CHECK(finding.level == Level::fail);
+    CHECK(has(finding.what, "10.0.0.9:7947 (copy)"));
+    CHECK(has(finding.to_do, "remove node.data_dir/identity"));
+    facts.clones = {{"b", "10.0.0.2:7947", "10.0.0.9:7947", "", false}};
+    finding = only(facts);
+    CHECK(finding.level == Level::warn);
+    CHECK(has(finding.what, "member b: at 10.0.0.2:7947 and at 10.0.0.9:7947"));
   }
 
   TEST_CASE("a clock that is off, and one that nobody sets") {
