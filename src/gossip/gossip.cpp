@@ -71,6 +71,13 @@ AnnouncementsConfig announcements_config(const GossipConfig& config, const NodeI
   return out;
 }
 
+/// It carries its sender's record: a session is being set up.
+bool introduces_sender(const GossipMessage& message) {
+  const auto* ping = std::get_if<Ping>(&message);
+  const auto* ack = std::get_if<Ack>(&message);
+  return (ping != nullptr && ping->self) || (ack != nullptr && ack->self);
+}
+
 bool is_up(MemberState state) {
   return state == MemberState::alive || state == MemberState::suspect;
 }
@@ -279,8 +286,9 @@ void Gossip::handle_datagram(TimePoint now, Endpoint from, ByteView datagram) {
   impl_->see_double(now);
   if (*received) {
     const NodeId sender = (*received)->from;
+    const bool introduces = introduces_sender((*received)->message);
     impl_->dispatch(now, from, std::move(**received));
-    impl_->heard_at(now, sender, from);
+    if (introduces) impl_->heard_at(now, sender, from);
   }
   impl_->settle(now);
 }
