@@ -15,7 +15,9 @@ void blake2b(MutableByteView out, ByteView message, ByteView key) {
 ClusterKey::ClusterKey(const SecretKey& key) : key_(key) {
   std::array<std::byte, 16> hash{};
   blake2b(hash, key_.view());
-  key_id_ = std::to_integer<std::uint8_t>(hash[0]);
+  name_ = static_cast<KeyName>(std::to_integer<unsigned>(hash[0]) << 8U |
+                               std::to_integer<unsigned>(hash[1]));
+  if (name_ == 0) name_ = 1;  // 0 stands for "no key"
 }
 
 Result<ClusterKey> ClusterKey::parse(std::string_view base64) {
@@ -38,6 +40,17 @@ SecretKey ClusterKey::derive(std::string_view purpose) const {
   SecretKey derived;
   blake2b(derived.mutable_view(), as_bytes(purpose), key_.view());
   return derived;
+}
+
+std::string to_text(KeyName name) {
+  const std::array<std::byte, 2> bytes{static_cast<std::byte>(name >> 8U),
+                                       static_cast<std::byte>(name)};
+  return to_hex(bytes);
+}
+
+KeyNames names_of(const KeyRing& ring) {
+  WAGGLE_ASSERT(!ring.empty() && ring.size() <= 2);
+  return {ring[0].name(), ring.size() > 1 ? ring[1].name() : KeyName{0}};
 }
 
 }  // namespace waggle

@@ -43,6 +43,20 @@ inline constexpr std::size_t leave_told_max =
     128;  ///< members told directly of this node's departure; the others hear it from them
 inline constexpr std::size_t repair_records_per_second =
     16'384;  ///< beyond: the asker tries another member
+inline constexpr Duration refutation_interval =
+    30s;  ///< between refutations of foreign records of oneself, after a burst of so many
+inline constexpr double refutations_burst = 4;
+inline constexpr Duration double_grace =
+    10s;  ///< so long after a restart packets of the run before it may still be on their way
+inline constexpr Duration double_silence =
+    30s;  ///< of the run listened to, after which one that it replaced may take its place again
+inline constexpr Duration double_asked_every = 5s;  ///< whether somebody else uses the own identity
+inline constexpr Duration clone_checked_every = 30s;  ///< whether it still does
+inline constexpr Duration clone_told_every = 60s;
+inline constexpr Duration clone_remembered = 10min;  ///< after the last proof
+inline constexpr std::size_t clones_told_max = 16;   ///< identities: oldest sighting goes
+inline constexpr std::size_t unknown_keys_told_max =
+    8;  ///< keys of others that status names; further ones are left out
 inline constexpr std::size_t parked_payloads_per_member =
     16;  ///< waiting for a session: further ones drop
 inline constexpr std::size_t parked_members_max = 1024;  ///< likewise
@@ -148,8 +162,11 @@ inline constexpr std::size_t session_read_buffer_bytes = 512 * KiB;  ///< per op
 inline constexpr std::size_t session_write_batch_bytes = 264 * KiB;  ///< sealed ahead of one write
 inline constexpr std::uint64_t rekey_bytes = 1 * GiB;  ///< sealed under one key; then REKEY
 inline constexpr std::size_t dials_max = 64;           ///< at once; beyond: the dial fails
-inline constexpr Duration dial_timeout = 3s;           ///< connecting, all endpoints together
-inline constexpr std::size_t origin_bytes_max = 256;   ///< "scheme://host:port"
+inline constexpr Duration session_move_window =
+    5s;  ///< after a promotion the sessions under the old key move within about this time
+inline constexpr Duration session_linger = 2s;  ///< a moved one's socket: closed at the latest then
+inline constexpr Duration dial_timeout = 3s;    ///< connecting, all endpoints together
+inline constexpr std::size_t origin_bytes_max = 256;  ///< "scheme://host:port"
 
 // Swarms and claims. Beyond these the request is served by a plain upstream fetch or refused.
 inline constexpr std::size_t swarms_max = 1024;

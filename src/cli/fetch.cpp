@@ -37,10 +37,9 @@ void print_error(const ApiReply& reply) {
   if (!hint.empty()) fmt::print(stderr, "  {}\n", hint);
 }
 
-}  // namespace
-
-std::optional<nlohmann::ordered_json> fetch(const Options& options, const std::string& path) {
-  const auto reply = call(options, "GET", path);
+std::optional<nlohmann::ordered_json> ask(const Options& options, const std::string& method,
+                                          const std::string& path) {
+  const auto reply = call(options, method, path);
   if (!reply) return std::nullopt;
   if (reply->status != 200) {
     print_error(*reply);
@@ -55,14 +54,14 @@ std::optional<nlohmann::ordered_json> fetch(const Options& options, const std::s
   return body;
 }
 
-bool post(const Options& options, const std::string& path) {
-  const auto reply = call(options, "POST", path);
-  if (!reply) return false;
-  if (reply->status != 200) {
-    print_error(*reply);
-    return false;
-  }
-  return true;
+}  // namespace
+
+std::optional<nlohmann::ordered_json> fetch(const Options& options, const std::string& path) {
+  return ask(options, "GET", path);
+}
+
+std::optional<nlohmann::ordered_json> post(const Options& options, const std::string& path) {
+  return ask(options, "POST", path);
 }
 
 }  // namespace waggle::cli

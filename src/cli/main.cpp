@@ -45,9 +45,10 @@ int run(int argc, char** argv) {
   app.add_subcommand("drain", "leave the cluster and stop")->callback([&] {
     code = run_drain(options);
   });
-  app.add_subcommand("reload", "re-read configuration and keys")->callback([&] {
-    code = run_reload(options);
-  });
+  bool force = false;
+  auto* reload = app.add_subcommand("reload", "re-read configuration and keys");
+  reload->add_flag("--force", force, "also when the new cluster keys cut off live members");
+  reload->callback([&] { code = run_reload(options, force); });
   DoctorOptions doctor;
   auto* doctor_verb = app.add_subcommand("doctor", "what is wrong with this node, and what to do");
   doctor_verb->add_option("--config", doctor.config, "waggled's configuration")

@@ -14,7 +14,7 @@ int run_members(const Options& options) {
     return exit_ok;
   }
   std::vector<std::vector<std::string>> rows = {
-      {"NAME", "ID", "STATE", "ADDRESS", "ZONE", "VERSION"}};
+      {"NAME", "ID", "STATE", "ADDRESS", "ZONE", "VERSION", "KEYS"}};
   for (const auto& member : (*reply)["members"]) {
     std::string addresses;
     for (const auto& address : member["addresses"]) {
@@ -24,8 +24,12 @@ int run_members(const Options& options) {
     if (member.value("draining", false)) state += ",draining";
     if (!member.value("compatible", true)) state += ",incompatible";
     if (member.value("self", false)) state += " (this node)";
+    std::string keys;
+    for (const auto& key : member.value("keys", nlohmann::ordered_json::array())) {
+      keys += (keys.empty() ? "" : ",") + key.get<std::string>();
+    }
     rows.push_back({member.value("name", ""), member.value("id", "").substr(0, 8), state, addresses,
-                    member.value("zone", ""), member.value("version", "")});
+                    member.value("zone", ""), member.value("version", ""), keys});
   }
   fmt::print("{}", format_table(rows));
   return exit_ok;

@@ -29,15 +29,16 @@ struct DoctorOptions {
 /// to do.
 [[nodiscard]] std::optional<nlohmann::ordered_json> fetch(const Options& options,
                                                           const std::string& path);
-/// POST `path`; true when it worked, else the user was told.
-[[nodiscard]] bool post(const Options& options, const std::string& path);
+/// POST `path`; the parsed reply, or nullopt after the user was told.
+[[nodiscard]] std::optional<nlohmann::ordered_json> post(const Options& options,
+                                                         const std::string& path);
 
 [[nodiscard]] int run_status(const Options& options);
 [[nodiscard]] int run_members(const Options& options);
 [[nodiscard]] int run_ls(const Options& options);
 [[nodiscard]] int run_who_has(const Options& options, const std::string& digest);
 [[nodiscard]] int run_drain(const Options& options);
-[[nodiscard]] int run_reload(const Options& options);
+[[nodiscard]] int run_reload(const Options& options, bool force);
 /// Prints a finding per check; exit_failed when one of them failed.
 [[nodiscard]] int run_doctor(const Options& options, const DoctorOptions& doctor);
 /// Writes a new cluster key to `file` (0600, never overwriting), or to stdout when it is empty.

@@ -66,11 +66,17 @@ Result<std::optional<Received>> Courier::receive(TimePoint now, const Endpoint& 
   auto packet = seal_.open(datagram);
   if (!packet) return packet.error();
   const PacketHeader& header = packet->header;
-  if (header.sender == self_.prefix())
+  const bool is_own = header.sender == self_.prefix();
+  if (is_own && header.boot == seal_.boot()) {
     return GossipError::no_session;  // an own PING to an own address
+  }
   const Sessions::Standing standing = sessions_.standing(header);
-  if (standing == Sessions::Standing::replaced) return GossipError::replayed;
-  if (standing == Sessions::Standing::current && !sessions_.accept_counter(header)) {
+  if (is_own || standing == Sessions::Standing::replaced) {
+    auto message = decode(header.type, packet->body);
+    if (!message) return message.error();
+    return meet_double(now, from, header, std::move(*message));
+  }
+  if (standing == Sessions::Standing::current && !sessions_.accept_counter(now, header)) {
     return GossipError::replayed;
   }
   auto message = decode(header.type, packet->body);
@@ -139,11 +145,89 @@ Result<std::optional<Received>> Courier::admit_ack(TimePoint now, const Endpoint
   return std::optional(Received{id, std::move(ack)});
 }
 
+Result<std::optional<Received>> Courier::meet_double(TimePoint now, const Endpoint& from,
+                                                     const PacketHeader& header,
+                                                     GossipMessage&& message) {
+  const NodeId id = header.sender == self_.prefix() ? self_ : sessions_.node(header);
+  if (id != self_ && *sessions_.installed(id) + limits::double_grace > now) {
+    return GossipError::replayed;  // sent before its node restarted
+  }
+  const auto* record = self_record(message);
+  if (record == nullptr || (*record && (*record)->id != id) || is_for_other(message, self_)) {
+    return GossipError::replayed;
+  }
+  if (auto* ping = std::get_if<Ping>(&message)) {
+    return meet_double(now, from, header, id, std::move(*ping));
+  }
+  return meet_double(now, from, header, id, std::move(std::get<Ack>(message)));
+}
+
+Result<std::optional<Received>> Courier::meet_double(TimePoint now, const Endpoint& from,
+                                                     const PacketHeader& header, const NodeId& id,
+                                                     Ping&& ping) {
+  if (!introductions_.take(now)) return GossipError::over_rate;
+  Ack answer;
+  answer.seq = ping.seq;
+  answer.table_hash = ping.table_hash;  // nothing is repaired with it
+  answer.self = membership_.table().self();
+  if (header.directed && sessions_.proves(now, header, ping.echo)) {
+    if (id != self_ && sessions_.revive(now, header, from)) {
+      sessions_.set_mutual(id, true);
+      flush(id);
+      return std::optional(Received{id, std::move(ping)});
+    }
+    note_double(id, from, ping.self);
+    answer.news = membership_.held_against(id, ping.self ? ping.self->incarnation : 0);
+  } else {
+    answer.cookie = sessions_.cookie(now, header);
+  }
+  transmit(from, Destination{id, header.boot}, answer);
+  return std::optional<Received>{};
+}
+
+Result<std::optional<Received>> Courier::meet_double(TimePoint now, const Endpoint& from,
+                                                     const PacketHeader& header, const NodeId& id,
+                                                     Ack&& ack) {
+  const auto awaited = sessions_.take_awaited(now, ack.seq);
+  if (!awaited || ack.target || (awaited->target && *awaited->target != id)) {
+    return GossipError::replayed;
+  }
+  if (id == self_) {
+    if (ack.cookie != 0 && !awaited->confirm) prove_to_double(now, from, header, ack.cookie);
+  } else {
+    if (awaited->sent <= *sessions_.installed(id)) return GossipError::replayed;
+    if (sessions_.revive(now, header, from)) {
+      settle_ack(now, id, ack, !awaited->confirm);
+      return std::optional(Received{id, std::move(ack)});
+    }
+    // One of the two is there, so the probe has not failed.
+    membership_.handle_fallback_ack(ack.seq, id);
+  }
+  note_double(id, from, ack.self);
+  return std::optional<Received>{};
+}
+
+void Courier::prove_to_double(TimePoint now, const Endpoint& from, const PacketHeader& header,
+                              std::uint64_t cookie) {
+  Ping proof = membership_.make_ping(self_);
+  proof.echo = cookie;
+  proof.self = membership_.table().self();
+  sessions_.await(now, proof.seq, self_, true);
+  transmit(from, Destination{self_, header.boot}, proof);
+}
+
+void Courier::note_double(const NodeId& id, const Endpoint& from,
+                          const std::optional<Member>& record) {
+  double_ =
+      CloneSeen{id, id == self_ ? membership_.table().self().endpoints.front() : sessions_.path(id),
+                from, record ? record->name : std::string()};
+}
+
 bool Courier::install(TimePoint now, const Endpoint& from, const PacketHeader& header,
                       const Member& record) {
   membership_.handle_self_record(now, record);
   if (membership_.table().find(record.id) == nullptr) return false;  // the table is full
-  return sessions_.install(record.id, header,
+  return sessions_.install(now, record.id, header,
                            has_endpoint(record, from) ? from : record.endpoints.front());
 }
 
@@ -241,6 +325,22 @@ void Courier::forget(const NodeId& id) {
   if (it == parked_.end()) return;
   dropped_ += it->second.messages.size();
   unpark(it);
+}
+
+void Courier::ask_double(TimePoint now, const std::vector<Endpoint>& endpoints) {
+  if (double_asked_ && *double_asked_ + limits::double_asked_every > now) return;
+  double_asked_ = now;
+  for (const Endpoint& endpoint : endpoints) {
+    Ping ping = membership_.make_ping(self_);
+    ping.self = membership_.table().self();
+    sessions_.await(now, ping.seq, self_, false);
+    transmit(endpoint, std::nullopt, ping);
+  }
+}
+
+bool Courier::is_at(const NodeId& id, const Endpoint& endpoint) const {
+  if (id == self_) return has_endpoint(membership_.table().self(), endpoint);
+  return sessions_.is_mutual(id) && sessions_.path(id) == endpoint;
 }
 
 void Courier::handle_timeout(TimePoint now) {

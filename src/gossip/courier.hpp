@@ -18,6 +18,7 @@
 #include <map>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace waggle::gossip {
 
@@ -32,6 +33,11 @@ struct Received {
 /// the cookie, or an ACK to a PING of ours, starts the session. Anything but PING and ACK waits
 /// (bounded) until both sides have one. Contract: as Membership; poll_transmit serves probes before
 /// everything else.
+///
+/// Doubles: a boot that was replaced, or this node's own id from another process. Its PINGs are
+/// answered like a stranger's, so that it does not take everybody for dead, but nothing that it
+/// says counts; the cookie, or an ACK to a PING sent after the replacement, proves that two
+/// processes share the identity.
 class Courier {
  public:
   /// @param membership  must outlive the object
@@ -48,6 +54,13 @@ class Courier {
   /// The member may have restarted: the next payload asks for its boot first.
   void doubt(const NodeId& id) { sessions_.set_mutual(id, false); }
   void forget(const NodeId& id);
+  /// Somebody may speak under this node's identity: asks at these addresses, at most once per
+  /// limits::double_asked_every.
+  void ask_double(TimePoint now, const std::vector<Endpoint>& endpoints);
+  /// A second process behind one identity, if the last datagram has proven one.
+  [[nodiscard]] std::optional<CloneSeen> take_double() { return std::exchange(double_, {}); }
+  /// The member's session, or this node itself, is at that address.
+  [[nodiscard]] bool is_at(const NodeId& id, const Endpoint& endpoint) const;
   void set_keys(const KeyRing& keys) { seal_.set_keys(keys); }
   /// Goes out with every PING and ACK from now on.
   void set_load(std::uint8_t load) { load_ = load; }
@@ -77,6 +90,18 @@ class Courier {
                                                            const PacketHeader& header, Ping&& ping);
   [[nodiscard]] Result<std::optional<Received>> admit_ack(TimePoint now, const Endpoint& from,
                                                           const PacketHeader& header, Ack&& ack);
+  [[nodiscard]] Result<std::optional<Received>> meet_double(TimePoint now, const Endpoint& from,
+                                                            const PacketHeader& header,
+                                                            GossipMessage&& message);
+  [[nodiscard]] Result<std::optional<Received>> meet_double(TimePoint now, const Endpoint& from,
+                                                            const PacketHeader& header,
+                                                            const NodeId& id, Ping&& ping);
+  [[nodiscard]] Result<std::optional<Received>> meet_double(TimePoint now, const Endpoint& from,
+                                                            const PacketHeader& header,
+                                                            const NodeId& id, Ack&& ack);
+  void prove_to_double(TimePoint now, const Endpoint& from, const PacketHeader& header,
+                       std::uint64_t cookie);
+  void note_double(const NodeId& id, const Endpoint& from, const std::optional<Member>& record);
   [[nodiscard]] bool install(TimePoint now, const Endpoint& from, const PacketHeader& header,
                              const Member& record);
   void settle_ack(TimePoint now, const NodeId& id, const Ack& ack, bool may_confirm);
@@ -100,6 +125,8 @@ class Courier {
   std::deque<Transmit> probes_;
   std::deque<Transmit> others_;
   std::uint64_t dropped_ = 0;
+  std::optional<CloneSeen> double_;
+  std::optional<TimePoint> double_asked_;
 };
 
 }  // namespace waggle::gossip

@@ -5,6 +5,7 @@
 #include "base/assert.hpp"
 #include "base/limits.hpp"
 #include "gossip/announcements.hpp"
+#include "gossip/clone_watch.hpp"
 #include "gossip/courier.hpp"
 #include "gossip/error.hpp"
 #include "gossip/membership.hpp"
@@ -50,6 +51,7 @@ Member self_record(const GossipConfig& config, const Identity& identity) {
   self.zone = config.zone.substr(0, limits::zone_bytes_max);
   self.version_min = config.version_min;
   self.version_max = config.version_max;
+  self.keys = names_of(config.keys);
   self.is_self = true;
   return self;
 }
@@ -72,6 +74,13 @@ AnnouncementsConfig announcements_config(const GossipConfig& config, const NodeI
   return out;
 }
 
+/// It carries its sender's record: a session is being set up.
+bool introduces_sender(const GossipMessage& message) {
+  const auto* ping = std::get_if<Ping>(&message);
+  const auto* ack = std::get_if<Ack>(&message);
+  return (ping != nullptr && ping->self) || (ack != nullptr && ack->self);
+}
+
 bool is_up(MemberState state) {
   return state == MemberState::alive || state == MemberState::suspect;
 }
@@ -85,7 +94,8 @@ struct Gossip::Impl {
         multicast_group(config.multicast_group),
         membership(membership_config(config), self_record(config, identity), now),
         courier(config, membership, random),
-        announcements(announcements_config(config, identity.node_id()), identity, now) {
+        announcements(announcements_config(config, identity.node_id()), identity, now),
+        clone_checked(now) {
     announcements.set_version(membership.table().cluster_version());
   }
 
@@ -96,6 +106,10 @@ struct Gossip::Impl {
   bool settle_announcements(TimePoint now);
   void apply(TimePoint now, const MembershipEvent& event);
   void apply_record(TimePoint now, const RecordChanged& change);
+  void see_double(TimePoint now);
+  void recheck_clone(TimePoint now);
+  void supersede(TimePoint now, const NodeId& unreached);
+  void heard_at(TimePoint now, const NodeId& from, const Endpoint& address);
 
   TimePoint started;
   bool hints_expected;
@@ -103,6 +117,8 @@ struct Gossip::Impl {
   Membership membership;
   Courier courier;
   Announcements announcements;
+  CloneWatch clones;
+  TimePoint clone_checked;
   std::deque<GossipEvent> events;
   GossipStats counters;
 };
@@ -139,7 +155,9 @@ void Gossip::Impl::dispatch(TimePoint now, const Endpoint& from, Received&& rece
 }
 
 void Gossip::Impl::count(const boost::system::error_code& error) {
-  if (error == GossipError::unknown_key || error == GossipError::not_authentic) {
+  if (error == GossipError::unknown_key) {
+    ++counters.dropped_unknown_key;
+  } else if (error == GossipError::not_authentic) {
     ++counters.dropped_unauthenticated;
   } else if (error == GossipError::replayed) {
     ++counters.dropped_replay;
@@ -202,6 +220,10 @@ void Gossip::Impl::apply(TimePoint now, const MembershipEvent& event) {
   } else if (const auto* version = std::get_if<VersionChanged>(&event)) {
     announcements.set_version(version->version);
     events.emplace_back(*version);
+  } else if (const auto* claim = std::get_if<ForeignClaim>(&event)) {
+    courier.ask_double(now, claim->endpoints);
+  } else if (const auto* unreached = std::get_if<Unreached>(&event)) {
+    supersede(now, unreached->id);
   } else {
     const auto& raised = std::get<IncarnationRaised>(event);
     announcements.set_incarnation(now, raised.incarnation);
@@ -222,6 +244,44 @@ void Gossip::Impl::apply_record(TimePoint now, const RecordChanged& change) {
   events.emplace_back(MemberChanged{change.id, change.state});
 }
 
+void Gossip::Impl::see_double(TimePoint now) {
+  const auto met = courier.take_double();
+  if (!met) return;
+  if (auto news = clones.proved(now, *met)) events.emplace_back(*std::move(news));
+}
+
+/// Whether the other process with the own identity is still there.
+void Gossip::Impl::recheck_clone(TimePoint now) {
+  if (clone_checked + limits::clone_checked_every > now) return;
+  clone_checked = now;
+  for (const CloneSeen& seen : clones.seen(now)) {
+    if (seen.id == membership.table().self().id) courier.ask_double(now, {seen.other});
+  }
+}
+
+/// A member that cannot be reached, and another at its address: when that one has proven to be
+/// there, the first is gone, without the patience of a suspicion (a pod's address went to the next
+/// pod). If it only says so, it is asked.
+void Gossip::Impl::supersede(TimePoint now, const NodeId& unreached) {
+  const MemberTable& table = membership.table();
+  const Member* gone = table.find(unreached);
+  if (gone == nullptr || !is_up(gone->state)) return;
+  for (const NodeId& id : table.live()) {
+    const auto& theirs = table.find(id)->endpoints;
+    const auto shared = std::find_first_of(theirs.begin(), theirs.end(), gone->endpoints.begin(),
+                                           gone->endpoints.end());
+    if (id == unreached || shared == theirs.end()) continue;
+    if (courier.is_at(id, *shared)) return membership.supersede(now, unreached);
+    courier.send(now, {id, *shared, true, membership.make_ping(id)});
+  }
+}
+
+/// `from` was heard at that address: no suspect is there any more.
+void Gossip::Impl::heard_at(TimePoint now, const NodeId& from, const Endpoint& address) {
+  const auto gone = membership.suspect_at(address, from);
+  if (gone && courier.is_at(from, address)) membership.supersede(now, *gone);
+}
+
 // --- inputs --------------------------------------------------------------------------------------
 
 Gossip::Gossip(const GossipConfig& config, const Identity& identity, RandomSource& random,
@@ -237,7 +297,13 @@ void Gossip::handle_datagram(TimePoint now, Endpoint from, ByteView datagram) {
     impl_->count(received.error());
     return;
   }
-  if (*received) impl_->dispatch(now, from, std::move(**received));
+  impl_->see_double(now);
+  if (*received) {
+    const NodeId sender = (*received)->from;
+    const bool introduces = introduces_sender((*received)->message);
+    impl_->dispatch(now, from, std::move(**received));
+    if (introduces) impl_->heard_at(now, sender, from);
+  }
   impl_->settle(now);
 }
 
@@ -245,6 +311,7 @@ void Gossip::handle_timeout(TimePoint now) {
   impl_->membership.handle_timeout(now);
   impl_->courier.handle_timeout(now);
   impl_->announcements.handle_timeout(now);
+  impl_->recheck_clone(now);
   impl_->settle(now);
 }
 
@@ -274,7 +341,11 @@ void Gossip::set_hints(TimePoint now, std::vector<Endpoint> hints) {
   impl_->settle(now);
 }
 
-void Gossip::set_keys(const KeyRing& keys) { impl_->courier.set_keys(keys); }
+void Gossip::set_keys(TimePoint now, const KeyRing& keys) {
+  impl_->courier.set_keys(keys);
+  impl_->membership.set_keys(now, names_of(keys));
+  impl_->settle(now);
+}
 
 void Gossip::set_load(std::uint8_t load) { impl_->courier.set_load(load); }
 
@@ -393,6 +464,8 @@ std::uint64_t Gossip::state_hash() const {
   return load_le<std::uint64_t>(ByteView(hash).first(8));
 }
 
+std::vector<CloneSeen> Gossip::clones(TimePoint now) const { return impl_->clones.seen(now); }
+
 GossipStats Gossip::stats() const {
   GossipStats stats = impl_->counters;
   const MemberTable& table = impl_->membership.table();
@@ -411,6 +484,7 @@ void Gossip::check_invariants() const {
   impl_->membership.check_invariants();
   impl_->courier.check_invariants();
   impl_->announcements.check_invariants();
+  impl_->clones.check_invariants();
 }
 
 }  // namespace waggle::gossip

@@ -41,6 +41,7 @@ struct Member {
   bool draining = false;
   std::uint8_t version_min = 1;  ///< protocol versions it speaks
   std::uint8_t version_max = 1;
+  KeyNames keys;  ///< the cluster keys it opens, first the one it seals with
   bool is_self = false;
   bool compatible = true;  ///< its versions and this node's overlap: else it is only probed
 };
@@ -94,14 +95,23 @@ struct IncarnationRaised {
 struct VersionChanged {
   std::uint8_t version = 0;
 };
-using GossipEvent =
-    std::variant<MemberChanged, AppMessage, BulkSend, IncarnationRaised, LogTold,
-                 VersionChanged>;
+/// Two processes share one identity: a run of `id` other than the one that this node listens to
+/// (or is) proved that it lives now. A restart never looks like that. Told once a minute.
+struct CloneSeen {
+  NodeId id;               ///< may be the own one
+  Endpoint at;             ///< of the run that this node listens to, or its own
+  Endpoint other;          ///< where the other run answers from
+  std::string other_name;  ///< what it calls itself; empty when it has not said so
+};
+using GossipEvent = std::variant<MemberChanged, AppMessage, BulkSend, IncarnationRaised, LogTold,
+                                 CloneSeen, VersionChanged>;
 
 struct GossipStats {
   std::uint64_t tx_bytes = 0, rx_bytes = 0, tx_packets = 0, rx_packets = 0;
-  std::uint64_t dropped_unauthenticated = 0, dropped_replay = 0, dropped_malformed = 0,
-                dropped_over_rate = 0, dropped_unknown_type = 0, dropped_other = 0;
+  /// Sealed with a key that is not in the ring, or claiming one that is and not opening.
+  std::uint64_t dropped_unknown_key = 0, dropped_unauthenticated = 0;
+  std::uint64_t dropped_replay = 0, dropped_malformed = 0, dropped_over_rate = 0,
+                dropped_unknown_type = 0, dropped_other = 0;
   std::size_t alive = 0, suspect = 0, faulty = 0, left = 0;  ///< alive counts the node itself
   std::size_t incompatible = 0;  ///< live members that share no protocol version with this node
   std::size_t index_digests = 0, index_facts = 0;
@@ -126,8 +136,9 @@ class Gossip {
   /// Replaces the join hints (static list, DNS answers); they are tried now and then for ever, at
   /// least every 30 s.
   void set_hints(TimePoint now, std::vector<Endpoint> hints);
-  /// Key rotation: the first key seals from now on, all open. @pre 1 or 2 keys
-  void set_keys(const KeyRing& keys);
+  /// Key rotation: the first key seals from now on, all open. When names or order changed the own
+  /// record says so to everyone. @pre 1 or 2 keys
+  void set_keys(TimePoint now, const KeyRing& keys);
   /// How busy this node is with uploads: 0 = idle, 255 = every upload slot busy. Members hear it
   /// with probes, and ask the less busy of the holders they know.
   void set_load(std::uint8_t load);
@@ -187,6 +198,8 @@ class Gossip {
   /// 8 bytes of BLAKE2b over every member record (all states) and index_root(): what this node
   /// believes, unchanged by anything that a stranger sends. O(members), for operators and tests.
   [[nodiscard]] std::uint64_t state_hash() const;
+  /// Identities seen in two processes within the last limits::clone_remembered.
+  [[nodiscard]] std::vector<CloneSeen> clones(TimePoint now) const;
   [[nodiscard]] GossipStats stats() const;
   /// Recounts every structure from scratch; asserts on a mismatch. For tests and the simulator.
   void check_invariants() const;

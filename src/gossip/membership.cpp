@@ -47,6 +47,7 @@ Membership::Membership(const MembershipConfig& config, const Member& self, TimeP
       table_(config.id_key, self),
       prober_(now, mix_seed(config.seed + 1)),
       started_(now),
+      refutations_(now),
       repair_tokens_(static_cast<double>(limits::repair_records_per_second)),
       repair_tokens_at_(now) {
   timers_.arm(Timer::rejoin, now + rejoin_interval_alone);
@@ -58,16 +59,13 @@ Membership::Membership(const MembershipConfig& config, const Member& self, TimeP
 void Membership::learn(TimePoint now, const MemberUpdate& update, const NodeId& teller,
                        Source source) {
   const Member& claim = update.member;
+  if (claim.id == table_.self().id) return dispute(now, claim);
   if (!table_.is_news(claim)) {
     const Member* known = table_.find(claim.id);
     if (claim.state == MemberState::suspect && known->state == MemberState::suspect &&
         known->incarnation == claim.incarnation) {
       learn_suspicion(now, update, teller);
     }
-    return;
-  }
-  if (claim.id == table_.self().id) {
-    refute(now, claim.incarnation);
     return;
   }
   const Member* known = table_.find(claim.id);
@@ -150,11 +148,28 @@ std::vector<MemberUpdate> Membership::take_news(std::size_t budget_bytes) {
   return updates;
 }
 
-void Membership::refute(TimePoint now, std::uint64_t claimed_incarnation) {
+void Membership::dispute(TimePoint now, const Member& claim) {
+  const Member& self = table_.self();
   if (has_left()) return;
-  prober_.note_refuted();
-  raise_incarnation(now, table_.self(),
-                    std::max(claimed_incarnation, table_.self().incarnation) + 1);
+  const bool is_news = table_.is_news(claim);
+  const bool is_alive = claim.state == MemberState::alive;
+  const bool ahead = is_news && claim.incarnation > self.incarnation;
+  const bool beside =
+      claim.incarnation == self.incarnation && is_alive && claim.endpoints != self.endpoints;
+  if (ahead || beside) events_.emplace_back(ForeignClaim{claim.endpoints});
+  if (!is_news) return;
+  if (is_alive) {
+    if (!refutations_.admit(now, claim.incarnation)) return;
+  } else {
+    prober_.note_refuted();
+  }
+  refute(now, claim.incarnation);
+}
+
+void Membership::refute(TimePoint now, std::uint64_t claimed_incarnation) {
+  const std::uint64_t ours = table_.self().incarnation;
+  raise_incarnation(now, table_.self(), std::max(claimed_incarnation, ours) + 1);
+  refutations_.refuted(claimed_incarnation);
 }
 
 void Membership::raise_incarnation(TimePoint now, Member self, std::uint64_t incarnation) {
@@ -351,6 +366,13 @@ void Membership::set_draining(TimePoint now, bool draining) {
   raise_incarnation(now, self, self.incarnation + 1);
 }
 
+void Membership::set_keys(TimePoint now, const KeyNames& keys) {
+  Member self = table_.self();
+  if (self.keys == keys || has_left()) return;
+  self.keys = keys;
+  raise_incarnation(now, self, self.incarnation + 1);
+}
+
 void Membership::leave(TimePoint now) {
   if (has_left()) return;
   Member self = table_.self();
@@ -372,6 +394,16 @@ void Membership::note_contact(TimePoint now, const NodeId& id) {
   outgoing_.push_back({id, std::nullopt, false, make_ping(id)});  // it carries the suspicion
 }
 
+std::optional<NodeId> Membership::suspect_at(const Endpoint& endpoint, const NodeId& but) const {
+  for (const NodeId& id : suspicions_.suspects()) {
+    const auto& endpoints = table_.find(id)->endpoints;
+    const bool is_there =
+        std::find(endpoints.begin(), endpoints.end(), endpoint) != endpoints.end();
+    if (id != but && is_there) return id;
+  }
+  return std::nullopt;
+}
+
 // --- time ----------------------------------------------------------------------------------------
 
 void Membership::handle_timeout(TimePoint now) {
@@ -379,6 +411,9 @@ void Membership::handle_timeout(TimePoint now) {
   step_prober(now);
   step_relayed(now);
   step_suspicions(now);
+  if (const auto claimed = refutations_.take_due(now)) {
+    if (*claimed > table_.self().incarnation && !has_left()) refute(now, *claimed);
+  }
   while (const auto timer = timers_.pop_due(now)) {
     switch (*timer) {
       case Timer::gossip:
@@ -419,6 +454,7 @@ void Membership::step_prober(TimePoint now) {
         break;
       case Prober::StepKind::failed:
         judge_failed(now, step->target);
+        events_.emplace_back(Unreached{step->target});
         break;
     }
   }
@@ -520,6 +556,7 @@ std::optional<MembershipEvent> Membership::poll_event() {
 std::optional<TimePoint> Membership::poll_timeout() const {
   auto next = earliest(timers_.next(), prober_.poll_timeout());
   next = earliest(next, suspicions_.next_deadline());
+  next = earliest(next, refutations_.due());
   if (!relayed_.empty()) next = earliest(next, relayed_.begin()->second.nack_at);
   return next;
 }

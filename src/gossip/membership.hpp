@@ -7,6 +7,7 @@
 #include "base/siphash.hpp"
 #include "base/time.hpp"
 #include "base/timer_table.hpp"
+#include "gossip/clone_watch.hpp"
 #include "gossip/dissemination.hpp"
 #include "gossip/gossip.hpp"
 #include "gossip/join_hints.hpp"
@@ -56,8 +57,17 @@ struct FallbackPing {
   NodeId to;
   std::uint64_t seq = 0;
 };
-using MembershipEvent =
-    std::variant<RecordChanged, RecordForgotten, FallbackPing, IncarnationRaised, VersionChanged>;
+/// A record of this node that it never issued: a trace of an earlier run, or somebody else speaks
+/// under its identity.
+struct ForeignClaim {
+  std::vector<Endpoint> endpoints;
+};
+/// The own probe of a live member failed on every way.
+struct Unreached {
+  NodeId id;
+};
+using MembershipEvent = std::variant<RecordChanged, RecordForgotten, FallbackPing, IncarnationRaised,
+                                     VersionChanged, ForeignClaim, Unreached>;
 
 /// SWIM failure detection and dissemination for one node (Das, Gupta, Motivala 2002; Lifeguard
 /// 2017), with rejoin probes for ever and repair by comparing table hashes. Contract: after any
@@ -81,9 +91,14 @@ class Membership {
   void handle_timeout(TimePoint now);  // early or repeated calls change nothing
   void set_hints(TimePoint now, std::vector<Endpoint> hints);
   void set_draining(TimePoint now, bool draining);
+  void set_keys(TimePoint now, const KeyNames& keys);
   void leave(TimePoint now);
   /// A sign of life, for a suspect only.
   void note_contact(TimePoint now, const NodeId& id);
+  /// A suspect that claims to be at `endpoint`, other than `but`. O(suspects).
+  [[nodiscard]] std::optional<NodeId> suspect_at(const Endpoint& endpoint, const NodeId& but) const;
+  /// Another member is where `id` was: it is faulty at once.
+  void supersede(TimePoint now, const NodeId& id) { declare(now, id, MemberState::faulty); }
 
   // Outputs.
   [[nodiscard]] std::optional<Outgoing> poll_outgoing();
@@ -93,6 +108,9 @@ class Membership {
   /// A fresh PING without news, for the facade's session set-up. It tells a member what is held
   /// against it.
   [[nodiscard]] Ping make_ping(const std::optional<NodeId>& to);
+  /// What speaks against `id`, whose own record has that incarnation (0: not known).
+  [[nodiscard]] std::vector<MemberUpdate> held_against(const NodeId& id,
+                                                       std::uint64_t its_incarnation) const;
   /// Fills the room left in a PING or ACK for `to` with news; each call counts as sent. Nothing for
   /// who is incompatible.
   void add_news(GossipMessage& message, const NodeId& to);
@@ -118,6 +136,7 @@ class Membership {
   [[nodiscard]] std::optional<std::uint64_t> up(const Member* member) const;
   void accept(TimePoint now, const Member& record, const NodeId& accuser, Source source);
   void note_version(std::uint8_t before);
+  void dispute(TimePoint now, const Member& claim);
   void refute(TimePoint now, std::uint64_t claimed_incarnation);
   void raise_incarnation(TimePoint now, Member self, std::uint64_t incarnation);
   void declare(TimePoint now, const NodeId& id, MemberState state);
@@ -140,8 +159,6 @@ class Membership {
   [[nodiscard]] std::vector<NodeId> random_live(std::size_t count,
                                                 const std::optional<NodeId>& except);
   [[nodiscard]] bool is_compatible(const NodeId& id) const;
-  [[nodiscard]] std::vector<MemberUpdate> held_against(const NodeId& id,
-                                                       std::uint64_t its_incarnation) const;
   [[nodiscard]] bool is_alone() const { return table_.live().size() <= 1; }
   [[nodiscard]] bool has_left() const { return table_.self().state == MemberState::left; }
 
@@ -150,6 +167,7 @@ class Membership {
   MemberTable table_;
   Prober prober_;
   Dissemination dissemination_;
+  RefutationLimit refutations_;
   TimerTable<Timer> timers_;
   Suspicions suspicions_;
   std::map<std::uint64_t, Relayed> relayed_;  ///< by the seq of this node's own PING

@@ -24,4 +24,12 @@ bool ReplayWindow::accept(std::uint64_t counter) {
   return true;
 }
 
+void ReplayWindow::begin_after(std::uint64_t counter) {
+  words_.fill(~std::uint64_t{0});
+  const std::uint64_t later = counter % 64 == 63 ? 0 : ~std::uint64_t{0} << (counter % 64 + 1);
+  words_[counter / 64 % words_.size()] &= ~later;
+  newest_ = counter;
+  any_ = true;
+}
+
 }  // namespace waggle::gossip

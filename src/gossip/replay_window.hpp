@@ -17,6 +17,9 @@ class ReplayWindow {
   /// True when `counter` is new; marks it. Call it only after the packet has authenticated.
   [[nodiscard]] bool accept(std::uint64_t counter);
 
+  /// Nothing up to and including `counter` is new any more.
+  void begin_after(std::uint64_t counter);
+
  private:
   std::array<std::uint64_t, bits / 64> words_{};
   std::uint64_t newest_ = 0;

@@ -28,13 +28,16 @@ Sessions::Standing Sessions::standing(const PacketHeader& header) const {
 }
 
 const NodeId& Sessions::node(const PacketHeader& header) const {
-  WAGGLE_ASSERT(standing(header) == Standing::current);
+  WAGGLE_ASSERT(standing(header) != Standing::unknown);
   return sessions_.at(header.sender).id;
 }
 
-bool Sessions::accept_counter(const PacketHeader& header) {
+bool Sessions::accept_counter(TimePoint now, const PacketHeader& header) {
   WAGGLE_ASSERT(standing(header) == Standing::current);
-  return sessions_.at(header.sender).window.accept(header.counter);
+  Session& session = sessions_.at(header.sender);
+  if (!session.window.accept(header.counter)) return false;
+  session.heard = now;
+  return true;
 }
 
 std::uint64_t Sessions::cookie_at(std::uint64_t slot, const PacketHeader& header) const {
@@ -57,7 +60,8 @@ bool Sessions::proves(TimePoint now, const PacketHeader& header, std::uint64_t e
   return echo != 0 && (echo == cookie_at(slot, header) || echo == cookie_at(slot - 1, header));
 }
 
-bool Sessions::install(const NodeId& id, const PacketHeader& header, const Endpoint& path) {
+bool Sessions::install(TimePoint now, const NodeId& id, const PacketHeader& header,
+                       const Endpoint& path) {
   WAGGLE_ASSERT(id.prefix() == header.sender);
   auto it = sessions_.find(header.sender);
   if (it == sessions_.end()) {
@@ -72,8 +76,25 @@ bool Sessions::install(const NodeId& id, const PacketHeader& header, const Endpo
   session.boot = header.boot;
   session.window = ReplayWindow{};
   session.path = path;
+  session.installed = session.heard = now;
+  session.revived = false;
   session.mutual = false;
   return session.window.accept(header.counter);
+}
+
+bool Sessions::revive(TimePoint now, const PacketHeader& header, const Endpoint& path) {
+  WAGGLE_ASSERT(standing(header) == Standing::replaced);
+  Session& session = sessions_.at(header.sender);
+  const bool in_turns = session.revived && session.installed + limits::clone_remembered > now;
+  if (in_turns || session.heard + limits::double_silence > now) return false;
+  session.replaced = session.boot;
+  session.boot = header.boot;
+  session.window.begin_after(header.counter);
+  session.path = path;
+  session.installed = session.heard = now;
+  session.revived = true;
+  session.mutual = false;
+  return true;
 }
 
 void Sessions::erase(const NodeId& id) {
@@ -107,6 +128,12 @@ std::optional<Destination> Sessions::destination(const NodeId& id) const {
   const Session* session = find(id);
   if (session == nullptr) return std::nullopt;
   return Destination{id, session->boot};
+}
+
+std::optional<TimePoint> Sessions::installed(const NodeId& id) const {
+  const Session* session = find(id);
+  if (session == nullptr) return std::nullopt;
+  return session->installed;
 }
 
 const Endpoint& Sessions::path(const NodeId& id) const {

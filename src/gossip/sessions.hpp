@@ -39,10 +39,10 @@ class Sessions {
   explicit Sessions(RandomSource& random);
 
   [[nodiscard]] Standing standing(const PacketHeader& header) const;
-  /// The node behind a current header. @pre standing(header) == current
+  /// The node behind a header that is current or replaced. @pre standing(header) != unknown
   [[nodiscard]] const NodeId& node(const PacketHeader& header) const;
   /// Once per counter. @pre standing(header) == current, packet authenticated
-  [[nodiscard]] bool accept_counter(const PacketHeader& header);
+  [[nodiscard]] bool accept_counter(TimePoint now, const PacketHeader& header);
 
   /// Never 0; valid for 10 to 20 s.
   [[nodiscard]] std::uint64_t cookie(TimePoint now, const PacketHeader& header) const;
@@ -50,7 +50,15 @@ class Sessions {
 
   /// Makes header.boot the current boot of `id`, the former current one replaced.
   /// False when full (limits::members_max) or when another node has the same id prefix.
-  bool install(const NodeId& id, const PacketHeader& header, const Endpoint& path);
+  bool install(TimePoint now, const NodeId& id, const PacketHeader& header, const Endpoint& path);
+  /// When the current boot was installed; nullopt without a session.
+  [[nodiscard]] std::optional<TimePoint> installed(const NodeId& id) const;
+  /// Gives a replaced boot that has proven to be alive its place back, when the one that took it
+  /// has been silent for limits::double_silence: of two clones one was stopped. Once in
+  /// limits::clone_remembered; if the other proves itself meanwhile, both live. Counters up to the
+  /// header's are used up.
+  /// @return  false: it stays replaced. @pre standing(header) == replaced
+  [[nodiscard]] bool revive(TimePoint now, const PacketHeader& header, const Endpoint& path);
   void erase(const NodeId& id);
 
   /// Remembers a PING for 5 s; beyond limits::awaited_pings_max the oldest is forgotten. @pre seq
@@ -78,6 +86,9 @@ class Sessions {
     std::optional<Boot> replaced;
     ReplayWindow window;
     Endpoint path;
+    TimePoint installed;
+    TimePoint heard;       ///< from the current boot
+    bool revived = false;  ///< the current boot was replaced before
     bool mutual = false;
   };
   [[nodiscard]] std::uint64_t cookie_at(std::uint64_t slot, const PacketHeader& header) const;

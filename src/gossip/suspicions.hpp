@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <map>
 #include <optional>
+#include <ranges>
 #include <set>
 #include <utility>
 
@@ -37,6 +38,8 @@ class Suspicions {
   /// A suspect whose time is over, earliest first; it stays until end().
   [[nodiscard]] std::optional<NodeId> due(TimePoint now) const;
   [[nodiscard]] std::size_t size() const { return entries_.size(); }
+  /// All suspects, ascending.
+  [[nodiscard]] auto suspects() const { return std::views::keys(entries_); }
   void check_invariants() const;
 
  private:

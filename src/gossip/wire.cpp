@@ -12,9 +12,10 @@ namespace {
 
 constexpr std::size_t ping_elements = 7;
 constexpr std::size_t ack_elements = 7;
-constexpr std::size_t member_elements = 11;
+constexpr std::size_t member_elements = 12;
 constexpr std::uint64_t flag_draining = 1;
 constexpr std::size_t v4_bytes = 6;
+constexpr std::size_t key_name_bytes = sizeof(KeyName);
 
 constexpr MsgLimits wire_limits{.depth = 4,
                                 .elements = 64,
@@ -35,6 +36,16 @@ void write_endpoint(MsgWriter& out, const Endpoint& endpoint) {
   out.bin(endpoint.is_v4() ? ByteView(wire).last(v4_bytes) : ByteView(wire));
 }
 
+void write_keys(MsgWriter& out, const KeyNames& keys) {
+  Bytes names;
+  for (const KeyName name : {keys.seals, keys.opens}) {
+    if (name == 0 && !names.empty()) break;
+    names.push_back(static_cast<std::byte>(name >> 8U));
+    names.push_back(static_cast<std::byte>(name));
+  }
+  out.bin(names);
+}
+
 void write_member(MsgWriter& out, const Member& member, const NodeId& accuser) {
   out.array(member_elements);
   out.bin(member.id.bytes).uint(member.incarnation).uint(static_cast<std::uint64_t>(member.state));
@@ -44,6 +55,7 @@ void write_member(MsgWriter& out, const Member& member, const NodeId& accuser) {
   out.str(member.name).str(member.zone).uint(member.draining ? flag_draining : 0);
   out.uint(member.version_min).uint(member.version_max);
   write_id(out, accuser.is_zero() ? std::nullopt : std::optional(accuser));
+  write_keys(out, member.keys);
 }
 
 void write_self(MsgWriter& out, const std::optional<Member>& self) {
@@ -91,6 +103,26 @@ std::string read_label(MsgReader& in, std::size_t bytes_max) {
   return std::string(text);
 }
 
+KeyName key_name_at(ByteView names, std::size_t at) {
+  return static_cast<KeyName>(std::to_integer<unsigned>(names[at]) << 8U |
+                              std::to_integer<unsigned>(names[at + 1]));
+}
+
+KeyNames read_keys(MsgReader& in) {
+  const ByteView names = in.bin();
+  if (names.size() != key_name_bytes && names.size() != 2 * key_name_bytes) {
+    in.fail(BaseError::malformed);
+    return {};
+  }
+  KeyNames keys{key_name_at(names, 0), 0};
+  const bool two = names.size() > key_name_bytes;
+  if (two) keys.opens = key_name_at(names, key_name_bytes);
+  if (keys.seals == 0 || (two && keys.opens == 0) || keys.seals == keys.opens) {
+    in.fail(BaseError::malformed);
+  }
+  return keys;
+}
+
 bool usable(const Endpoint& endpoint) { return endpoint.port != 0 && !endpoint.is_unspecified(); }
 
 MemberUpdate read_member(MsgReader in, MsgReader& parent) {
@@ -118,6 +150,7 @@ MemberUpdate read_member(MsgReader in, MsgReader& parent) {
   update.accuser = read_optional_id(in).value_or(NodeId{});
   if (!update.accuser.is_zero() && member.state != MemberState::suspect)
     in.fail(BaseError::malformed);
+  member.keys = read_keys(in);
   // A newer version may say more of a member; what it adds is not read, nor passed on.
   if (in.remaining() > limits::member_extra_elements_max) in.fail(BaseError::limit_exceeded);
   parent.merge(in);

@@ -72,6 +72,12 @@ void Distributor::set_hints(TimePoint now, std::vector<Endpoint> hints) {
   settle(now);
 }
 
+void Distributor::set_keys(TimePoint now, const KeyRing& keys) {
+  now_ = now;
+  gossip_.set_keys(now, keys);
+  settle(now);
+}
+
 void Distributor::drain(TimePoint now) {
   now_ = now;
   gossip_.set_draining(now, true);
@@ -223,6 +229,8 @@ bool Distributor::route_gossip() {
             send_bulk(std::move(item));
           } else if constexpr (std::is_same_v<T, gossip::LogTold>) {
             commands_.push_back(PersistTold{std::move(item)});
+          } else if constexpr (std::is_same_v<T, gossip::CloneSeen>) {
+            commands_.push_back(ReportClone{std::move(item)});
           } else if constexpr (std::is_same_v<T, gossip::IncarnationRaised>) {
             commands_.push_back(PersistIncarnation{item.incarnation});
           } else {

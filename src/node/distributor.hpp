@@ -53,8 +53,12 @@ struct PersistIncarnation {
 struct PersistTold {
   gossip::LogTold told;
 };
+/// Two processes share one identity: tell the operator.
+struct ReportClone {
+  gossip::CloneSeen seen;
+};
 using Command =
-    std::variant<Dial, RemoveBlob, RemovePartial, PersistIncarnation, PersistTold,
+    std::variant<Dial, RemoveBlob, RemovePartial, PersistIncarnation, PersistTold, ReportClone,
                  transfer::SendControl, transfer::SendBlock, transfer::CloseSession,
                  transfer::CreateBlob, transfer::VerifyChunk, transfer::DropBuffer,
                  transfer::StartFetch, transfer::CancelFetch, transfer::HashLink,
@@ -77,7 +81,7 @@ class Distributor final : private transfer::ClusterView {
   void handle_timeout(TimePoint now);
   void set_hints(TimePoint now, std::vector<Endpoint> hints);
   /// The first key seals, all open (rotation).
-  void set_keys(const KeyRing& keys) { gossip_.set_keys(keys); }
+  void set_keys(TimePoint now, const KeyRing& keys);
   /// No new registrar work; then leave() tells everyone.
   void drain(TimePoint now);
   void leave(TimePoint now);

@@ -29,12 +29,12 @@ std::string version_text(const gossip::Member& member) {
   return std::to_string(member.version_min) + "-" + std::to_string(member.version_max);
 }
 
-/// The query parameter "nonce" of a request's target.
-std::string nonce_of(const std::string& target) {
+/// A query parameter of a request's target; "" when there is none.
+std::string parameter_of(const std::string& target, std::string_view name) {
   const auto url = boost::urls::parse_origin_form(target);
   if (!url) return {};
   const auto parameters = url->params();
-  const auto found = parameters.find("nonce");
+  const auto found = parameters.find(name);
   return found == parameters.end() ? std::string() : std::string((*found).value);
 }
 
@@ -44,7 +44,7 @@ std::string nonce_of(const std::string& target) {
 // NOLINTBEGIN(cppcoreguidelines-avoid-reference-coroutine-parameters)
 boost::asio::awaitable<void> NodeDriver::serve_livez(mirror::HttpExchange& exchange) {
   const mirror::HttpRequest& request = exchange.request();
-  const std::string nonce = nonce_of(request.target);
+  const std::string nonce = parameter_of(request.target, "nonce");
   ops::ApiResponse answer = ops::handle_api({request.method, "/livez", nonce}, *this);
   mirror::HttpResponseHead head;
   head.status = answer.status;
@@ -55,8 +55,9 @@ boost::asio::awaitable<void> NodeDriver::serve_livez(mirror::HttpExchange& excha
 boost::asio::awaitable<void> NodeDriver::serve_ops(mirror::HttpExchange& exchange) {
   const mirror::HttpRequest& request = exchange.request();
   std::string path = request.target.substr(0, request.target.find('?'));
-  const std::string nonce = nonce_of(request.target);
+  const std::string nonce = parameter_of(request.target, "nonce");
   ops::ApiRequest api{request.method, path, nonce};
+  api.force = parameter_of(request.target, "force") == "true";
   if (!request.client) {
     api.access = ops::ApiRequest::Access::admin;
   } else if (request.client->is_loopback() || config_.config.ops.expose == "all") {
@@ -98,6 +99,11 @@ DoctorQuestions NodeDriver::doctor_questions() {
     questions.registries.push_back(name);
   if (!config.upstream.registries.contains(config.mirror.default_registry))
     questions.registries.push_back(config.mirror.default_registry);
+  questions.facts.rotation = rotation_facts();
+  for (const auto& clone : clone_infos()) {
+    questions.facts.clones.push_back(
+        {clone.name, clone.address, clone.other_address, clone.other_name, clone.is_self});
+  }
   questions.facts.ready = ready();
   questions.facts.packet_bytes = config.cluster.packet_bytes;
   questions.facts.data_dir = config.node.data_dir;
@@ -163,6 +169,8 @@ ops::StatusInfo NodeDriver::status() {
   for (const NodeId& node : distributor_->exchange().banned(now())) {
     status.banned.push_back(member_name(node));
   }
+  status.keys = key_infos();
+  status.clones = clone_infos();
   status.uptime_seconds = to_seconds(now().time_since_epoch());
   return status;
 }
@@ -180,6 +188,9 @@ std::vector<ops::MemberInfo> NodeDriver::members() {
     for (const auto& endpoint : member.endpoints) info.addresses.push_back(endpoint.to_string());
     info.incarnation = member.incarnation;
     info.draining = member.draining;
+    for (const KeyName name : {member.keys.seals, member.keys.opens}) {
+      if (name != 0) info.keys.push_back(waggle::to_text(name));
+    }
     info.is_self = member.is_self;
     infos.push_back(std::move(info));
   }
@@ -247,6 +258,7 @@ std::string NodeDriver::metrics() {
   const transfer::ExchangeStats exchange = distributor_->exchange().stats();
   ops::CoreLevels levels;
   levels.alive = gossip.alive;
+  levels.cloned_identities = distributor_->gossip().clones(now()).size();
   levels.suspect = gossip.suspect;
   levels.faulty = gossip.faulty;
   levels.left = gossip.left;
@@ -256,6 +268,7 @@ std::string NodeDriver::metrics() {
   levels.gossip_rx_bytes = gossip.rx_bytes;
   levels.gossip_tx_packets = gossip.tx_packets;
   levels.gossip_rx_packets = gossip.rx_packets;
+  levels.dropped_unknown_key = gossip.dropped_unknown_key;
   levels.dropped_unauthenticated = gossip.dropped_unauthenticated;
   levels.dropped_replay = gossip.dropped_replay;
   levels.dropped_malformed = gossip.dropped_malformed;

@@ -45,6 +45,16 @@ void NodeDriver::run_command(PersistIncarnation& persist) {
   }
 }
 
+void NodeDriver::run_command(ReportClone& report) {
+  const gossip::CloneSeen& seen = report.seen;
+  const bool is_self = seen.id == identity_->node_id();
+  spdlog::error(
+      "{} has its identity twice: at {} and at {}{}; on one of them stop waggled, remove "
+      "node.data_dir/identity and start it again (a cloned disk image?)",
+      is_self ? "this node" : "member " + member_name(seen.id), seen.at.to_string(),
+      seen.other.to_string(), seen.other_name.empty() ? "" : " (" + seen.other_name + ")");
+}
+
 void NodeDriver::run_command(transfer::SendControl& send) {
   tcp_->send_control(send.session, std::move(send.message));
 }

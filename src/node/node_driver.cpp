@@ -75,7 +75,8 @@ std::string reason_label(const boost::system::error_code& error) {
 bool is_ordinary_end(const boost::system::error_code& error) {
   return error == transfer::TransferError::closed_by_peer ||
          error == transfer::TransferError::closed_locally ||
-         error == transfer::TransferError::duplicate_session;
+         error == transfer::TransferError::duplicate_session ||
+         error == transfer::TransferError::session_moved;
 }
 
 gossip::BroadcastMode broadcast_mode(const std::string& name) {
@@ -85,7 +86,9 @@ gossip::BroadcastMode broadcast_mode(const std::string& name) {
   return gossip::BroadcastMode::automatic;
 }
 
-mirror::UpstreamConfig upstream_config(const ConfigResult& result) {
+}  // namespace
+
+mirror::UpstreamConfig upstream_settings(const ConfigResult& result) {
   const Config& config = result.config;
   mirror::UpstreamConfig upstream;
   for (const auto& [name, registry] : config.upstream.registries) {
@@ -112,8 +115,6 @@ mirror::UpstreamConfig upstream_config(const ConfigResult& result) {
   mirror::read_proxy_environment(upstream);
   return upstream;
 }
-
-}  // namespace
 
 NodeDriver::NodeDriver(ConfigResult config, ConfigLoader loader)
     : config_(std::move(config)), loader_(std::move(loader)) {
@@ -162,6 +163,7 @@ void NodeDriver::open_store() {
 void NodeDriver::open_cluster() {
   const Config& config = config_.config;
   const KeyRing keys = load_keys(config.cluster.key_files, config_.place_of("cluster.key_files"));
+  key_names_ = names_of(keys);
   bound_ = bind_endpoints(config_, "cluster.bind", config.cluster.bind);
   std::vector<Endpoint> hints;
   for (const auto& entry : config.cluster.join) {
@@ -232,7 +234,7 @@ void NodeDriver::open_cluster() {
 void NodeDriver::open_http() {
   const Config& config = config_.config;
   upstream_ =
-      std::make_unique<mirror::UpstreamDriver>(context_.get_executor(), upstream_config(config_));
+      std::make_unique<mirror::UpstreamDriver>(context_.get_executor(), upstream_settings(config_));
   const CoreInput core_input = [this](const auto& apply) { input(apply); };
   fetches_ = std::make_unique<FetchDriver>(context_.get_executor(), *upstream_, *payload_, metrics_,
                                            core_input);
@@ -527,7 +529,9 @@ asio::awaitable<void> NodeDriver::wait_signals() {
     const auto [error, signal] = co_await signals_.async_wait(no_throw);
     if (error) co_return;
     if (signal == SIGHUP) {
-      if (const auto wrong = reload()) spdlog::error("reload: {}", *wrong);
+      const ops::ReloadResult result = reload(false);
+      if (result.outcome != ops::ReloadResult::Outcome::done)
+        spdlog::error("reload: {}; the running configuration stays", result.problem);
       continue;
     }
     if (draining_) {
@@ -561,24 +565,6 @@ asio::awaitable<void> NodeDriver::shut_down() {
   tcp_->stop();
   spdlog::info("left the cluster");
   context_.stop();
-}
-
-std::optional<std::string> NodeDriver::reload() {
-  ConfigResult fresh = loader_();
-  if (!fresh.errors.empty()) return fresh.errors.front().to_string();
-  try {
-    upstream_->reconfigure(upstream_config(fresh));
-    const KeyRing keys =
-        load_keys(fresh.config.cluster.key_files, fresh.place_of("cluster.key_files"));
-    distributor_->set_keys(keys);
-    tcp_->set_keys(keys);
-  } catch (const StartError& error) {
-    return error.what();
-  }
-  set_log_level(fresh.config.log.level);
-  spdlog::info(
-      "reloaded: log level, upstream registries and cluster keys; the rest needs a restart");
-  return std::nullopt;
 }
 
 }  // namespace waggle::node

@@ -40,6 +40,9 @@ namespace waggle::node {
 /// Reads the configuration again, for SIGHUP and `waggle reload`.
 using ConfigLoader = std::function<ConfigResult()>;
 
+/// What `upstream` and its password files say. Throws StartError for a file that cannot be read.
+[[nodiscard]] mirror::UpstreamConfig upstream_settings(const ConfigResult& result);
+
 class NodeDriver : public ops::ApiSource {
  public:
   /// Opens the store, the keys and every socket. Throws StartError.
@@ -59,7 +62,7 @@ class NodeDriver : public ops::ApiSource {
   [[nodiscard]] std::string metrics() override;
   [[nodiscard]] ops::DoctorReport doctor() override { return doctor_report_; }
   void drain() override;
-  [[nodiscard]] std::optional<std::string> reload() override;
+  [[nodiscard]] ops::ReloadResult reload(bool force) override;
 
  protected:
   /// Carries out one command of the core; the hostile member of the tests puts itself here.
@@ -92,6 +95,7 @@ class NodeDriver : public ops::ApiSource {
   void run_command(RemovePartial& command);
   void run_command(PersistIncarnation& command);
   void run_command(PersistTold& command);
+  void run_command(ReportClone& command);
   void run_command(transfer::SendControl& command);
   void run_command(transfer::SendBlock& command);
   void run_command(transfer::CloseSession& command);
@@ -126,6 +130,10 @@ class NodeDriver : public ops::ApiSource {
   [[nodiscard]] transfer::TcpCallbacks tcp_callbacks();
   void receive_payload(SessionId session, const transfer::PayloadHeader& header, ByteView data);
   void served(ops::Protocol protocol, const mirror::ServedRequest& request);
+  void set_keys(const KeyRing& keys);
+  [[nodiscard]] std::vector<ops::KeyInfo> key_infos() const;
+  [[nodiscard]] ops::DoctorFacts::Rotation rotation_facts() const;
+  [[nodiscard]] std::vector<ops::CloneInfo> clone_infos() const;
   [[nodiscard]] std::string member_name(const NodeId& id) const;
   [[nodiscard]] ops::BlobInfo blob_info(const Digest& digest);
 
@@ -151,6 +159,8 @@ class NodeDriver : public ops::ApiSource {
   std::unique_ptr<mirror::BlobsHandler> blobs_;
   std::unique_ptr<mirror::HttpServer> mirror_server_;
   std::unique_ptr<mirror::HttpServer> ops_server_;
+  KeyNames key_names_;
+  TimePoint keys_since_{};  ///< when they became what they are, at the earliest the start
   std::vector<Hint> hints_;
   std::vector<Endpoint> bound_;
   std::vector<transfer::SwarmKey>

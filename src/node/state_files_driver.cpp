@@ -139,6 +139,12 @@ KeyRing load_keys(const std::vector<std::string>& files, const std::string& plac
     const auto key = ClusterKey::parse(*text);
     if (!key)
       throw StartError(2, where + ": is not base64 of 32 bytes (make one with `waggle keygen`)");
+    if (!keys.empty() && keys.front().name() == key->name()) {
+      const bool same = keys.front().to_base64() == key->to_base64();
+      throw StartError(2, where +
+                              (same ? ": is the key of " : ": has the same name as the key of ") +
+                              files.front() + " (make another one with `waggle keygen`)");
+    }
     keys.push_back(*key);
   }
   return keys;

@@ -31,7 +31,8 @@ void make_parent_directory(const std::string& path);
 [[nodiscard]] std::uint64_t next_incarnation(const std::string& data_dir, std::uint64_t wall_ms);
 [[nodiscard]] Result<void> save_incarnation(const std::string& data_dir, std::uint64_t incarnation);
 
-/// Reads 1 or 2 key files. Throws StartError naming the file and, for the first, how to make one.
+/// Reads 1 or 2 key files. Throws StartError naming the file and what to do: it cannot be read,
+/// holds no key, or a key of the same name as the other file's.
 /// @param place  where the configuration names them, for the message
 [[nodiscard]] KeyRing load_keys(const std::vector<std::string>& files, const std::string& place);
 

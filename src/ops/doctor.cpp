@@ -12,6 +12,7 @@ namespace {
 using Level = Finding::Level;
 using Findings = std::vector<Finding>;
 
+constexpr Duration rotation_unfinished_after = std::chrono::hours(24);
 constexpr Duration skew_warn = std::chrono::seconds(30);
 constexpr Duration skew_fail = std::chrono::minutes(5);
 constexpr std::uint64_t ip_and_udp_bytes = 48;
@@ -55,6 +56,53 @@ void check_keys(const DoctorFacts& facts, Findings& out) {
       out.push_back({Level::ok, "key", key.path + ", mode " + octal(key.mode), ""});
     }
   }
+}
+
+void check_rotation(const DoctorFacts& facts, Findings& out) {
+  const auto& keys = facts.rotation;
+  const std::size_t before = out.size();
+  const auto warn = [&](std::string what, std::string to_do) {
+    out.push_back({Level::warn, "rotation", std::move(what), std::move(to_do)});
+  };
+  if (!keys.lacking.empty()) {
+    warn("this node seals with key " + keys.sealing + ", which is not accepted by " + keys.lacking,
+         "copy the key there, name it in cluster.key_files and `waggle reload`");
+  }
+  if (!keys.mute.empty()) {
+    warn("cannot open what these members seal: " + keys.mute,
+         "copy their key here, name it in cluster.key_files and `waggle reload`");
+  }
+  if (!keys.lost.empty()) {
+    warn("not answering, and last seen without key " + keys.sealing + ": " + keys.lost,
+         "if they run, copy the key there, name it in cluster.key_files and `waggle reload`");
+  }
+  if (!keys.second.empty() && keys.two_keys_for >= rotation_unfinished_after) {
+    warn("two keys for " + std::to_string(keys.two_keys_for / std::chrono::hours(1)) +
+             " h: " + std::to_string(keys.sealed_with_by) + " of " +
+             counted(keys.members, "member") + " seal with " + keys.sealing + ", " +
+             std::to_string(keys.second_accepted_by) + " accept " + keys.second,
+         "finish the rotation: promote the new key on all members, then retire the old one");
+  }
+  if (out.size() == before) {
+    out.push_back({Level::ok, "rotation",
+                   "all " + counted(keys.members, "live member") + " accept key " + keys.sealing,
+                   ""});
+  }
+}
+
+void check_identity(const DoctorFacts& facts, Findings& out) {
+  for (const auto& clone : facts.clones) {
+    const std::string other =
+        clone.other_address + (clone.other_name.empty() ? "" : " (" + clone.other_name + ")");
+    out.push_back({clone.is_self ? Level::fail : Level::warn, "identity",
+                   clone.is_self ? "another process uses this node's identity, at " + other
+                                 : "two processes are member " + clone.name + ": at " +
+                                       clone.address + " and at " + other,
+                   "a cloned disk? On one of them: stop waggled, remove node.data_dir/identity, "
+                   "start it again"});
+  }
+  if (facts.clones.empty())
+    out.push_back({Level::ok, "identity", "no identity is used by two processes", ""});
 }
 
 void check_clock(const DoctorFacts& facts, Findings& out) {
@@ -260,9 +308,9 @@ std::string_view to_text(Finding::Level level) {
 
 std::vector<Finding> diagnose(const DoctorFacts& facts) {
   Findings out;
-  for (const auto check :
-       {check_config, check_keys, check_clock, check_index, check_members, check_hints, check_udp,
-        check_mtu, check_versions, check_disk, check_registries}) {
+  for (const auto check : {check_config, check_keys, check_rotation, check_identity, check_clock,
+                           check_index, check_members, check_hints, check_udp, check_mtu,
+                           check_versions, check_disk, check_registries}) {
     check(facts, out);
   }
   return out;

@@ -32,6 +32,25 @@ struct DoctorFacts {
   };
   std::vector<KeyFile> keys;
 
+  /// How the live members, this node included, stand with the cluster keys. Lists are texts.
+  struct Rotation {
+    std::string sealing;  ///< the key that this node seals with
+    std::size_t members = 0, sealed_with_by = 0;
+    std::string lacking;  ///< members that do not open it; empty: none
+    std::string mute;     ///< members that seal with a key that this node lacks
+    std::string lost;     ///< faulty members that were last seen without it
+    std::string second;   ///< the key that this node only opens; empty: none
+    std::size_t second_accepted_by = 0;
+    Duration two_keys_for{0};
+  } rotation;
+
+  /// Identities that two processes use.
+  struct Clone {
+    std::string name, address, other_address, other_name;
+    bool is_self = false;
+  };
+  std::vector<Clone> clones;
+
   bool clock_synchronised = true;
   struct Skew {
     std::string of;  ///< whose clock it was compared with
@@ -74,8 +93,8 @@ struct DoctorFacts {
   std::vector<Registry> registries;
 };
 
-/// At least one finding per check, in a fixed order: config, key, clock, index, members, hints,
-/// udp, mtu, versions, data_dir, disk, upstream, pause.
+/// At least one finding per check, in a fixed order: config, key, rotation, identity, clock, index,
+/// members, hints, udp, mtu, versions, data_dir, disk, upstream, pause.
 [[nodiscard]] std::vector<Finding> diagnose(const DoctorFacts& facts);
 
 }  // namespace waggle::ops

@@ -30,7 +30,18 @@ Json to_json(const MemberInfo& member) {
           {"draining", member.draining},
           {"version", member.version},
           {"compatible", member.compatible},
+          {"keys", member.keys},
           {"self", member.is_self}};
+}
+
+Json to_json(const KeyInfo& key) {
+  return {{"id", key.id},
+          {"role", key.role},
+          {"accepted_by", key.accepted_by},
+          {"sealed_with_by", key.sealed_with_by},
+          {"not_accepted_count", key.not_accepted_count},
+          {"not_accepted_by", key.not_accepted_by},
+          {"sessions", key.sessions}};
 }
 
 Json to_json(const BlobInfo& blob) {
@@ -50,6 +61,22 @@ Json to_json(const SwarmInfo& swarm) {
           {"peers", swarm.peers},
           {"readers", swarm.readers},
           {"proven", swarm.proven}};
+}
+
+Json to_json(const CloneInfo& clone) {
+  return {{"id", clone.id},
+          {"name", clone.name},
+          {"address", clone.address},
+          {"other_address", clone.other_address},
+          {"other_name", clone.other_name},
+          {"self", clone.is_self}};
+}
+
+template <typename Items>
+Json array_of(const Items& items) {
+  Json array = Json::array();
+  for (const auto& item : items) array.push_back(to_json(item));
+  return array;
 }
 
 std::string hex(std::uint64_t value) {
@@ -88,7 +115,9 @@ Json to_json(const StatusInfo& status) {
           {"swarms", status.swarms},
           {"sessions", status.sessions},
           {"tainted", status.tainted},
-          {"banned", status.banned}};
+          {"banned", status.banned},
+          {"keys", array_of(status.keys)},
+          {"clones", array_of(status.clones)}};
 }
 
 Json to_json(const DoctorReport& report) {
@@ -104,9 +133,7 @@ Json to_json(const DoctorReport& report) {
 
 template <typename Items>
 ApiResponse list(const char* name, const Items& items) {
-  Json array = Json::array();
-  for (const auto& item : items) array.push_back(to_json(item));
-  return json({{name, array}});
+  return json({{name, array_of(items)}});
 }
 
 ApiResponse blob(std::string_view text, ApiSource& source) {
@@ -139,17 +166,29 @@ ApiResponse read(const ApiRequest& request, ApiSource& source) {
               "see api/openapi.yaml");
 }
 
+ApiResponse reload(const ApiRequest& request, ApiSource& source) {
+  const ReloadResult result = source.reload(request.force);
+  switch (result.outcome) {
+    case ReloadResult::Outcome::done:
+      break;
+    case ReloadResult::Outcome::invalid:
+      return fail(400, "CONFIG_INVALID", result.problem,
+                  "the running configuration stays; mend the file and reload again");
+    case ReloadResult::Outcome::would_part:
+      return fail(409, "KEY_NOT_ACCEPTED", result.problem,
+                  "the running configuration stays; finish the step before on those members, or "
+                  "cut them off with `waggle reload --force`");
+  }
+  return json({{"reloaded", true}, {"warnings", result.warnings}});
+}
+
 ApiResponse admin(const ApiRequest& request, ApiSource& source) {
   if (request.path == "/api/v1/drain") {
     source.drain();
     return json({{"draining", true}});
   }
   if (request.path == "/api/v1/reload") {
-    if (const auto wrong = source.reload()) {
-      return fail(400, "CONFIG_INVALID", *wrong,
-                  "the running configuration stays; mend the file and reload again");
-    }
-    return json({{"reloaded", true}});
+    return reload(request, source);
   }
   for (const std::string_view later : {"warm", "gc", "verify", "pause"}) {
     if (request.path == "/api/v1/" + std::string(later)) {

@@ -20,7 +20,26 @@ struct MemberInfo {
   std::uint64_t incarnation = 0;
   bool draining = false, is_self = false;
   bool compatible = true;  ///< shares a protocol version with this node
+  std::vector<std::string> keys;  ///< of cluster keys that it opens, the first seals
 };
+/// One cluster key and how the live members, this node included, stand with it.
+struct KeyInfo {
+  std::string id, role;  ///< role: seals, opens, or unknown (only others hold it)
+  std::size_t accepted_by = 0, sealed_with_by = 0;
+  std::vector<std::string> not_accepted_by;  ///< names, at most names_listed_max of them
+  std::size_t not_accepted_count = 0;
+  std::size_t sessions = 0;  ///< transfer sessions of this node that were opened with it
+};
+/// An identity that two processes use.
+struct CloneInfo {
+  std::string id, name;
+  std::string address;        ///< of the one that this node listens to, or its own
+  std::string other_address;  ///< where the other one answered from
+  std::string other_name;
+  bool is_self = false;  ///< it is this node's identity
+};
+/// In lists of names that grow with the cluster.
+inline constexpr std::size_t names_listed_max = 64;
 struct BlobInfo {
   std::string digest;
   std::uint64_t size = 0;
@@ -49,6 +68,8 @@ struct StatusInfo {
   double uptime_seconds = 0;
   std::vector<std::string> tainted;  ///< digests refuted here within the last 24 h
   std::vector<std::string> banned;   ///< names of members that this node deals with no more
+  std::vector<KeyInfo> keys;
+  std::vector<CloneInfo> clones;  ///< proven within the last 10 minutes
 };
 
 /// What the node can say of its own health; `waggle doctor` adds what only it can see.
@@ -56,6 +77,17 @@ struct DoctorReport {
   std::vector<Finding> findings;
   std::vector<std::string> listeners;  ///< host:port whose /livez must echo a nonce
   std::vector<std::string> mirrors;    ///< those of them that clients are pointed at
+};
+
+/// What came of re-reading the configuration.
+struct ReloadResult {
+  enum class Outcome : std::uint8_t {
+    done,
+    invalid,     ///< the configuration or a file it names is bad; nothing changed
+    would_part,  ///< members would be cut off by the new keys; nothing changed
+  } outcome = Outcome::done;
+  std::string problem;                ///< unless done
+  std::vector<std::string> warnings;  ///< when done
 };
 
 /// What the API asks the node.
@@ -76,9 +108,9 @@ class ApiSource {
   [[nodiscard]] virtual DoctorReport doctor() { return {}; }
   /// Starts draining; the process leaves within 10 s.
   virtual void drain() = 0;
-  /// Re-reads what SIGHUP re-reads; an error text when the configuration is bad (nothing changes
-  /// then).
-  [[nodiscard]] virtual std::optional<std::string> reload() = 0;
+  /// Re-reads what SIGHUP re-reads: all of it or nothing.
+  /// @param force  also when the new cluster keys cut off live members
+  [[nodiscard]] virtual ReloadResult reload(bool force) = 0;
 };
 
 struct ApiRequest {
@@ -87,6 +119,7 @@ struct ApiRequest {
   std::string_view nonce;  ///< value of the query parameter "nonce", for /livez
   /// How far the caller is trusted, decided by the listener it came through.
   enum class Access : std::uint8_t { health, read, admin } access = Access::health;
+  bool force = false;  ///< query parameter "force" is "true", for reload
 };
 struct ApiResponse {
   unsigned status = 200;

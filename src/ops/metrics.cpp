@@ -56,6 +56,9 @@ struct Metrics::Impl {
 
   Family<Gauge>& members =
       gauges("members", "Cluster members by state; alive counts the node itself");
+  Gauge& cloned_identities =
+      gauges("cloned_identities", "Node identities that two processes use, proven within 10 min")
+          .Add({});
   Gauge& index_digests = gauges("index_digests", "Distinct digests in the content index").Add({});
   Gauge& index_facts =
       gauges("index_facts", "Holder facts (node, digest) in the content index").Add({});
@@ -105,12 +108,14 @@ void Metrics::set_levels(const CoreLevels& levels) {
   m.members.Add({{"state", "suspect"}}).Set(static_cast<double>(levels.suspect));
   m.members.Add({{"state", "faulty"}}).Set(static_cast<double>(levels.faulty));
   m.members.Add({{"state", "left"}}).Set(static_cast<double>(levels.left));
+  m.cloned_identities.Set(static_cast<double>(levels.cloned_identities));
   m.index_digests.Set(static_cast<double>(levels.index_digests));
   m.index_facts.Set(static_cast<double>(levels.index_facts));
   follow(m.gossip_tx, levels.gossip_tx_bytes);
   follow(m.gossip_rx, levels.gossip_rx_bytes);
   follow(m.gossip_packets.Add({{"dir", "tx"}}), levels.gossip_tx_packets);
   follow(m.gossip_packets.Add({{"dir", "rx"}}), levels.gossip_rx_packets);
+  follow(m.gossip_dropped.Add({{"reason", "unknown_key"}}), levels.dropped_unknown_key);
   follow(m.gossip_dropped.Add({{"reason", "unauthenticated"}}), levels.dropped_unauthenticated);
   follow(m.gossip_dropped.Add({{"reason", "replay"}}), levels.dropped_replay);
   follow(m.gossip_dropped.Add({{"reason", "malformed"}}), levels.dropped_malformed);

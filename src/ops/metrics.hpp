@@ -14,11 +14,13 @@ namespace waggle::ops {
 /// Cumulative counts and levels as the cores keep them; set as a whole before each scrape.
 struct CoreLevels {
   std::size_t alive = 0, suspect = 0, faulty = 0, left = 0;
+  std::size_t cloned_identities = 0;
   std::size_t index_digests = 0, index_facts = 0;
   std::uint64_t gossip_tx_bytes = 0, gossip_rx_bytes = 0, gossip_tx_packets = 0,
                 gossip_rx_packets = 0;
-  std::uint64_t dropped_unauthenticated = 0, dropped_replay = 0, dropped_malformed = 0,
-                dropped_over_rate = 0, dropped_unknown_type = 0, dropped_other = 0;
+  std::uint64_t dropped_unknown_key = 0, dropped_unauthenticated = 0, dropped_replay = 0,
+                dropped_malformed = 0, dropped_over_rate = 0, dropped_unknown_type = 0,
+                dropped_other = 0;
   std::size_t swarms = 0;
   std::uint64_t upload_bytes = 0, claims_granted = 0, claims_waited = 0, claims_takeover = 0,
                 claims_bypass = 0;

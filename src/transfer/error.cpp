@@ -47,6 +47,8 @@ class TransferCategory final : public boost::system::error_category {
         return "queue_full";
       case TransferError::duplicate_session:
         return "duplicate_session";
+      case TransferError::session_moved:
+        return "session_moved";
       case TransferError::key_retired:
         return "key_retired";
       case TransferError::closed_by_peer:

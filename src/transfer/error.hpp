@@ -34,6 +34,7 @@ enum class TransferError {
   queue_full,  ///< limits::session_send_queue_bytes_max or a control queue's: the peer does not
                ///< read
   duplicate_session,  ///< another session with this peer is kept (see TcpDriver)
+  session_moved,      ///< it went over to a session under the new cluster key
   key_retired,        ///< the cluster key it was opened with left the ring
   closed_by_peer,     ///< end of stream
   closed_locally,     ///< close() was called

@@ -2,45 +2,28 @@
 #include "transfer/tcp_driver.hpp"
 
 #include "base/assert.hpp"
-#include "transfer/handshake.hpp"
-#include "transfer/seen_handshakes.hpp"
-#include "transfer/tcp_session_driver.hpp"
+#include "transfer/tcp_core_driver.hpp"
 
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/awaitable.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/read.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstring>
-#include <exception>
-#include <map>
 #include <optional>
-#include <set>
 #include <utility>
 
 #include <netinet/tcp.h>
-#include <sodium.h>
 #include <sys/socket.h>
-
-namespace asio = boost::asio;
-using asio::ip::tcp;
-using boost::system::error_code;
 
 namespace waggle::transfer {
 namespace {
 
 using namespace std::chrono_literals;
-constexpr auto no_throw = asio::as_tuple(asio::use_awaitable);  // errors arrive as values
 
 constexpr int notsent_low_water_bytes =
     128 * 1024;  // what the kernel may hold unsent: control waits behind it
@@ -50,11 +33,6 @@ constexpr int keepalive_probes = 2;
 constexpr unsigned user_timeout_ms =
     20'000;  // unacknowledged data ends the session like lost keepalives do
 constexpr auto accept_pause = 100ms;  // when the process is out of descriptors
-
-/// A coroutine's exception is a bug or memory's end: it leaves through io_context::run.
-void rethrow(std::exception_ptr failure) {
-  if (failure) std::rethrow_exception(std::move(failure));
-}
 
 tcp::endpoint to_asio(const Endpoint& endpoint) {
   asio::ip::address_v6::bytes_type bytes{};
@@ -89,35 +67,6 @@ void tune(tcp::socket& socket) {
   set(IPPROTO_TCP, TCP_USER_TIMEOUT, user_timeout_ms);
 }
 
-/// A connection that is no session yet, with the one deadline it works against.
-struct Connection {
-  explicit Connection(const asio::any_io_executor& executor) : Connection(tcp::socket(executor)) {}
-  explicit Connection(tcp::socket connected)
-      : socket(std::move(connected)), timer(socket.get_executor()) {}
-
-  void close() {
-    error_code ignored;
-    socket.close(ignored);
-    timer.cancel();
-  }
-
-  /// Why its reads and writes ended: our own reason when it was us who closed it.
-  [[nodiscard]] error_code reason(error_code seen) const { return closed_for ? closed_for : seen; }
-
-  tcp::socket socket;
-  asio::steady_timer timer;
-  bool armed = false;
-  error_code closed_for;
-};
-using ConnectionPtr = std::shared_ptr<Connection>;
-
-/// An incoming connection whose handshake is not over.
-struct HalfOpen {
-  ConnectionPtr connection;
-  std::array<std::byte, 16> address;
-  bool proven = false;  ///< it has shown that it holds a cluster key
-};
-
 void disarm(Connection& connection) {
   connection.armed = false;
   connection.timer.cancel();
@@ -135,77 +84,6 @@ void arm(const ConnectionPtr& connection, Duration timeout) {
 }
 
 }  // namespace
-
-class TcpDriver::Core : public std::enable_shared_from_this<TcpDriver::Core> {
- public:
-  Core(asio::any_io_executor executor, TcpConfig config, KeyRing keys, const Identity& identity,
-       RandomSource& random, TcpCallbacks callbacks)
-      : executor_(std::move(executor)), self_(identity.node_id()), random_(random) {
-    const bool aes = config.allow_aes && crypto_aead_aes256gcm_is_available() == 1;
-    handshake_ = HandshakeConfig::make(config.cluster_name, std::move(keys), identity,
-                                       aes ? capability::aes_gcm : 0);
-    shared_ = std::make_shared<TcpShared>();
-    shared_->config = std::move(config);
-    shared_->callbacks = std::move(callbacks);
-  }
-
-  boost::system::result<void> start();
-  void stop();
-  [[nodiscard]] std::vector<Endpoint> local_endpoints() const;
-  void dial(const NodeId& expected, std::vector<Endpoint> endpoints);
-  void set_keys(KeyRing keys);
-  [[nodiscard]] TcpSession* find(SessionId id) const {
-    const auto found = sessions_.find(id);
-    return found == sessions_.end() ? nullptr : found->second.get();
-  }
-  [[nodiscard]] const TcpShared& shared() const { return *shared_; }
-  [[nodiscard]] std::size_t session_count() const { return sessions_.size(); }
-  [[nodiscard]] std::size_t half_open_count() const { return half_open_.size(); }
-
- private:
-  using Self = std::shared_ptr<Core>;
-  error_code listen(const Endpoint& endpoint);
-  error_code listen_at(const tcp::endpoint& local, bool dual_stack);
-  asio::awaitable<void> accept(Self self, std::size_t listener);
-  void admit(tcp::socket socket);
-  /// Room for one more from there: the oldest stranger goes. False when all have proven a key.
-  [[nodiscard]] bool make_room(const std::array<std::byte, 16>& address);
-  asio::awaitable<void> answer(Self self, ConnectionPtr connection, Endpoint remote,
-                               std::uint64_t number);
-  asio::awaitable<void> run_dial(Self self, NodeId expected, std::vector<Endpoint> endpoints);
-  /// One endpoint: connect, shake hands, open. No error: a session with that peer is open.
-  asio::awaitable<error_code> try_endpoint(NodeId expected, Endpoint endpoint, Duration timeout);
-  /// @param number  of the half-open connection; 0 for a dial
-  asio::awaitable<error_code> shake(ConnectionPtr connection, std::shared_ptr<Handshake> handshake,
-                                    std::uint64_t number);
-  error_code open(ConnectionPtr connection, const SessionSecrets& secrets, bool outgoing,
-                  const Endpoint& remote);
-  [[nodiscard]] bool replaces(const TcpSession& old, bool outgoing) const;
-  /// False for a session that is closed and only waits to be reported.
-  [[nodiscard]] bool has_session(const NodeId& peer) const {
-    const auto found = by_peer_.find(peer);
-    return found != by_peer_.end() && !sessions_.at(found->second)->closed();
-  }
-  [[nodiscard]] bool is_current(const SecretKey& psk) const;
-  void ended(SessionId id, error_code reason);
-  void report_handshake(error_code error, bool outgoing);
-
-  asio::any_io_executor executor_;
-  NodeId self_;
-  RandomSource& random_;
-  HandshakeConfig handshake_;
-  std::shared_ptr<TcpShared> shared_;
-  std::vector<tcp::acceptor> acceptors_;
-  std::set<ConnectionPtr> connections_;          // handshakes under way, both directions
-  std::map<std::uint64_t, HalfOpen> half_open_;  // by number: oldest first
-  std::uint64_t last_half_open_ = 0;
-  SeenHandshakes seen_;
-  std::set<NodeId> dialling_;
-  std::size_t dial_count_ = 0;
-  std::map<SessionId, std::shared_ptr<TcpSession>> sessions_;
-  std::map<NodeId, SessionId> by_peer_;
-  std::uint64_t last_session_ = 0;
-};
 
 boost::system::result<void> TcpDriver::Core::start() {
   WAGGLE_ASSERT(acceptors_.empty() && !shared_->stopped);
@@ -252,6 +130,7 @@ void TcpDriver::Core::stop() {
   }
   for (const auto& connection : connections_) connection->close();
   for (const auto& [id, session] : sessions_) session->close_silently();
+  for (const auto& session : lingering_) session->close_silently();
   sessions_.clear();
   by_peer_.clear();
 }
@@ -285,7 +164,12 @@ void TcpDriver::Core::admit(tcp::socket socket) {
   const tcp::endpoint remote = socket.remote_endpoint(error);
   if (error) return;  // gone already
   const Endpoint endpoint = from_asio(remote);
-  if (sessions_.size() >= shared_->config.sessions_max) {
+  // During a rotation whoever has a session may be about to move it.
+  const bool may_move =
+      handshake_.keys.size() > 1 && std::ranges::any_of(sessions_, [&](const auto& entry) {
+        return entry.second->remote().address == endpoint.address;
+      });
+  if (sessions_.size() >= shared_->config.sessions_max && !may_move) {
     return report_handshake(TransferError::too_many_sessions, false);
   }
   if (!make_room(endpoint.address)) {
@@ -327,7 +211,7 @@ asio::awaitable<void> TcpDriver::Core::answer([[maybe_unused]] Self self, Connec
   tune(connection->socket);
   arm(connection, shared_->config.handshake_timeout);
   auto handshake = std::make_shared<Handshake>(Handshake::responder(handshake_, random_, &seen_));
-  error_code error = co_await shake(connection, handshake, number);
+  error_code error = co_await shake(connection, handshake, number, DialFor::connect);
   disarm(*connection);
   connections_.erase(connection);
   half_open_.erase(number);
@@ -349,15 +233,17 @@ void TcpDriver::Core::dial(const NodeId& expected, std::vector<Endpoint> endpoin
   }
   if (!expected.is_zero()) dialling_.insert(expected);
   ++dial_count_;
-  asio::co_spawn(executor_, run_dial(shared_from_this(), expected, std::move(endpoints)), rethrow);
+  asio::co_spawn(executor_,
+                 run_dial(shared_from_this(), expected, std::move(endpoints), DialFor::connect),
+                 rethrow);
 }
 
 asio::awaitable<void> TcpDriver::Core::run_dial([[maybe_unused]] Self self, NodeId expected,
-                                                std::vector<Endpoint> endpoints) {
+                                                std::vector<Endpoint> endpoints, DialFor reason) {
   const Duration timeout = shared_->config.dial_timeout / endpoints.size();
   error_code error = TransferError::unreachable;
   for (const Endpoint& endpoint : endpoints) {
-    error = co_await try_endpoint(expected, endpoint, timeout);
+    error = co_await try_endpoint(expected, endpoint, timeout, reason);
     if (shared_->stopped) co_return;
     if (!error || has_session(expected)) break;  // the peer's own dial may have won meanwhile
   }
@@ -369,7 +255,7 @@ asio::awaitable<void> TcpDriver::Core::run_dial([[maybe_unused]] Self self, Node
 }
 
 asio::awaitable<error_code> TcpDriver::Core::try_endpoint(NodeId expected, Endpoint endpoint,
-                                                          Duration timeout) {
+                                                          Duration timeout, DialFor reason) {
   const auto connection = std::make_shared<Connection>(executor_);
   connections_.insert(connection);
   arm(connection, timeout);
@@ -383,7 +269,7 @@ asio::awaitable<error_code> TcpDriver::Core::try_endpoint(NodeId expected, Endpo
     arm(connection, shared_->config.handshake_timeout);
     const auto who = expected.is_zero() ? std::nullopt : std::optional<NodeId>(expected);
     auto handshake = std::make_shared<Handshake>(Handshake::initiator(handshake_, random_, who));
-    error = co_await shake(connection, handshake, 0);
+    error = co_await shake(connection, handshake, 0, reason);
     disarm(*connection);
     if (!error && !shared_->stopped) {
       error = open(connection, handshake->finish(), true, endpoint);
@@ -398,14 +284,15 @@ asio::awaitable<error_code> TcpDriver::Core::try_endpoint(NodeId expected, Endpo
 
 asio::awaitable<error_code> TcpDriver::Core::shake(ConnectionPtr connection,
                                                    std::shared_ptr<Handshake> handshake,
-                                                   std::uint64_t number) {
+                                                   std::uint64_t number, DialFor reason) {
   std::array<std::byte, handshake_message_bytes_max> buffer{};
   auto reply = handshake->start();
   for (;;) {
     if (!reply) co_return reply.error();
     // The dialler proves itself last: here it can still step back without the peer ever seeing two
     // sessions.
-    if (number == 0 && handshake->peer() && has_session(*handshake->peer())) {
+    if (number == 0 && handshake->peer() && has_session(*handshake->peer()) &&
+        !(reason == DialFor::move && is_movable(*handshake->peer()))) {
       co_return TransferError::duplicate_session;
     }
     if (const auto half_open = half_open_.find(number); half_open != half_open_.end()) {
@@ -435,30 +322,35 @@ bool TcpDriver::Core::replaces(const TcpSession& old, bool outgoing) const {
 error_code TcpDriver::Core::open(ConnectionPtr connection, const SessionSecrets& secrets,
                                  bool outgoing, const Endpoint& remote) {
   if (!is_current(secrets.psk)) return TransferError::key_retired;
+  std::shared_ptr<TcpSession> replaced;
   if (const auto found = by_peer_.find(secrets.peer); found != by_peer_.end()) {
     const std::shared_ptr<TcpSession> old = sessions_.at(found->second);
-    error_code reason = old->reason();
-    if (!old->closed()) {
-      if (!replaces(*old, outgoing)) return TransferError::duplicate_session;
-      old->close_silently();
-      reason = TransferError::duplicate_session;
+    if (old->closed()) {
+      ended(old->id(), old->reason());
+      if (shared_->stopped) return {};
+    } else if (!replaces(*old, outgoing)) {
+      return TransferError::duplicate_session;
+    } else {
+      replaced = old;
     }
-    ended(old->id(), reason);
-    if (shared_->stopped) return {};
   }
-  if (sessions_.size() >= shared_->config.sessions_max) return TransferError::too_many_sessions;
+  if (!replaced && sessions_.size() >= shared_->config.sessions_max) {
+    return TransferError::too_many_sessions;
+  }
   const SessionId id{++last_session_};
-  const auto session =
-      std::make_shared<TcpSession>(id, std::move(connection->socket), secrets, outgoing, shared_,
-                                   [weak = weak_from_this()](SessionId which, error_code reason) {
-                                     if (const auto self = weak.lock()) self->ended(which, reason);
-                                   });
+  const auto session = std::make_shared<TcpSession>(
+      id, std::move(connection->socket), secrets, outgoing, remote, shared_,
+      [weak = weak_from_this()](SessionId which, error_code reason) {
+        if (const auto self = weak.lock()) self->ended(which, reason);
+      });
   sessions_.emplace(id, session);
   by_peer_[secrets.peer] = id;
   session->start();
   if (shared_->callbacks.on_session_open) {
     shared_->callbacks.on_session_open(id, secrets.peer, outgoing, remote);
   }
+  if (replaced && !shared_->stopped) supersede(replaced, secrets.psk);
+  if (outgoing && secrets.psk != sealing_psk_) start_moving();
   return {};
 }
 
@@ -471,19 +363,6 @@ void TcpDriver::Core::ended(SessionId id, error_code reason) {
   if (peer != by_peer_.end() && peer->second == id) by_peer_.erase(peer);
   if (shared_->callbacks.on_session_closed) {
     shared_->callbacks.on_session_closed(id, session->peer(), reason);
-  }
-}
-
-bool TcpDriver::Core::is_current(const SecretKey& psk) const {
-  return std::ranges::any_of(handshake_.keys,
-                             [&](const ClusterKey& key) { return key.derive("psk") == psk; });
-}
-
-void TcpDriver::Core::set_keys(KeyRing keys) {
-  WAGGLE_ASSERT(!keys.empty());
-  handshake_.keys = std::move(keys);
-  for (const auto& [id, session] : sessions_) {
-    if (!is_current(session->psk())) session->close(TransferError::key_retired);
   }
 }
 
@@ -531,6 +410,7 @@ std::size_t TcpDriver::queued_bytes(SessionId session) const {
 }
 
 void TcpDriver::set_keys(KeyRing keys) { core_->set_keys(std::move(keys)); }
+std::vector<std::size_t> TcpDriver::sessions_by_key() const { return core_->sessions_by_key(); }
 std::size_t TcpDriver::session_count() const { return core_->session_count(); }
 std::size_t TcpDriver::half_open_count() const { return core_->half_open_count(); }
 std::uint64_t TcpDriver::sent_bytes() const { return core_->shared().sent_bytes; }

@@ -36,6 +36,7 @@ struct TcpConfig {
   std::size_t control_queues_bytes_max = limits::control_queues_bytes_max;  ///< all sessions
   Duration handshake_timeout = limits::handshake_timeout;
   Duration dial_timeout = limits::dial_timeout;
+  Duration move_window = limits::session_move_window;
   bool allow_aes = true;  ///< offer AES-256-GCM for payload where this CPU has it
 };
 
@@ -53,8 +54,9 @@ using PayloadSource = std::function<boost::system::result<void>(MutableByteView 
 /// All are called on the driver's strand, from the event loop: never from inside a call to the
 /// driver, never after stop(). Each may call the driver. Unset ones are skipped.
 struct TcpCallbacks {
-  /// The peer has proven that it holds the cluster key and is `peer`. At most one session per peer
-  /// is open at a time.
+  /// The peer has proven that it holds the cluster key and is `peer`. One session per peer is open
+  /// at a time; one that takes the place of another is told of before the other's end, so that work
+  /// goes over to it.
   std::function<void(SessionId, const NodeId& peer, bool outgoing, const Endpoint& remote)>
       on_session_open;
   /// A dial ended without a session with that peer. A zero id: a dial of "whoever answers".
@@ -76,8 +78,8 @@ struct TcpCallbacks {
 /// One session per pair of nodes. The dialler gives up before its last handshake message when a
 /// session with the peer is open by then. Of two simultaneous dials the one by the smaller node id
 /// survives, on both sides. A new incoming session replaces an older incoming one of the same peer
-/// (it has restarted). Sends: control messages overtake queued payload frames; both kinds keep
-/// their own order.
+/// (it has restarted, or moves to another key). Sends: control messages overtake queued payload
+/// frames; both kinds keep their own order.
 ///
 /// Floods: of incoming connections that have shown no key the oldest makes room for a newcomer, so
 /// strangers cost a bounded number of descriptors and lock nobody out (docs/adversity-limits.md).
@@ -114,9 +116,13 @@ class TcpDriver {
   void close(SessionId session);
   /// Bytes queued and not yet sealed; 0 for unknown sessions.
   [[nodiscard]] std::size_t queued_bytes(SessionId session) const;
-  /// Replaces the ring. Sessions opened with a key that is gone are closed (key_retired). @pre 1 <=
-  /// keys.size() <= 2
+  /// Replaces the ring. Sessions opened with a key that is gone are closed (key_retired). Those
+  /// that this side dialled under a key that is no longer the first move: they are dialled again
+  /// under the first, in random order within about limits::session_move_window, and end as
+  /// session_moved once the new one is open; until it is, they go on. @pre 1 <= keys.size() <= 2
   void set_keys(KeyRing keys);
+  /// Open sessions by the key they were opened with, in the order of the ring.
+  [[nodiscard]] std::vector<std::size_t> sessions_by_key() const;
 
   [[nodiscard]] std::size_t session_count() const;
   /// Incoming connections whose handshake is not over.

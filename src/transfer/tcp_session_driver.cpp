@@ -34,11 +34,13 @@ static_assert(limits::session_write_batch_bytes >= record_bytes_max);
 }  // namespace
 
 TcpSession::TcpSession(SessionId id, asio::ip::tcp::socket socket, const SessionSecrets& secrets,
-                       bool outgoing, std::shared_ptr<TcpShared> shared, Ended ended)
+                       bool outgoing, const Endpoint& remote, std::shared_ptr<TcpShared> shared,
+                       Ended ended)
     : id_(id),
       socket_(std::move(socket)),
       wake_(socket_.get_executor(), asio::steady_timer::time_point::max()),
       outgoing_(outgoing),
+      remote_(remote),
       peer_(secrets.peer),
       psk_(secrets.psk),
       shared_(std::move(shared)),
@@ -109,13 +111,17 @@ void TcpSession::close(boost::system::error_code reason) {
 }
 
 void TcpSession::close_silently() {
+  abandon();
+  boost::system::error_code ignored;  // the socket is gone either way
+  socket_.close(ignored);
+}
+
+void TcpSession::abandon() {
   closed_ = true;
   controls_.clear();
   uncount_control(control_bytes_);
   payloads_.clear();
   queued_bytes_ = 0;
-  boost::system::error_code ignored;  // the socket is gone either way
-  socket_.close(ignored);
   wake_.cancel();
 }
 

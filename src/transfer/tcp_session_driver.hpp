@@ -40,7 +40,7 @@ class TcpSession : public std::enable_shared_from_this<TcpSession> {
   using Ended = std::function<void(SessionId, boost::system::error_code)>;
 
   TcpSession(SessionId id, boost::asio::ip::tcp::socket socket, const SessionSecrets& secrets,
-             bool outgoing, std::shared_ptr<TcpShared> shared, Ended ended);
+             bool outgoing, const Endpoint& remote, std::shared_ptr<TcpShared> shared, Ended ended);
 
   void start();
   void send_control(Bytes message);
@@ -50,11 +50,16 @@ class TcpSession : public std::enable_shared_from_this<TcpSession> {
   void close(boost::system::error_code reason);
   /// Closes the socket; Ended is not called any more.
   void close_silently();
+  /// As close_silently(), but leaves the socket open until that is called: the peer must not see
+  /// the end of this session before it has seen the one that takes its place.
+  void abandon();
 
   [[nodiscard]] SessionId id() const { return id_; }
   [[nodiscard]] const NodeId& peer() const { return peer_; }
   [[nodiscard]] const SecretKey& psk() const { return psk_; }
   [[nodiscard]] bool outgoing() const { return outgoing_; }
+  /// The endpoint that was dialled, or that the peer came from.
+  [[nodiscard]] const Endpoint& remote() const { return remote_; }
   [[nodiscard]] bool closed() const { return closed_; }
   /// Why it was closed. @pre closed()
   [[nodiscard]] boost::system::error_code reason() const { return reason_; }
@@ -81,6 +86,7 @@ class TcpSession : public std::enable_shared_from_this<TcpSession> {
   boost::asio::ip::tcp::socket socket_;
   boost::asio::steady_timer wake_;  // cancelled when there is something to write
   bool outgoing_;
+  Endpoint remote_;
   NodeId peer_;
   SecretKey psk_;
   std::shared_ptr<TcpShared> shared_;

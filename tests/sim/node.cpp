@@ -95,13 +95,23 @@ void Node::drain() {
 }
 
 void Node::keys_changed() {
-  core_->set_keys(key_ring(disk_.keys));
+  core_->set_keys(now(), key_ring(disk_.keys));
   for (const auto& [session, end] : sessions_) {
     if (std::find(disk_.keys.begin(), disk_.keys.end(), end.key) == disk_.keys.end()) {
       sim_.close_session(index_, session);
+    } else if (end.outgoing && end.key != disk_.keys.front()) {
+      const Duration turn = limits::session_move_window * (to_value(session) * 37 % 50) / 50;
+      sim_.at_node(index_, turn, [session](Node& node) { node.move_session(session); });
     }
   }
   pump();
+}
+
+// As the driver: the new session opens before the old one ends.
+void Node::move_session(SessionId session) {
+  const auto found = sessions_.find(session);
+  if (found == sessions_.end() || found->second.key == disk_.keys.front()) return;
+  sim_.open_session(index_, found->second.peer);
 }
 
 void Node::leave() {
@@ -268,6 +278,8 @@ void Node::execute(const node::Command& command) {
           proven(item.swarm);
         } else if constexpr (std::is_same_v<T, transfer::SwarmFailed>) {
           failed(item.swarm, item.error);
+        } else if constexpr (std::is_same_v<T, node::ReportClone>) {
+          ++clones_reported_;
         } else if constexpr (!std::is_same_v<T, transfer::SwarmSize> &&
                              !std::is_same_v<T, transfer::SwarmTainted> &&
                              !std::is_same_v<T, transfer::SwarmCommitted>) {

@@ -65,6 +65,8 @@ class Node {
   void drain();
   void leave();
   void keys_changed();
+  /// Dials again what was opened under a key that no longer seals.
+  void move_session(SessionId session);
   void clock_jumped() { wake(); }
   /// Bytes that an outsider sent: a mangled datagram (nothing at all may happen) or a replayed one
   /// (at most one answer, no change).
@@ -94,6 +96,7 @@ class Node {
   [[nodiscard]] std::uint64_t control_bytes() const { return control_bytes_; }
   [[nodiscard]] const std::set<Digest>& committed() const { return committed_; }
   [[nodiscard]] bool pulls_done() const;
+  [[nodiscard]] std::size_t clones_reported() const { return clones_reported_; }
 
  private:
   using BufferKey = std::tuple<SwarmId, ChunkIndex, SessionId>;
@@ -164,6 +167,7 @@ class Node {
   std::uint64_t gossip_bytes_ = 0;
   std::uint64_t control_bytes_ = 0;
   Lie lie_ = Lie::none;
+  std::size_t clones_reported_ = 0;
   std::uint64_t bypasses_ = 0;  ///< fetches recognised as such
   bool pumping_ = false;
   std::uint64_t boot_ = 0;            ///< of the datagrams sent; 0: none so far

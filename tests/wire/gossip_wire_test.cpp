@@ -25,6 +25,7 @@ Member first_member() {
   member.name = "n1";
   member.zone = "z";
   member.draining = true;
+  member.keys = names_of(keys_of({1, 2}));
   return member;
 }
 
@@ -73,9 +74,10 @@ const std::string id2 = id_of(2).to_string();
 const std::string id3 = id_of(3).to_string();
 std::string key_hex(unsigned n) { return to_hex(identity_of(n).public_key().bytes); }
 
-/// [id, incarnation, state, key, [endpoints], name, zone, flags, version min, version max, accuser]
+/// [id, incarnation, state, key, [endpoints], name, zone, flags, version min, version max, accuser,
+/// keys]
 const std::string first_member_hex =
-    "9b"
+    "9c"
     "c410" +
     id1 +
     "cf0000000102030405"
@@ -96,9 +98,12 @@ const std::string first_member_hex =
     "01"
     "01"
     "01"
-    "c0";
+    "c0"
+    "c404"
+    "bc14"
+    "9d72";
 const std::string second_member_hex =
-    "9b"
+    "9c"
     "c410" +
     id2 +
     "01"
@@ -117,9 +122,11 @@ const std::string second_member_hex =
     "01"
     "01"
     "c410" +
-    id3;
+    id3 +
+    "c402"
+    "bc14";
 const std::string third_member_hex =
-    "9b"
+    "9c"
     "c410" +
     id3 +
     "cd012c"
@@ -137,7 +144,9 @@ const std::string third_member_hex =
     "00"
     "01"
     "01"
-    "c0";
+    "c0"
+    "c402"
+    "bc14";
 
 Bytes records_with(const std::function<void(MsgWriter&)>& write_member) {
   MsgWriter out;
@@ -156,12 +165,13 @@ struct RecordFields {
   std::uint16_t port = 7947;
   bool accused = false;
   unsigned key_of = 1;
+  Bytes keys = {std::byte{0xbc}, std::byte{0x14}};
 };
 
 Result<GossipMessage> decode_record(const RecordFields& fields) {
   return decode(PacketType::member_records, records_with([&](MsgWriter& out) {
                   const Member member = member_of(1);
-                  out.array(11).bin(member.id.bytes).uint(1).uint(fields.state);
+                  out.array(12).bin(member.id.bytes).uint(1).uint(fields.state);
                   out.bin(identity_of(fields.key_of).public_key().bytes).array(fields.endpoints);
                   for (std::size_t i = 0; i < fields.endpoints; ++i) {
                     Endpoint endpoint = endpoint_of(1);
@@ -174,6 +184,7 @@ Result<GossipMessage> decode_record(const RecordFields& fields) {
                   } else {
                     out.nil();
                   }
+                  out.bin(fields.keys);
                 }));
 }
 
@@ -332,6 +343,26 @@ TEST_SUITE("wire/gossip") {
       CHECK(decode_record(bad).error() == GossipError::malformed);
     }
     CHECK(decode_record({.key_of = 2}).error() == GossipError::id_mismatch);
+  }
+
+  TEST_CASE("a record names one or two keys, neither of them 0, and none twice") {
+    const auto with_keys = [](std::string_view hex) {
+      RecordFields fields;
+      fields.keys = from_hex(hex).value();
+      return decode_record(fields);
+    };
+    const auto keys_in = [](const Result<GossipMessage>& message) {
+      return std::get<MemberRecords>(*message).records.front().member.keys;
+    };
+    REQUIRE(with_keys("bc01").has_value());
+    CHECK(keys_in(with_keys("bc01")) == KeyNames{0xbc01, 0});
+    REQUIRE(with_keys("bc01bc02").has_value());
+    CHECK(keys_in(with_keys("bc01bc02")) == KeyNames{0xbc01, 0xbc02});
+    for (const char* bad :
+         {"", "bc", "bc01bc", "0000", "bc010000", "0000bc01", "bc01bc01", "bc01bc02bc03"}) {
+      CAPTURE(bad);
+      CHECK(with_keys(bad).error() == GossipError::malformed);
+    }
   }
 
   TEST_CASE("a sender's own record may be alive or left, nothing else") {

@@ -55,8 +55,18 @@ class Node:
         self.write_config(config)
 
     def write_config(self, config):
+        self.config = config
         with open(self.config_path, "w") as file:
             file.write(to_yaml(config) + "\n")
+
+    def change_config(self, changes):
+        """Lays `changes` over the configuration file; the daemon sees them at a reload or restart."""
+        self.write_config(merged(self.config, changes))
+
+    def waggle(self, *words):
+        """One `waggle` command against this node's unix socket."""
+        return subprocess.run([program("waggle"), "--api", self.socket, *words], capture_output=True, text=True,
+                              timeout=30, env=process.clean_environment())
 
     def start(self):
         self.process = self._scratch.start(self.name, [program("waggled"), "--config", self.config_path])

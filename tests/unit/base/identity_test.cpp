@@ -30,12 +30,25 @@ TEST_SUITE("base/identity") {
     CHECK(NodeId::parse(identity.node_id().to_string()) == identity.node_id());
   }
 
+  TEST_CASE("a cluster key's name is two bytes of its BLAKE2b-128, its id the first of them") {
+    SecretKey secret;  // expected value: python hashlib.blake2b(.., digest_size=16)
+    store_le(secret.mutable_view(), 1U);
+    const ClusterKey key(secret);
+    CHECK(key.name() == 0xbc14);
+    CHECK(key.key_id() == 0xbc);
+    CHECK(to_text(key.name()) == "bc14");
+    CHECK(names_of({key}) == KeyNames{0xbc14, 0});
+    CHECK(names_of({key}).accept(0xbc14));
+    CHECK_FALSE(names_of({key}).accept(0));
+  }
+
   TEST_CASE("cluster keys survive their file form and derive by purpose") {
     SeededRandomSource random(2);
     const ClusterKey key = ClusterKey::generate(random);
     const auto again = ClusterKey::parse(key.to_base64() + "\n");
     REQUIRE(again.has_value());
     CHECK(again->key_id() == key.key_id());
+    CHECK(again->name() == key.name());
     CHECK(again->derive("udp") == key.derive("udp"));
     CHECK_FALSE(key.derive("udp") == key.derive("psk"));
     CHECK_FALSE(ClusterKey::parse("c2hvcnQ=").has_value());

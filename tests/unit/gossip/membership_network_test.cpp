@@ -280,19 +280,58 @@ TEST_SUITE("gossip/network") {
     CHECK(cluster.run_until([&] { return cluster.at(2).index_ready(cluster.now); }, 5s));
   }
 
-  TEST_CASE("keys rotate without anybody dying") {
+  TEST_CASE("keys rotate without anybody dying and without a packet dropped for its key") {
     Cluster cluster({.nodes = 4});
     cluster.start_all();
     cluster.run_for(5s);
     for (const KeyRing& ring : {keys_of({1, 2}), keys_of({2, 1}), keys_of({2})}) {
       for (std::size_t n = 0; n < 4; ++n) {
-        cluster.at(n).set_keys(ring);
+        cluster.on(n, [&](Gossip& gossip) { gossip.set_keys(cluster.now, ring); });
         cluster.run_for(1s);
       }
       cluster.run_for(20s);
       CHECK(cluster.all_see_all());
     }
-    for (std::size_t n = 0; n < 4; ++n) CHECK(cluster.at(n).stats().faulty == 0);
+    for (std::size_t n = 0; n < 4; ++n) {
+      CHECK(cluster.at(n).stats().faulty == 0);
+      CHECK(cluster.at(n).stats().dropped_unknown_key == 0);
+      CHECK(cluster.at(n).stats().dropped_unauthenticated == 0);
+    }
+  }
+
+  TEST_CASE("which keys a member holds is known to all soon after it changed, restarts included") {
+    Cluster cluster({.nodes = 6});
+    cluster.start_all();
+    REQUIRE(cluster.run_until([&] { return cluster.all_see_all(); }, 10s));
+    const auto all_know = [&](std::size_t subject, const KeyNames& names) {
+      return cluster.run_until(
+          [&] {
+            for (std::size_t n = 0; n < 6; ++n) {
+              const Member* member = cluster.at(n).find(id_of(static_cast<unsigned>(subject)));
+              if (member == nullptr || member->keys != names) return false;
+            }
+            return true;
+          },
+          5s);
+    };
+    CHECK(all_know(3, names_of(keys_of({1}))));
+    const std::uint64_t before = cluster.at(0).find(id_of(3))->incarnation;
+    for (std::size_t n = 0; n < 6; ++n) {
+      cluster.on(n, [&](Gossip& gossip) { gossip.set_keys(cluster.now, keys_of({1, 2})); });
+    }
+    CHECK(all_know(3, names_of(keys_of({1, 2}))));
+    cluster.on(3, [&](Gossip& gossip) { gossip.set_keys(cluster.now, keys_of({2, 1})); });
+    CHECK(all_know(3, names_of(keys_of({2, 1}))));
+    // The same ring once more is no news.
+    CHECK(cluster.at(0).find(id_of(3))->incarnation == before + 2);
+    cluster.on(3, [&](Gossip& gossip) { gossip.set_keys(cluster.now, keys_of({2, 1})); });
+    cluster.run_for(5s);
+    CHECK(cluster.at(0).find(id_of(3))->incarnation == before + 2);
+    cluster.crash(5);
+    cluster.keys = keys_of({1, 2});
+    cluster.run_for(1s);
+    cluster.start(5);
+    CHECK(all_know(5, names_of(keys_of({1, 2}))));
   }
 
   TEST_CASE("a node that alone has another key stays alone") {
@@ -304,7 +343,8 @@ TEST_SUITE("gossip/network") {
     cluster.run_for(20s);
     CHECK(cluster.at(2).live().size() == 1);
     CHECK(cluster.at(0).live().size() == 2);
-    CHECK(cluster.at(0).stats().dropped_unauthenticated > 0);
+    CHECK(cluster.at(0).stats().dropped_unknown_key > 0);
+    CHECK(cluster.at(0).stats().dropped_unauthenticated == 0);
     CHECK(cluster.at(2).stats().rx_packets == 0);
   }
 }

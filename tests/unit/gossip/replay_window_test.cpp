@@ -49,4 +49,20 @@ TEST_SUITE("gossip/replay_window") {
       newest = std::max(newest, counter);
     }
   }
+
+  TEST_CASE("a window that begins after a counter knows all up to it") {
+    for (const std::uint64_t counter : {0U, 1U, 62U, 63U, 64U, 5000U}) {
+      CAPTURE(counter);
+      ReplayWindow window;
+      window.begin_after(counter);
+      for (std::uint64_t old = counter > 3000 ? counter - 3000 : 0; old <= counter; ++old) {
+        CHECK_FALSE(window.accept(old));
+      }
+      CHECK(window.accept(counter + 1));
+      CHECK_FALSE(window.accept(counter + 1));
+      CHECK(window.accept(counter + 130));
+      CHECK(window.accept(counter + 70));
+      CHECK_FALSE(window.accept(counter));
+    }
+  }
 }

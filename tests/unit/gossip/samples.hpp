@@ -20,6 +20,16 @@ inline Endpoint endpoint_of(unsigned n) {
                       7947);
 }
 
+inline KeyRing keys_of(std::initializer_list<unsigned> seeds) {
+  KeyRing ring;
+  for (const unsigned seed : seeds) {
+    SecretKey key;
+    store_le(key.mutable_view(), seed);
+    ring.emplace_back(key);
+  }
+  return ring;
+}
+
 inline Member member_of(unsigned n, MemberState state = MemberState::alive,
                         std::uint64_t incarnation = 1) {
   const Identity identity = identity_of(n);
@@ -31,19 +41,10 @@ inline Member member_of(unsigned n, MemberState state = MemberState::alive,
   member.endpoints = {endpoint_of(n)};
   member.name = "node-" + std::to_string(n);
   member.zone = "rack-1";
+  member.keys = names_of(keys_of({1}));
   return member;
 }
 
 inline NodeId id_of(unsigned n) { return identity_of(n).node_id(); }
-
-inline KeyRing keys_of(std::initializer_list<unsigned> seeds) {
-  KeyRing ring;
-  for (const unsigned seed : seeds) {
-    SecretKey key;
-    store_le(key.mutable_view(), seed);
-    ring.emplace_back(key);
-  }
-  return ring;
-}
 
 }  // namespace waggle::gossip::test

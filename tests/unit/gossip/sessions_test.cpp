@@ -42,16 +42,36 @@ TEST_SUITE("gossip/sessions") {
     Bench bench;
     Sessions& sessions = bench.sessions;
     const std::uint64_t first = sessions.cookie(start, header_of(1, 7));
-    REQUIRE(sessions.install(id_of(1), header_of(1, 7), endpoint_of(1)));
+    REQUIRE(sessions.install(start, id_of(1), header_of(1, 7), endpoint_of(1)));
     CHECK_FALSE(sessions.proves(start, header_of(1, 7), first));
-    CHECK_FALSE(sessions.accept_counter(header_of(1, 7)));
-    REQUIRE(sessions.install(id_of(1), header_of(1, 8), endpoint_of(1)));
+    CHECK_FALSE(sessions.accept_counter(start, header_of(1, 7)));
+    REQUIRE(sessions.install(start, id_of(1), header_of(1, 8), endpoint_of(1)));
     CHECK(sessions.standing(header_of(1, 7)) == Sessions::Standing::replaced);
     CHECK(sessions.standing(header_of(1, 8)) == Sessions::Standing::current);
-    REQUIRE(sessions.install(id_of(1), header_of(1, 9), endpoint_of(1)));
+    REQUIRE(sessions.install(start, id_of(1), header_of(1, 9), endpoint_of(1)));
     CHECK(sessions.standing(header_of(1, 7)) == Sessions::Standing::unknown);
     CHECK_FALSE(sessions.proves(start, header_of(1, 7), first));
     CHECK(sessions.size() == 1);
+    sessions.check_invariants();
+  }
+
+  TEST_CASE(
+      "a replaced boot that lives gets its place back once, when the other has fallen silent") {
+    Bench bench;
+    Sessions& sessions = bench.sessions;
+    REQUIRE(sessions.install(start, id_of(1), header_of(1, 7, 40), endpoint_of(1)));
+    REQUIRE(sessions.install(start + 1s, id_of(1), header_of(1, 8), endpoint_of(2)));
+    REQUIRE(sessions.accept_counter(start + 10s, header_of(1, 8, 2)));
+    CHECK_FALSE(sessions.revive(start + 39s, header_of(1, 7, 50), endpoint_of(1)));
+    REQUIRE(sessions.revive(start + 40s, header_of(1, 7, 50), endpoint_of(1)));
+    CHECK(sessions.standing(header_of(1, 7)) == Sessions::Standing::current);
+    CHECK(sessions.path(id_of(1)) == endpoint_of(1));
+    CHECK_FALSE(sessions.accept_counter(start + 40s, header_of(1, 7, 50)));
+    CHECK_FALSE(sessions.accept_counter(start + 40s, header_of(1, 7, 49)));
+    CHECK(sessions.accept_counter(start + 40s, header_of(1, 7, 51)));
+    // Both in turns: that is no survivor, until much later.
+    CHECK_FALSE(sessions.revive(start + 500s, header_of(1, 8, 9), endpoint_of(2)));
+    CHECK(sessions.revive(start + 640s, header_of(1, 8, 9), endpoint_of(2)));
     sessions.check_invariants();
   }
 
@@ -77,12 +97,12 @@ TEST_SUITE("gossip/sessions") {
     CHECK_FALSE(bench.sessions.destination(id_of(1)).has_value());
     bench.sessions.set_mutual(id_of(1), true);
     CHECK_FALSE(bench.sessions.is_mutual(id_of(1)));
-    REQUIRE(bench.sessions.install(id_of(1), header_of(1, 7), endpoint_of(1)));
+    REQUIRE(bench.sessions.install(start, id_of(1), header_of(1, 7), endpoint_of(1)));
     CHECK_FALSE(bench.sessions.is_mutual(id_of(1)));
     bench.sessions.set_mutual(id_of(1), true);
     CHECK(bench.sessions.is_mutual(id_of(1)));
     CHECK(bench.sessions.destination(id_of(1))->boot == 7);
-    REQUIRE(bench.sessions.install(id_of(1), header_of(1, 8), endpoint_of(2)));
+    REQUIRE(bench.sessions.install(start, id_of(1), header_of(1, 8), endpoint_of(2)));
     CHECK_FALSE(bench.sessions.is_mutual(id_of(1)));
     CHECK(bench.sessions.path(id_of(1)) == endpoint_of(2));
     bench.sessions.erase(id_of(1));

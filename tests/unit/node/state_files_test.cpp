@@ -62,5 +62,13 @@ TEST_SUITE("node/state_files") {
     const ClusterKey key = ClusterKey::generate(random);
     REQUIRE(write_file_atomically(file, key.to_base64() + "\n", 0600));
     CHECK(load_keys({file}, "w.yaml:3").front().key_id() == key.key_id());
+    const std::string copy = dir.path + "/copy.key";
+    REQUIRE(write_file_atomically(copy, key.to_base64() + "\n", 0600));
+    try {
+      (void)load_keys({file, copy}, "w.yaml:3");
+      FAIL("the same key twice was accepted");
+    } catch (const StartError& error) {
+      CHECK(std::string(error.what()).find(copy + ": is the key of " + file) != std::string::npos);
+    }
   }
 }

@@ -17,6 +17,7 @@ using Level = Finding::Level;
 DoctorFacts healthy() {
   DoctorFacts facts;
   facts.keys = {{"/etc/waggle/cluster.key", "", 0600}};
+  facts.rotation = {.sealing = "ab12", .members = 2, .sealed_with_by = 2};
   facts.skews = {{"r.test", 2s}};
   facts.ready = true;
   facts.members = {{"a", "alive", "1-1", "10.0.0.1:7947", true, false},
@@ -61,9 +62,9 @@ TEST_SUITE("ops/doctor") {
       CHECK(finding.to_do.empty());
       CHECK_FALSE(finding.what.empty());
     }
-    CHECK(checks == std::vector<std::string>{"config", "key", "clock", "index", "members", "hints",
-                                             "udp", "mtu", "versions", "data_dir", "disk",
-                                             "upstream", "pause"});
+    CHECK(checks == std::vector<std::string>{"config", "key", "rotation", "identity", "clock",
+                                             "index", "members", "hints", "udp", "mtu", "versions",
+                                             "data_dir", "disk", "upstream", "pause"});
   }
 
   TEST_CASE("a key that others may read or write, or that is not there") {
@@ -84,6 +85,46 @@ TEST_SUITE("ops/doctor") {
     auto facts = healthy();
     facts.keys[0].problem = "No such file or directory";
     CHECK(has(only(facts).to_do, "waggle keygen"));
+  }
+
+  TEST_CASE("members that lack a key are named, and a rotation that nobody finishes is told") {
+    auto facts = healthy();
+    facts.rotation.lacking = "c, d";
+    auto finding = only(facts);
+    CHECK(finding.check == "rotation");
+    CHECK(finding.level == Level::warn);
+    CHECK(has(finding.what, "key ab12"));
+    CHECK(has(finding.what, "c, d"));
+    CHECK(has(finding.to_do, "waggle reload"));
+    facts = healthy();
+    facts.rotation.mute = "e (key cd34)";
+    CHECK(has(only(facts).what, "e (key cd34)"));
+    facts = healthy();
+    facts.rotation.lost = "f";
+    CHECK(has(only(facts).what, "last seen without key ab12: f"));
+    facts = healthy();
+    facts.rotation.second = "cd34";
+    facts.rotation.second_accepted_by = 1;
+    facts.rotation.two_keys_for = 23h + 59min;
+    CHECK(not_ok(facts).empty());
+    facts.rotation.two_keys_for = 26h;
+    finding = only(facts);
+    CHECK(has(finding.what, "two keys for 26 h: 2 of 2 members seal with ab12, 1 accept cd34"));
+    CHECK(has(finding.to_do, "retire"));
+  }
+
+  TEST_CASE("an identity that two processes use") {
+    auto facts = healthy();
+    facts.clones = {{"a", "10.0.0.1:7947", "10.0.0.9:7947", "copy", true}};
+    auto finding = only(facts);
+    CHECK(finding.check == "identity");
+    CHECK(finding.level == Level::fail);
+    CHECK(has(finding.what, "10.0.0.9:7947 (copy)"));
+    CHECK(has(finding.to_do, "remove node.data_dir/identity"));
+    facts.clones = {{"b", "10.0.0.2:7947", "10.0.0.9:7947", "", false}};
+    finding = only(facts);
+    CHECK(finding.level == Level::warn);
+    CHECK(has(finding.what, "member b: at 10.0.0.2:7947 and at 10.0.0.9:7947"));
   }
 
   TEST_CASE("a clock that is off, and one that nobody sets") {

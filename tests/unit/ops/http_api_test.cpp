@@ -29,6 +29,7 @@ class Source final : public ApiSource {
     info.cluster_version = 2;
     info.protocol_versions = {{"1-2", 4}, {"3-4", 1}};
     info.tainted = {digest};
+    info.keys = {{"ab12", "seals", 4, 2, {"n5"}, 1, 3}};
     return info;
   }
   std::vector<MemberInfo> members() override {
@@ -45,7 +46,12 @@ class Source final : public ApiSource {
   std::vector<SwarmInfo> swarms() override { return {}; }
   std::string metrics() override { return "waggle_x 1\n"; }
   void drain() override { drained = true; }
-  std::optional<std::string> reload() override { return "w.yaml:1: bad"; }
+  ReloadResult outcome{ReloadResult::Outcome::invalid, "w.yaml:1: bad", {}};
+  bool forced = false;
+  ReloadResult reload(bool force) override {
+    forced = force;
+    return outcome;
+  }
 };
 
 ApiResponse ask(Source& source, std::string_view method, std::string_view path,
@@ -93,6 +99,22 @@ TEST_SUITE("ops/http_api") {
     CHECK(nlohmann::json::accept(ask(source, "GET", "/\xff\xfe").body));
   }
 
+  TEST_CASE("a reload that would cut members off is a conflict until it is forced") {
+    Source source;
+    source.outcome = {ReloadResult::Outcome::would_part, "key ab12 is not accepted by n4", {}};
+    const auto refused = ask(source, "POST", "/api/v1/reload", Access::admin);
+    CHECK(refused.status == 409);
+    const auto error = nlohmann::json::parse(refused.body)["error"];
+    CHECK(error["code"] == "KEY_NOT_ACCEPTED");
+    CHECK(error["message"] == "key ab12 is not accepted by n4");
+    CHECK(error["hint"].get<std::string>().find("--force") != std::string::npos);
+    CHECK_FALSE(source.forced);
+    source.outcome = {ReloadResult::Outcome::done, "", {"cut off: n4"}};
+    const auto forced = handle_api({"POST", "/api/v1/reload", "", Access::admin, true}, source);
+    CHECK(source.forced);
+    CHECK(nlohmann::json::parse(forced.body)["warnings"] == nlohmann::json::array({"cut off: n4"}));
+  }
+
   TEST_CASE("the doctor's findings, for those who may read") {
     Source source;
     source.report = {{{Finding::Level::warn, "disk", "full", "free some"}}, {"127.0.0.1:1"}, {}};
@@ -116,6 +138,18 @@ TEST_SUITE("ops/http_api") {
     CHECK(status["protocol"]["cluster"] == 2);
     CHECK(status["protocol"]["members"] == nlohmann::json({{"1-2", 4}, {"3-4", 1}}));
     CHECK(status["members"]["incompatible"] == 1);
+  }
+
+  TEST_CASE("status tells of each key who lacks it") {
+    Source source;
+    const auto keys = nlohmann::json::parse(ask(source, "GET", "/api/v1/status").body)["keys"];
+    CHECK(keys[0]["id"] == "ab12");
+    CHECK(keys[0]["role"] == "seals");
+    CHECK(keys[0]["accepted_by"] == 4);
+    CHECK(keys[0]["sealed_with_by"] == 2);
+    CHECK(keys[0]["not_accepted_by"] == nlohmann::json::array({"n5"}));
+    CHECK(keys[0]["not_accepted_count"] == 1);
+    CHECK(keys[0]["sessions"] == 3);
   }
 
   TEST_CASE("status names tainted digests") {

@@ -39,6 +39,18 @@ bool run_until(asio::io_context& context, Condition condition) {
   return true;
 }
 
+/// Runs for `duration` unless the condition holds before; true when it did.
+template <typename Condition>
+bool run_for(asio::io_context& context, std::chrono::steady_clock::duration duration,
+             Condition condition) {
+  const auto end = std::chrono::steady_clock::now() + duration;
+  while (!condition() && std::chrono::steady_clock::now() < end) {
+    context.restart();
+    context.run_one_for(5ms);
+  }
+  return condition();
+}
+
 inline KeyRing shared_keys() {
   SeededRandomSource random(1);
   return {ClusterKey::generate(random)};

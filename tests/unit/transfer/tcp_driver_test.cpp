@@ -246,6 +246,81 @@ TEST_SUITE("transfer/tcp_driver") {
     CHECK(run_until(context, [&] { return !a.live.empty() && !b.live.empty(); }));
   }
 
+  TEST_CASE("a promotion moves sessions to the new key before the old one goes") {
+    asio::io_context context;
+    TcpConfig config = loopback_config();
+    config.move_window = 50ms;
+    Node a(context, config);
+    Node b(context, config);
+    connect(context, a, b);
+    const KeyRing old = shared_keys();
+    SeededRandomSource random(77);
+    const ClusterKey next = ClusterKey::generate(random);
+    std::vector<std::string> order;
+    a.on_closed = [&] { order.push_back(a.live.size() == 1 ? "open first" : "gap"); };
+    b.on_closed = [&] { order.push_back(b.live.size() == 1 ? "open first" : "gap"); };
+    for (Node* node : {&a, &b}) node->driver.set_keys({old[0], next});
+    // Who did not dial has nothing to move: the session is the dialler's.
+    b.driver.set_keys({next, old[0]});
+    CHECK_FALSE(run_for(context, 200ms, [&] { return b.opened.size() > 1; }));
+    CHECK(b.driver.sessions_by_key() == std::vector<std::size_t>{0, 1});
+    a.driver.set_keys({next, old[0]});
+    REQUIRE(run_until(context, [&] { return !a.closed.empty() && !b.closed.empty(); }));
+    CHECK(order == std::vector<std::string>{"open first", "open first"});
+    for (Node* node : {&a, &b}) {
+      CHECK(node->closed.at(0).reason == TransferError::session_moved);
+      CHECK(node->opened.size() == 2);
+      CHECK(node->driver.sessions_by_key() == std::vector<std::size_t>{1, 0});
+      CHECK(node->dials_failed.empty());
+      CHECK(node->handshakes_failed.empty());
+      node->driver.set_keys({next});
+    }
+    a.driver.send_control(*a.live.begin(), to_bytes(as_bytes("a")));
+    b.driver.send_control(*b.live.begin(), to_bytes(as_bytes("b")));
+    CHECK(run_until(context, [&] { return !a.controls.empty() && !b.controls.empty(); }));
+    CHECK(a.closed.size() == 1);
+    CHECK(b.closed.size() == 1);
+  }
+
+  TEST_CASE("a peer that lacks the new key keeps its session until it has it") {
+    asio::io_context context;
+    TcpConfig config = loopback_config();
+    config.move_window = 20ms;
+    Node a(context, config);
+    Node b(context, config);
+    connect(context, a, b);
+    const KeyRing old = shared_keys();
+    SeededRandomSource random(77);
+    const ClusterKey next = ClusterKey::generate(random);
+    a.driver.set_keys({next, old[0]});
+    REQUIRE(run_until(context, [&] { return b.handshakes_failed.size() >= 2; }));
+    CHECK(b.handshakes_failed[0] == TransferError::unknown_key);
+    CHECK(a.closed.empty());
+    CHECK(a.dials_failed.empty());
+    b.driver.set_keys({old[0], next});
+    REQUIRE(run_until(context, [&] { return !a.closed.empty(); }));
+    CHECK(a.closed[0].reason == TransferError::session_moved);
+    CHECK(a.live.size() == 1);
+  }
+
+  TEST_CASE("a node full of sessions takes the one that replaces another") {
+    asio::io_context context;
+    TcpConfig config = loopback_config();
+    config.move_window = 20ms;
+    Node a(context, config);
+    config.sessions_max = 1;
+    Node b(context, config);
+    connect(context, a, b);
+    const KeyRing old = shared_keys();
+    SeededRandomSource random(77);
+    const ClusterKey next = ClusterKey::generate(random);
+    b.driver.set_keys({next, old[0]});
+    a.driver.set_keys({next, old[0]});
+    REQUIRE(run_until(context, [&] { return !a.closed.empty() && !b.closed.empty(); }));
+    CHECK(b.closed[0].reason == TransferError::session_moved);
+    CHECK(b.driver.sessions_by_key() == std::vector<std::size_t>{1, 0});
+  }
+
   TEST_CASE("after stop nothing is reported and the ports are free") {
     asio::io_context context;
     Node b(context);
