@@ -37,6 +37,10 @@ inline constexpr std::size_t relayed_probes_max =
     1024;  ///< probes run for others: further ones get a NACK
 inline constexpr std::size_t join_hints_max = 256;  ///< further hints are ignored
 inline constexpr std::size_t hints_at_once = 3;     ///< hints pinged in one go, chosen at random
+inline constexpr std::size_t group_answers_max =
+    8;  ///< members that answer one PING to the multicast group: further ACKs are ignored
+inline constexpr std::size_t boot_questions_per_second =
+    64;  ///< PINGs to members whose multicasts cannot be read yet; anti-entropy repairs the rest
 inline constexpr std::size_t repair_records_per_second =
     16'384;  ///< beyond: the asker tries another member
 inline constexpr std::size_t parked_payloads_per_member =

@@ -14,6 +14,8 @@ namespace {
 
 /// Below the smallest IPv6 MTU two records of the largest size would not fit one PING.
 constexpr std::size_t packet_bytes_min = 1280;
+/// A member whose multicasts cannot be read yet is asked for its boot this often.
+constexpr Duration boot_question_interval = std::chrono::seconds(1);
 
 Boot fresh_boot(RandomSource& random) {
   std::array<std::byte, 8> bytes{};
@@ -50,7 +52,9 @@ Courier::Courier(const GossipConfig& config, Membership& membership, RandomSourc
       body_bytes_max_(body_bytes_max(config.packet_bytes)),
       sessions_(random),
       seal_(config.keys, config.cluster_name, self_, fresh_boot(random)),
-      introductions_(limits::introductions_per_second, limits::introductions_per_second) {}
+      group_(config.multicast_group),
+      introductions_(limits::introductions_per_second, limits::introductions_per_second),
+      boot_questions_(limits::boot_questions_per_second, limits::boot_questions_per_second) {}
 
 // --- receiving -----------------------------------------------------------------------------------
 
@@ -60,8 +64,10 @@ Result<std::optional<Received>> Courier::receive(TimePoint now, const Endpoint& 
   auto packet = seal_.open(datagram);
   if (!packet) return packet.error();
   const PacketHeader& header = packet->header;
-  if (header.sender == self_.prefix())
-    return GossipError::no_session;  // an own PING to an own address
+  if (header.sender == self_.prefix()) {
+    if (header.multicast) return std::optional<Received>{};  // the group hears itself
+    return GossipError::no_session;                          // an own PING to an own address
+  }
   const Sessions::Standing standing = sessions_.standing(header);
   if (standing == Sessions::Standing::replaced) return GossipError::replayed;
   if (standing == Sessions::Standing::current && !sessions_.accept_counter(header)) {
@@ -73,6 +79,10 @@ Result<std::optional<Received>> Courier::receive(TimePoint now, const Endpoint& 
   const auto* record = self_record(*message);
   if (record != nullptr && *record && (*record)->id.prefix() != header.sender) {
     return GossipError::id_mismatch;
+  }
+  // All hear it; some three are to answer, however many there are.
+  if (header.multicast && header.type == PacketType::ping && !membership_.answers_group_ping()) {
+    return std::optional<Received>{};
   }
   return standing == Sessions::Standing::current
              ? read(now, from, header, std::move(*message))
@@ -88,7 +98,7 @@ Result<std::optional<Received>> Courier::read(TimePoint now, const Endpoint& fro
     if (awaited && member != nullptr && has_endpoint(*member, from)) sessions_.set_path(id, from);
     settle_ack(now, id, *ack, awaited && !awaited->confirm);
   }
-  return std::optional(Received{id, std::move(message)});
+  return std::optional(Received{id, std::move(message), header.multicast});
 }
 
 Result<std::optional<Received>> Courier::read_stranger(TimePoint now, const Endpoint& from,
@@ -97,7 +107,22 @@ Result<std::optional<Received>> Courier::read_stranger(TimePoint now, const Endp
   if (auto* ping = std::get_if<Ping>(&message))
     return admit_ping(now, from, header, std::move(*ping));
   if (auto* ack = std::get_if<Ack>(&message)) return admit_ack(now, from, header, std::move(*ack));
+  if (header.multicast) ask_boot(now, header);
   return GossipError::no_session;
+}
+
+void Courier::ask_boot(TimePoint now, const PacketHeader& header) {
+  // Live members are sorted by id, and the header's sender is how an id begins.
+  NodeId first;
+  store_le(MutableByteView(first.bytes).first(8), header.sender);
+  const auto live = membership_.table().live();
+  const auto it = std::lower_bound(live.begin(), live.end(), first);
+  if (it == live.end() || it->prefix() != header.sender) return;
+  std::erase_if(boot_asked_,
+                [&](const auto& asked) { return asked.second + boot_question_interval <= now; });
+  if (boot_asked_.contains(*it) || !boot_questions_.take(now)) return;
+  boot_asked_.emplace(*it, now);
+  send_ping(now, {*it, std::nullopt, true, {}}, membership_.make_ping(*it), false);
 }
 
 Result<std::optional<Received>> Courier::admit_ping(TimePoint now, const Endpoint& from,
@@ -161,6 +186,10 @@ void Courier::send(TimePoint now, Outgoing&& outgoing) {
     send_ping(now, outgoing, std::move(*ping), false);
     return;
   }
+  if (is_group(outgoing)) {
+    transmit(*group_, std::nullopt, outgoing.message, Cast::multicast);
+    return;
+  }
   const NodeId& to = *outgoing.to;
   const auto destination = sessions_.destination(to);
   if (std::holds_alternative<Ack>(outgoing.message) && destination) {
@@ -177,6 +206,10 @@ void Courier::send(TimePoint now, Outgoing&& outgoing) {
   }
 }
 
+bool Courier::is_group(const Outgoing& outgoing) const {
+  return !outgoing.to && group_ && outgoing.address == group_;
+}
+
 void Courier::send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bool confirm) {
   std::optional<Destination> destination;
   if (outgoing.to && !outgoing.undirected) destination = sessions_.destination(*outgoing.to);
@@ -184,10 +217,11 @@ void Courier::send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bo
   if (!address) return;
   const bool mutual = destination && sessions_.is_mutual(*outgoing.to);
   if (!mutual) ping.self = membership_.table().self();
-  sessions_.await(now, ping.seq, outgoing.to, confirm);
+  const bool to_group = is_group(outgoing);
+  sessions_.await(now, ping.seq, outgoing.to, confirm, to_group ? limits::group_answers_max : 1);
   GossipMessage message = std::move(ping);
   if (mutual) membership_.add_news(message);
-  transmit(*address, destination, message);
+  transmit(*address, destination, message, to_group ? Cast::multicast : Cast::unicast);
 }
 
 void Courier::park(TimePoint now, const NodeId& to, GossipMessage&& message) {
@@ -245,13 +279,13 @@ std::optional<Endpoint> Courier::address_of(const NodeId& id) const {
 }
 
 void Courier::transmit(const Endpoint& to, const std::optional<Destination>& destination,
-                       const GossipMessage& message) {
+                       const GossipMessage& message, Cast cast) {
   const PacketType type = type_of(message);
   const bool is_probe = type == PacketType::ping || type == PacketType::ack ||
                         type == PacketType::ping_req || type == PacketType::nack;
   const Bytes body = encode(message);
   WAGGLE_ASSERT(body.size() <= body_bytes_max_);
-  (is_probe ? probes_ : others_).push_back({to, seal_.seal(type, destination, body)});
+  (is_probe ? probes_ : others_).push_back({to, seal_.seal(type, destination, body, cast)});
 }
 
 std::optional<Transmit> Courier::poll_transmit() {

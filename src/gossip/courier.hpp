@@ -24,13 +24,15 @@ namespace waggle::gossip {
 struct Received {
   NodeId from;
   GossipMessage message;
+  bool multicast = false;  ///< it came to the group, not to this node alone
 };
 
 /// A PING without a session costs its receiver one ACK with a cookie and no state, and at most
 /// limits::introductions_per_second of them are answered, recordings included; a PING that echoes
 /// the cookie, or an ACK to a PING of ours, starts the session. Anything but PING and ACK waits
 /// (bounded) until both sides have one. Contract: as Membership; poll_transmit serves probes before
-/// everything else.
+/// everything else. To the group go PINGs, which a random few answer, and ANNOUNCEMENTs, which are
+/// read from senders with a session alone; a member without one is asked for its boot.
 class Courier {
  public:
   /// @param membership  must outlive the object
@@ -73,6 +75,8 @@ class Courier {
                                                            const PacketHeader& header, Ping&& ping);
   [[nodiscard]] Result<std::optional<Received>> admit_ack(TimePoint now, const Endpoint& from,
                                                           const PacketHeader& header, Ack&& ack);
+  void ask_boot(TimePoint now, const PacketHeader& header);
+  [[nodiscard]] bool is_group(const Outgoing& outgoing) const;
   [[nodiscard]] bool install(TimePoint now, const Endpoint& from, const PacketHeader& header,
                              const Member& record);
   void settle_ack(TimePoint now, const NodeId& id, const Ack& ack, bool may_confirm);
@@ -80,7 +84,7 @@ class Courier {
   void park(TimePoint now, const NodeId& to, GossipMessage&& message);
   void flush(const NodeId& id);
   void transmit(const Endpoint& to, const std::optional<Destination>& destination,
-                const GossipMessage& message);
+                const GossipMessage& message, Cast cast = Cast::unicast);
   [[nodiscard]] std::optional<Endpoint> address_of(const NodeId& id) const;
 
   Membership& membership_;
@@ -88,7 +92,10 @@ class Courier {
   std::size_t body_bytes_max_;
   Sessions sessions_;
   PacketSeal seal_;
+  std::optional<Endpoint> group_;
   TokenBucket introductions_;
+  TokenBucket boot_questions_;
+  std::map<NodeId, TimePoint> boot_asked_;  ///< for a second
   std::map<NodeId, Parked> parked_;
   std::deque<Transmit> probes_;
   std::deque<Transmit> others_;

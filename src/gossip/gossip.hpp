@@ -49,7 +49,9 @@ struct GossipConfig {
   std::size_t packet_bytes = 1400;  ///< IP and UDP headers included
   std::uint64_t incarnation = 1;  ///< max(persisted + 1, wall clock in ms): the caller persists it
   bool hints_expected = false;    ///< hints are being looked up: having none is not being alone
-  std::uint64_t seed = 1;         ///< choices only
+  std::optional<Endpoint> multicast_group;  ///< where datagrams for all go, if the network has one
+  bool join_by_multicast = false;           ///< the group is a join hint
+  std::uint64_t seed = 1;                   ///< choices only
 };
 
 struct Transmit {
@@ -107,8 +109,9 @@ class Gossip {
   /// A bulk frame that arrived on an authenticated session with `from`.
   void handle_bulk(TimePoint now, const NodeId& from, ByteView frame);
   /// Replaces the join hints (static list, DNS answers); they are tried now and then for ever, at
-  /// least every 30 s.
-  void set_hints(TimePoint now, std::vector<Endpoint> hints);
+  /// least every 30 s. With `more_expected` some are still being looked up: having none is not
+  /// being alone.
+  void set_hints(TimePoint now, std::vector<Endpoint> hints, bool more_expected = false);
   /// Key rotation: the first key seals from now on, all open. @pre 1 or 2 keys
   void set_keys(const KeyRing& keys);
   /// Sends `payload` (<= app_payload_bytes_max()) sealed to a live member; false when it is not

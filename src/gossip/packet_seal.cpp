@@ -13,6 +13,7 @@ namespace waggle::gossip {
 namespace {
 
 constexpr std::uint8_t flag_directed = 1;
+constexpr std::uint8_t flag_multicast = 2;
 constexpr std::size_t sender_at = 4;
 constexpr std::size_t boot_at = 12;
 constexpr std::size_t counter_at = 20;
@@ -32,6 +33,10 @@ std::uint8_t byte_at(ByteView bytes, std::size_t at) {
 bool is_known_type(std::uint8_t type) {
   return type >= static_cast<std::uint8_t>(PacketType::ping) &&
          type <= static_cast<std::uint8_t>(PacketType::app);
+}
+
+bool may_go_undirected(PacketType type, bool multicast) {
+  return type == PacketType::ping || (multicast && type == PacketType::announcement);
 }
 
 }  // namespace
@@ -67,12 +72,16 @@ Bytes PacketSeal::authenticated(ByteView header, const std::optional<Destination
   return data;
 }
 
-Bytes PacketSeal::seal(PacketType type, const std::optional<Destination>& to, ByteView body) {
-  WAGGLE_ASSERT(to.has_value() || type == PacketType::ping);
+Bytes PacketSeal::seal(PacketType type, const std::optional<Destination>& to, ByteView body,
+                       Cast cast) {
+  const bool multicast = cast == Cast::multicast;
+  WAGGLE_ASSERT(to ? !multicast : may_go_undirected(type, multicast));
   WAGGLE_ASSERT(counter_ != UINT64_MAX);
   Bytes datagram = {static_cast<std::byte>(wire_version), static_cast<std::byte>(type),
                     static_cast<std::byte>(keys_.front().id),
-                    static_cast<std::byte>(to ? flag_directed : 0)};
+                    static_cast<std::byte>(to          ? flag_directed
+                                           : multicast ? flag_multicast
+                                                       : 0)};
   append_le(datagram, self_.prefix());
   append_le(datagram, boot_);
   append_le(datagram, ++counter_);
@@ -91,14 +100,15 @@ Result<OpenedPacket> PacketSeal::open(ByteView datagram) const {
   if (byte_at(datagram, 0) != wire_version) return GossipError::wrong_version;
   const std::uint8_t type = byte_at(datagram, 1);
   const std::uint8_t flags = byte_at(datagram, 3);
-  if (!is_known_type(type) || flags > flag_directed) return GossipError::malformed;
+  if (!is_known_type(type) || flags > flag_multicast) return GossipError::malformed;
   OpenedPacket packet;
   packet.header = {.type = static_cast<PacketType>(type),
                    .directed = flags == flag_directed,
                    .sender = load_le<std::uint64_t>(datagram.subspan(sender_at)),
                    .boot = load_le<Boot>(datagram.subspan(boot_at)),
-                   .counter = load_le<std::uint64_t>(datagram.subspan(counter_at))};
-  if (!packet.header.directed && packet.header.type != PacketType::ping)
+                   .counter = load_le<std::uint64_t>(datagram.subspan(counter_at)),
+                   .multicast = flags == flag_multicast};
+  if (!packet.header.directed && !may_go_undirected(packet.header.type, packet.header.multicast))
     return GossipError::malformed;
   const std::optional<Destination> to =
       packet.header.directed ? std::optional(Destination{self_, boot_}) : std::nullopt;
