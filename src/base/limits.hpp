@@ -42,7 +42,8 @@ inline constexpr std::size_t group_answers_max =
 inline constexpr std::size_t boot_questions_per_second =
     64;  ///< PINGs to members whose multicasts cannot be read yet; anti-entropy repairs the rest
 inline constexpr std::size_t udp_paths_max =
-    16'384;  ///< own addresses that others wrote to, kept for the answers: when full, all are forgotten
+    16'384;  ///< own addresses that others wrote to, kept for the answers: when full, all are
+             ///< forgotten
 inline constexpr std::size_t repair_records_per_second =
     16'384;  ///< beyond: the asker tries another member
 inline constexpr std::size_t parked_payloads_per_member =

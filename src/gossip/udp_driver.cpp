@@ -52,6 +52,8 @@ Result<std::size_t> UdpDriver::join(const std::vector<Endpoint>& groups,
   WAGGLE_ASSERT(!sockets_.empty());
   boost::system::error_code first_error = boost::asio::error::network_unreachable;
   bool failed = false;
+  groups_ = groups;
+  for (const auto& socket : sockets_) socket->share_port();
   const auto by_group = std::make_shared<const UdpSocket::Handler>(
       [handler = handler_](const Endpoint& from, const Endpoint&, ByteView datagram) {
         (*handler)(from, datagram);
@@ -109,11 +111,6 @@ std::shared_ptr<UdpSocket> UdpDriver::socket_for(const Endpoint& to) const {
   return best;
 }
 
-bool UdpDriver::is_group(const Endpoint& to) const {
-  return std::any_of(exits_.begin(), exits_.end(),
-                     [&](const Exit& exit) { return exit.group == to; });
-}
-
 bool UdpDriver::send_by_path(const Endpoint& to, ByteView datagram) {
   const auto it = paths_.find(to);
   if (it == paths_.end()) return false;
@@ -125,7 +122,7 @@ bool UdpDriver::send_by_path(const Endpoint& to, ByteView datagram) {
 }
 
 void UdpDriver::send(const Endpoint& to, ByteView datagram) {
-  if (is_group(to)) {
+  if (std::find(groups_.begin(), groups_.end(), to) != groups_.end()) {
     for (const Exit& exit : exits_) count(exit.socket->send(exit.group, datagram, exit.source));
     return;
   }
@@ -147,6 +144,7 @@ void UdpDriver::stop() {
   for (const auto& socket : group_sockets_) socket->close();
   sockets_.clear();
   group_sockets_.clear();
+  groups_.clear();
   exits_.clear();
   paths_.clear();
 }

@@ -74,7 +74,6 @@ class UdpDriver {
   void learn(const std::shared_ptr<UdpSocket>& socket, const Endpoint& from, const Endpoint& local);
   [[nodiscard]] std::shared_ptr<UdpSocket> socket_for(const Endpoint& to) const;
   [[nodiscard]] bool send_by_path(const Endpoint& to, ByteView datagram);
-  [[nodiscard]] bool is_group(const Endpoint& to) const;
   void count(const Result<void>& sent);
 
   boost::asio::any_io_executor executor_;
@@ -83,6 +82,7 @@ class UdpDriver {
   Route route_;
   std::vector<std::shared_ptr<UdpSocket>> sockets_;
   std::vector<std::shared_ptr<UdpSocket>> group_sockets_;
+  std::vector<Endpoint> groups_;
   std::vector<Exit> exits_;
   std::unordered_map<Endpoint, Path> paths_;  ///< <= limits::udp_paths_max
   std::uint64_t send_errors_ = 0;

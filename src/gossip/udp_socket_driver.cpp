@@ -142,10 +142,12 @@ Result<void> UdpSocket::open(const Endpoint& endpoint, bool dual_stack) {
     set_option(IPPROTO_IPV6, IPV6_V6ONLY, dual_stack ? 0 : 1);
     set_option(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
     set_option(IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 1);
+    set_option(IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0);  // only the groups that this socket joined
   }
   if (is_v4_ || dual_stack) {
     set_option(IPPROTO_IP, IP_PKTINFO, 1);
     set_option(IPPROTO_IP, IP_MULTICAST_TTL, 1);
+    set_option(IPPROTO_IP, IP_MULTICAST_ALL, 0);
   }
   if (broken_) return last_error();
   io_.non_blocking(true, error);
@@ -175,9 +177,7 @@ Result<void> UdpSocket::bind(const Endpoint& endpoint, bool dual_stack) {
 
 Result<void> UdpSocket::join(const Endpoint& group, const MulticastInterface& interface) {
   if (auto opened = open(group, false); !opened) return opened;
-  set_option(SOL_SOCKET, SO_REUSEADDR, 1);
-  if (is_v4_) set_option(IPPROTO_IP, IP_MULTICAST_ALL, 0);
-  if (!is_v4_) set_option(IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0);
+  share_port();
   if (broken_) return last_error();
   if (auto bound = bind_to(group, interface.index); !bound) return bound;
   int joined = 0;
@@ -185,18 +185,20 @@ Result<void> UdpSocket::join(const Endpoint& group, const MulticastInterface& in
     ip_mreqn request{};
     request.imr_multiaddr = v4_of(group);
     request.imr_ifindex = static_cast<int>(interface.index);
-    joined = ::setsockopt(io_.native_handle(), IPPROTO_IP, IP_ADD_MEMBERSHIP, &request,
-                          sizeof(request));
+    joined =
+        ::setsockopt(io_.native_handle(), IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, sizeof(request));
   } else {
     ipv6_mreq request{};
     request.ipv6mr_multiaddr = v6_of(group);
     request.ipv6mr_interface = interface.index;
-    joined = ::setsockopt(io_.native_handle(), IPPROTO_IPV6, IPV6_JOIN_GROUP, &request,
-                          sizeof(request));
+    joined =
+        ::setsockopt(io_.native_handle(), IPPROTO_IPV6, IPV6_JOIN_GROUP, &request, sizeof(request));
   }
   if (joined != 0) return last_error();
   return {};
 }
+
+void UdpSocket::share_port() { set_option(SOL_SOCKET, SO_REUSEADDR, 1); }
 
 void UdpSocket::start(std::shared_ptr<const Handler> handler) {
   // The coroutine owns a share, so that the driver may go while a wait is still to be aborted.

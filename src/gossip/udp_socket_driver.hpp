@@ -40,6 +40,10 @@ class UdpSocket : public std::enable_shared_from_this<UdpSocket> {
   /// Hears what is sent to `group` (address and port) on that interface, beside others who do.
   [[nodiscard]] Result<void> join(const Endpoint& group, const MulticastInterface& interface);
 
+  /// Lets sockets that join() a group have the port too. Called after bind(), which therefore still
+  /// fails on a port that is taken.
+  void share_port();
+
   /// Receives until close(); the handler is called on the executor.
   void start(std::shared_ptr<const Handler> handler);
   void close();

@@ -69,7 +69,7 @@ class Distributor final : private transfer::ClusterView {
   // Inputs.
   void handle_datagram(TimePoint now, Endpoint from, ByteView datagram);
   void handle_timeout(TimePoint now);
-  void set_hints(TimePoint now, std::vector<Endpoint> hints);
+  void set_hints(TimePoint now, std::vector<Endpoint> hints, bool more_expected = false);
   /// The first key seals, all open (rotation).
   void set_keys(const KeyRing& keys) { gossip_.set_keys(keys); }
   /// No new registrar work; then leave() tells everyone.

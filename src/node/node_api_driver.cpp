@@ -75,7 +75,12 @@ DoctorQuestions NodeDriver::doctor_questions() {
   for (const auto& warning : config_.warnings)
     questions.facts.config_warnings.push_back(warning.to_string());
   questions.key_files = config.cluster.key_files;
-  for (const auto& hint : hints_) questions.hints.push_back({hint.text, hint.host, hint.port});
+  for (const auto& hint : hints_) {
+    const bool is_name = hint.kind == JoinHint::Kind::name;
+    if (!is_name && hint.kind != JoinHint::Kind::address) continue;
+    questions.hints.push_back({hint.text, is_name ? hint.host : hint.endpoint.address_string(),
+                               std::to_string(hint.endpoint.port)});
+  }
   for (const auto& member : distributor_->gossip().members()) {
     ops::DoctorFacts::Member fact;
     fact.name = member_name(member.id);
