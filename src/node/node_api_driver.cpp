@@ -188,7 +188,11 @@ ops::BlobInfo NodeDriver::blob_info(const Digest& digest) {
   ops::BlobInfo info;
   info.digest = digest.to_string();
   info.size_known = false;
-  if (const auto size = distributor_->gossip().content_size(digest)) {
+  const TimePoint began = now();
+  const auto size = distributor_->gossip().content_size(digest);
+  const std::vector<NodeId> holders = distributor_->holders_of(digest);
+  metrics_.count_lookup(!holders.empty(), now() - began);
+  if (size) {
     info.size = *size;
     info.size_known = true;
   }
@@ -201,8 +205,7 @@ ops::BlobInfo NodeDriver::blob_info(const Digest& digest) {
     info.have_bytes = std::max(info.have_bytes, copy.bytes);
   }
   if (info.complete) info.holders.push_back(config_.config.node.name);
-  for (const NodeId& holder : distributor_->holders_of(digest))
-    info.holders.push_back(member_name(holder));
+  for (const NodeId& holder : holders) info.holders.push_back(member_name(holder));
   std::sort(info.holders.begin(), info.holders.end());
   return info;
 }

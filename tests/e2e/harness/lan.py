@@ -35,6 +35,11 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+def unix_socket_request(path):
+    """The bytes of a GET on a connection that stays open."""
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+
 def unix_get(socket_path, path, timeout=10):
     connection = _UnixConnection(socket_path, timeout)
     try:
