@@ -41,6 +41,13 @@ inline constexpr std::size_t join_hints_max = 256;  ///< further hints are ignor
 inline constexpr std::size_t hints_at_once = 3;     ///< hints pinged in one go, chosen at random
 inline constexpr std::size_t leave_told_max =
     128;  ///< members told directly of this node's departure; the others hear it from them
+inline constexpr std::size_t group_answers_max =
+    8;  ///< members that answer one PING to the multicast group: further ACKs are ignored
+inline constexpr std::size_t boot_questions_per_second =
+    64;  ///< PINGs to members whose multicasts cannot be read yet; anti-entropy repairs the rest
+inline constexpr std::size_t udp_paths_max =
+    16'384;  ///< own addresses that others wrote to, kept for the answers: when full, all are
+             ///< forgotten
 inline constexpr std::size_t repair_records_per_second =
     16'384;  ///< beyond: the asker tries another member
 inline constexpr Duration refutation_interval =

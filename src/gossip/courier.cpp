@@ -14,6 +14,8 @@ namespace {
 
 /// Below the smallest IPv6 MTU two records of the largest size would not fit one PING.
 constexpr std::size_t packet_bytes_min = 1280;
+/// A member whose multicasts cannot be read yet is asked for its boot this often.
+constexpr Duration boot_question_interval = std::chrono::seconds(1);
 
 Boot fresh_boot(RandomSource& random) {
   std::array<std::byte, 8> bytes{};
@@ -56,7 +58,9 @@ Courier::Courier(const GossipConfig& config, Membership& membership, RandomSourc
       body_bytes_max_(body_bytes_max(config.packet_bytes)),
       sessions_(random),
       seal_(config.keys, config.cluster_name, self_, fresh_boot(random)),
-      introductions_(limits::introductions_per_second, limits::introductions_per_second) {}
+      group_(config.multicast_group),
+      introductions_(limits::introductions_per_second, limits::introductions_per_second),
+      boot_questions_(limits::boot_questions_per_second, limits::boot_questions_per_second) {}
 
 // --- receiving -----------------------------------------------------------------------------------
 
@@ -68,7 +72,8 @@ Result<std::optional<Received>> Courier::receive(TimePoint now, const Endpoint& 
   const PacketHeader& header = packet->header;
   const bool is_own = header.sender == self_.prefix();
   if (is_own && header.boot == seal_.boot()) {
-    return GossipError::no_session;  // an own PING to an own address
+    if (header.multicast) return std::optional<Received>{};  // the group hears itself
+    return GossipError::no_session;                          // an own PING to an own address
   }
   const Sessions::Standing standing = sessions_.standing(header);
   if (is_own || standing == Sessions::Standing::replaced) {
@@ -86,6 +91,10 @@ Result<std::optional<Received>> Courier::receive(TimePoint now, const Endpoint& 
   if (record != nullptr && *record && (*record)->id.prefix() != header.sender) {
     return GossipError::id_mismatch;
   }
+  // All hear it; some three are to answer, however many there are.
+  if (header.multicast && header.type == PacketType::ping && !membership_.answers_group_ping()) {
+    return std::optional<Received>{};
+  }
   return standing == Sessions::Standing::current
              ? read(now, from, header, std::move(*message))
              : read_stranger(now, from, header, std::move(*message));
@@ -100,7 +109,7 @@ Result<std::optional<Received>> Courier::read(TimePoint now, const Endpoint& fro
     if (awaited && member != nullptr && has_endpoint(*member, from)) sessions_.set_path(id, from);
     settle_ack(now, id, *ack, awaited && !awaited->confirm);
   }
-  return std::optional(Received{id, std::move(message)});
+  return std::optional(Received{id, std::move(message), header.multicast});
 }
 
 Result<std::optional<Received>> Courier::read_stranger(TimePoint now, const Endpoint& from,
@@ -109,7 +118,22 @@ Result<std::optional<Received>> Courier::read_stranger(TimePoint now, const Endp
   if (auto* ping = std::get_if<Ping>(&message))
     return admit_ping(now, from, header, std::move(*ping));
   if (auto* ack = std::get_if<Ack>(&message)) return admit_ack(now, from, header, std::move(*ack));
+  if (header.multicast) ask_boot(now, header);
   return GossipError::no_session;
+}
+
+void Courier::ask_boot(TimePoint now, const PacketHeader& header) {
+  // Live members are sorted by id, and the header's sender is how an id begins.
+  NodeId first;
+  store_le(MutableByteView(first.bytes).first(8), header.sender);
+  const auto live = membership_.table().live();
+  const auto it = std::lower_bound(live.begin(), live.end(), first);
+  if (it == live.end() || it->prefix() != header.sender) return;
+  std::erase_if(boot_asked_,
+                [&](const auto& asked) { return asked.second + boot_question_interval <= now; });
+  if (boot_asked_.contains(*it) || !boot_questions_.take(now)) return;
+  boot_asked_.emplace(*it, now);
+  send_ping(now, {*it, std::nullopt, true, {}}, membership_.make_ping(*it), false);
 }
 
 Result<std::optional<Received>> Courier::admit_ping(TimePoint now, const Endpoint& from,
@@ -251,6 +275,10 @@ void Courier::send(TimePoint now, Outgoing&& outgoing) {
     send_ping(now, outgoing, std::move(*ping), false);
     return;
   }
+  if (is_group(outgoing)) {
+    transmit(*group_, std::nullopt, outgoing.message, Cast::multicast);
+    return;
+  }
   const NodeId& to = *outgoing.to;
   const Member* member = membership_.table().find(to);
   if (member != nullptr && !member->compatible && !is_probe(outgoing.message)) return;
@@ -269,6 +297,10 @@ void Courier::send(TimePoint now, Outgoing&& outgoing) {
   }
 }
 
+bool Courier::is_group(const Outgoing& outgoing) const {
+  return !outgoing.to && group_ && outgoing.address == group_;
+}
+
 void Courier::send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bool confirm) {
   std::optional<Destination> destination;
   if (outgoing.to && !outgoing.undirected) destination = sessions_.destination(*outgoing.to);
@@ -276,10 +308,12 @@ void Courier::send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bo
   if (!address) return;
   const bool mutual = destination && sessions_.is_mutual(*outgoing.to);
   if (!mutual) ping.self = membership_.table().self();
-  sessions_.await(now, ping.seq, outgoing.to, confirm);
+  const bool to_group = is_group(outgoing);
+  sessions_.await(now, ping.seq, outgoing.to, confirm, to_group ? limits::group_answers_max : 1);
   GossipMessage message = std::move(ping);
   if (mutual) membership_.add_news(message, *outgoing.to);
-  transmit(*address, destination, std::move(message));
+  transmit(*address, destination, std::move(message),
+           to_group ? Cast::multicast : Cast::unicast);
 }
 
 void Courier::park(TimePoint now, const NodeId& to, GossipMessage&& message) {
@@ -360,13 +394,13 @@ std::optional<Endpoint> Courier::address_of(const NodeId& id) const {
 }
 
 void Courier::transmit(const Endpoint& to, const std::optional<Destination>& destination,
-                       GossipMessage&& message) {
+                       GossipMessage&& message, Cast cast) {
   if (auto* ping = std::get_if<Ping>(&message)) ping->load = load_;
   if (auto* ack = std::get_if<Ack>(&message)) ack->load = load_;
   const Bytes body = encode(message);
   WAGGLE_ASSERT(body.size() <= body_bytes_max_);
   auto& queue = is_probe(message) ? probes_ : others_;
-  queue.push_back({to, seal_.seal(type_of(message), destination, body)});
+  queue.push_back({to, seal_.seal(type_of(message), destination, body, cast)});
 }
 
 std::optional<Transmit> Courier::poll_transmit() {

@@ -26,13 +26,15 @@ namespace waggle::gossip {
 struct Received {
   NodeId from;
   GossipMessage message;
+  bool multicast = false;  ///< it came to the group, not to this node alone
 };
 
 /// A PING without a session costs its receiver one ACK with a cookie and no state, and at most
 /// limits::introductions_per_second of them are answered, recordings included; a PING that echoes
 /// the cookie, or an ACK to a PING of ours, starts the session. Anything but PING and ACK waits
 /// (bounded) until both sides have one. Contract: as Membership; poll_transmit serves probes before
-/// everything else.
+/// everything else. To the group go PINGs, which a random few answer, and ANNOUNCEMENTs, which are
+/// read from senders with a session alone; a member without one is asked for its boot.
 ///
 /// Doubles: a boot that was replaced, or this node's own id from another process. Its PINGs are
 /// answered like a stranger's, so that it does not take everybody for dead, but nothing that it
@@ -102,6 +104,8 @@ class Courier {
   void prove_to_double(TimePoint now, const Endpoint& from, const PacketHeader& header,
                        std::uint64_t cookie);
   void note_double(const NodeId& id, const Endpoint& from, const std::optional<Member>& record);
+  void ask_boot(TimePoint now, const PacketHeader& header);
+  [[nodiscard]] bool is_group(const Outgoing& outgoing) const;
   [[nodiscard]] bool install(TimePoint now, const Endpoint& from, const PacketHeader& header,
                              const Member& record);
   void settle_ack(TimePoint now, const NodeId& id, const Ack& ack, bool may_confirm);
@@ -110,7 +114,7 @@ class Courier {
   void unpark(std::map<NodeId, Parked>::iterator it);
   void flush(const NodeId& id);
   void transmit(const Endpoint& to, const std::optional<Destination>& destination,
-                GossipMessage&& message);
+                GossipMessage&& message, Cast cast = Cast::unicast);
   [[nodiscard]] std::optional<Endpoint> address_of(const NodeId& id) const;
 
   Membership& membership_;
@@ -119,7 +123,10 @@ class Courier {
   std::uint8_t load_ = 0;
   Sessions sessions_;
   PacketSeal seal_;
+  std::optional<Endpoint> group_;
   TokenBucket introductions_;
+  TokenBucket boot_questions_;
+  std::map<NodeId, TimePoint> boot_asked_;  ///< for a second
   std::map<NodeId, Parked> parked_;
   std::deque<std::pair<TimePoint, NodeId>> parked_until_;  ///< in order; some may be flushed
   std::deque<Transmit> probes_;

@@ -4,6 +4,7 @@
 
 #include "base/assert.hpp"
 #include "base/limits.hpp"
+#include "gossip/announcement_wire.hpp"
 #include "gossip/announcements.hpp"
 #include "gossip/clone_watch.hpp"
 #include "gossip/courier.hpp"
@@ -58,7 +59,7 @@ Member self_record(const GossipConfig& config, const Identity& identity) {
 
 MembershipConfig membership_config(const GossipConfig& config) {
   return {IdKey::for_cluster(config.cluster_name), Courier::body_bytes_max(config.packet_bytes),
-          mix_seed(config.seed)};
+          mix_seed(config.seed), config.join_by_multicast ? config.multicast_group : std::nullopt};
 }
 
 AnnouncementsConfig announcements_config(const GossipConfig& config, const NodeId& self) {
@@ -79,6 +80,12 @@ bool introduces_sender(const GossipMessage& message) {
   const auto* ping = std::get_if<Ping>(&message);
   const auto* ack = std::get_if<Ack>(&message);
   return (ping != nullptr && ping->self) || (ack != nullptr && ack->self);
+}
+
+/// Questions and their answers are between two nodes: to all go log records alone.
+bool carries_records(ByteView body) {
+  const auto message = decode_message(body);
+  return message && std::holds_alternative<Records>(*message);
 }
 
 bool is_up(MemberState state) {
@@ -132,6 +139,7 @@ void Gossip::Impl::dispatch(TimePoint now, const Endpoint& from, Received&& rece
     TimePoint now;
     const Endpoint& from;
     const NodeId& id;
+    bool multicast;
     void operator()(Ping& ping) {
       impl.announcements.member_load(now, id, ping.load);
       impl.membership.handle_ping(now, id, from, ping);
@@ -145,13 +153,17 @@ void Gossip::Impl::dispatch(TimePoint now, const Endpoint& from, Received&& rece
     void operator()(MemberHashes& message) { impl.membership.handle_hashes(now, id, message); }
     void operator()(MemberRecords& message) { impl.membership.handle_records(now, id, message); }
     void operator()(AnnouncementBody& message) {
+      if (multicast && !carries_records(message.body)) {
+        ++impl.counters.dropped_malformed;
+        return;
+      }
       impl.announcements.handle_message(now, id, message.body);
     }
     void operator()(App& app) {
       impl.events.emplace_back(AppMessage{id, app.kind, std::move(app.payload)});
     }
   };
-  std::visit(Visitor{*this, now, from, id}, received.message);
+  std::visit(Visitor{*this, now, from, id, received.multicast}, received.message);
 }
 
 void Gossip::Impl::count(const boost::system::error_code& error) {
@@ -335,8 +347,8 @@ void Gossip::handle_bulk(TimePoint now, const NodeId& from, ByteView frame) {
   impl_->settle(now);
 }
 
-void Gossip::set_hints(TimePoint now, std::vector<Endpoint> hints) {
-  impl_->hints_expected = impl_->hints_expected && hints.empty();
+void Gossip::set_hints(TimePoint now, std::vector<Endpoint> hints, bool more_expected) {
+  impl_->hints_expected = more_expected;
   impl_->membership.set_hints(now, std::move(hints));
   impl_->settle(now);
 }

@@ -57,7 +57,8 @@ struct GossipConfig {
   std::size_t packet_bytes = 1400;  ///< IP and UDP headers included
   std::uint64_t incarnation = 1;  ///< max(persisted + 1, wall clock in ms): the caller persists it
   BroadcastMode broadcast = BroadcastMode::automatic;
-  std::optional<Endpoint> multicast_group;  ///< where BroadcastMode::multicast sends
+  std::optional<Endpoint> multicast_group;  ///< where datagrams for all go, if the network has one
+  bool join_by_multicast = false;           ///< the group is a join hint
   std::optional<ToldLog> told;  ///< what the last process of this node had told others it holds
   bool hints_expected = false;  ///< hints are being looked up: having none is not being alone
   std::uint64_t seed = 1;       ///< choices only
@@ -134,8 +135,9 @@ class Gossip {
   /// A bulk frame that arrived on an authenticated session with `from`.
   void handle_bulk(TimePoint now, const NodeId& from, ByteView frame);
   /// Replaces the join hints (static list, DNS answers); they are tried now and then for ever, at
-  /// least every 30 s.
-  void set_hints(TimePoint now, std::vector<Endpoint> hints);
+  /// least every 30 s. With `more_expected` some are still being looked up: having none is not
+  /// being alone.
+  void set_hints(TimePoint now, std::vector<Endpoint> hints, bool more_expected = false);
   /// Key rotation: the first key seals from now on, all open. When names or order changed the own
   /// record says so to everyone. @pre 1 or 2 keys
   void set_keys(TimePoint now, const KeyRing& keys);

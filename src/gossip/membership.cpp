@@ -32,6 +32,8 @@ constexpr Duration repair_interval_quiet = 1s;
 constexpr Duration repair_interval_busy = 5s;
 /// A timer served this late means that the process did not run: its silence condemns nobody.
 constexpr Duration pause_recognised = 500ms;
+/// How many answer a PING to the group, on average: one lost answer must not cost a second.
+constexpr double group_answers_wanted = 3;
 constexpr std::size_t news_max = 32;  ///< per message, well inside the decoder's array limit
 constexpr std::size_t small_cluster = 64;  ///< random choices walk all of it
 
@@ -348,6 +350,7 @@ void Membership::set_hints(TimePoint now, std::vector<Endpoint> hints) {
   }
   if (has_left()) return;
   ping_hints(limits::hints_at_once);
+  if (is_alone()) ping_group();
   hurry_rejoin(now);
 }
 
@@ -519,6 +522,7 @@ void Membership::step_rejoin(TimePoint now) {
   if (has_left()) return;
   timers_.arm(Timer::rejoin, now + (is_alone() ? rejoin_interval_alone : rejoin_interval));
   ping_hints(is_alone() ? limits::hints_at_once : 1);
+  ping_group();
   const Member* dead = table_.some_faulty(TimePoint::min(), prng_.next());
   if (dead != nullptr) ping_everywhere(*dead, prober_.take_seq());
 }
@@ -527,6 +531,15 @@ void Membership::ping_hints(std::size_t count) {
   for (const Endpoint& hint : hints_.pick(prng_, count)) {
     outgoing_.push_back({std::nullopt, hint, true, make_ping(std::nullopt)});
   }
+}
+
+void Membership::ping_group() {
+  if (!config_.join_group) return;
+  outgoing_.push_back({std::nullopt, config_.join_group, true, make_ping(std::nullopt)});
+}
+
+bool Membership::answers_group_ping() {
+  return prng_.chance(group_answers_wanted / static_cast<double>(table_.live().size()));
 }
 
 void Membership::housekeep(TimePoint now) {

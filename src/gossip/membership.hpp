@@ -30,6 +30,7 @@ struct MembershipConfig {
   IdKey id_key;
   std::size_t body_bytes_max = 1308;  ///< of one message
   std::uint64_t seed = 1;
+  std::optional<Endpoint> join_group;  ///< a multicast group to ask for members
 };
 
 /// A message on its way to the facade, which seals it or, without a session, parks it.
@@ -117,7 +118,9 @@ class Membership {
 
   [[nodiscard]] const MemberTable& table() const { return table_; }
   /// True when there is no hint but the node itself.
-  [[nodiscard]] bool without_hints() const { return hints_.empty(); }
+  [[nodiscard]] bool without_hints() const { return hints_.empty() && !config_.join_group; }
+  /// Whether this node is one of the some three, drawn at random, who answer a PING to the group.
+  [[nodiscard]] bool answers_group_ping();
   void check_invariants() const;
 
  private:
@@ -154,6 +157,7 @@ class Membership {
   void forgive_pause(TimePoint now);
   void hurry_rejoin(TimePoint now);
   void ping_hints(std::size_t count);
+  void ping_group();
   void maybe_repair(TimePoint now, const NodeId& peer, std::uint64_t their_hash);
   /// Compatible live members but this node and `except`, at random. O(count), O(members) below 64.
   [[nodiscard]] std::vector<NodeId> random_live(std::size_t count,

@@ -14,6 +14,7 @@ namespace waggle::gossip {
 namespace {
 
 constexpr std::uint8_t flag_directed = 1;
+constexpr std::uint8_t flag_multicast = 2;
 constexpr std::size_t sender_at = 4;
 constexpr std::size_t boot_at = 12;
 constexpr std::size_t counter_at = 20;
@@ -30,6 +31,10 @@ Nonce nonce_of(std::uint64_t counter) {
 
 std::uint8_t byte_at(ByteView bytes, std::size_t at) {
   return std::to_integer<std::uint8_t>(bytes[at]);
+}
+
+bool may_go_undirected(PacketType type, bool multicast) {
+  return type == PacketType::ping || (multicast && type == PacketType::announcement);
 }
 
 }  // namespace
@@ -71,13 +76,16 @@ PacketSeal::Opener& PacketSeal::opener_of(std::uint64_t sender, Boot boot) const
   return openers_[mix_seed(sender ^ mix_seed(boot)) % openers_max];
 }
 
-Bytes PacketSeal::seal(PacketType type, const std::optional<Destination>& to, ByteView body) {
-  WAGGLE_ASSERT(to.has_value() || type == PacketType::ping);
+Bytes PacketSeal::seal(PacketType type, const std::optional<Destination>& to, ByteView body,
+                       Cast cast) {
+  const bool multicast = cast == Cast::multicast;
+  WAGGLE_ASSERT(to ? !multicast : may_go_undirected(type, multicast));
   WAGGLE_ASSERT(counter_ != UINT64_MAX);
+  const std::uint8_t flags = to ? flag_directed : multicast ? flag_multicast : std::uint8_t{0};
   Bytes datagram;
   datagram.reserve(header_bytes + body.size() + tag_bytes);
-  for (const auto byte : {wire_version, static_cast<std::uint8_t>(type), keys_.front().id,
-                          to ? flag_directed : std::uint8_t{0}}) {
+  for (const auto byte :
+       {wire_version, static_cast<std::uint8_t>(type), keys_.front().id, flags}) {
     datagram.push_back(static_cast<std::byte>(byte));
   }
   append_le(datagram, self_.prefix());
@@ -99,14 +107,15 @@ Result<OpenedPacket> PacketSeal::open(ByteView datagram) const {
   // An unknown type may be a newer member's: the decoder says so, once the sender is proven.
   const std::uint8_t type = byte_at(datagram, 1);
   const std::uint8_t flags = byte_at(datagram, 3);
-  if (flags > flag_directed) return GossipError::malformed;
+  if (flags > flag_multicast) return GossipError::malformed;
   OpenedPacket packet;
   packet.header = {.type = static_cast<PacketType>(type),
                    .directed = flags == flag_directed,
                    .sender = load_le<std::uint64_t>(datagram.subspan(sender_at)),
                    .boot = load_le<Boot>(datagram.subspan(boot_at)),
-                   .counter = load_le<std::uint64_t>(datagram.subspan(counter_at))};
-  if (!packet.header.directed && packet.header.type != PacketType::ping)
+                   .counter = load_le<std::uint64_t>(datagram.subspan(counter_at)),
+                   .multicast = flags == flag_multicast};
+  if (!packet.header.directed && !may_go_undirected(packet.header.type, packet.header.multicast))
     return GossipError::malformed;
   const std::optional<Destination> to =
       packet.header.directed ? std::optional(Destination{self_, boot_}) : std::nullopt;

@@ -30,12 +30,19 @@ struct Destination {
   Boot boot = 0;
 };
 
+/// To whom a packet goes.
+enum class Cast : std::uint8_t {
+  unicast,    ///< to one address; directed where the receiver's boot is known
+  multicast,  ///< to the cluster's group, undirected: a PING or an ANNOUNCEMENT only
+};
+
 struct PacketHeader {
   PacketType type = PacketType::ping;
   bool directed = false;
   std::uint64_t sender = 0;  ///< NodeId::prefix()
   Boot boot = 0;
   std::uint64_t counter = 0;
+  bool multicast = false;
 };
 
 struct OpenedPacket {
@@ -53,8 +60,10 @@ class PacketSeal {
   /// Rotation: the first key seals from now on, all open. The counter goes on. @pre keys not empty
   void set_keys(const KeyRing& keys);
 
-  /// A datagram of body.size() + seal_bytes. Only a PING may go undirected (no `to`).
-  [[nodiscard]] Bytes seal(PacketType type, const std::optional<Destination>& to, ByteView body);
+  /// A datagram of body.size() + seal_bytes. Only a PING may go undirected (no `to`), and to the
+  /// group an ANNOUNCEMENT too. @pre no `to` with Cast::multicast
+  [[nodiscard]] Bytes seal(PacketType type, const std::optional<Destination>& to, ByteView body,
+                           Cast cast = Cast::unicast);
 
   /// Opens a datagram that is undirected or meant for this node and boot. Cost about 3 us, half of
   /// it for senders heard lately, whose keys are kept; no state changes that an answer could show.

@@ -102,19 +102,19 @@ void Sessions::erase(const NodeId& id) {
 }
 
 void Sessions::await(TimePoint now, std::uint64_t seq, const std::optional<NodeId>& target,
-                     bool confirm) {
+                     bool confirm, std::size_t answers) {
   while (!awaited_.empty() && (awaited_.begin()->second.sent + await_for < now ||
                                awaited_.size() >= limits::awaited_pings_max)) {
     awaited_.erase(awaited_.begin());
   }
-  awaited_[seq] = {target, confirm, now};
+  awaited_[seq] = {target, confirm, now, answers};
 }
 
 std::optional<Sessions::Awaited> Sessions::take_awaited(TimePoint now, std::uint64_t seq) {
   const auto it = awaited_.find(seq);
   if (it == awaited_.end()) return std::nullopt;
   const Awaited awaited = it->second;
-  awaited_.erase(it);
+  if (--it->second.answers_left == 0) awaited_.erase(it);
   if (awaited.sent + await_for < now) return std::nullopt;
   return awaited;
 }

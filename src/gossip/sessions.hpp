@@ -34,6 +34,7 @@ class Sessions {
     std::optional<NodeId> target;  ///< empty: an address hint, whoever answers
     bool confirm = false;          ///< it carried a cookie already
     TimePoint sent;
+    std::size_t answers_left = 1;  ///< of a PING to the group: several members may answer
   };
 
   explicit Sessions(RandomSource& random);
@@ -63,8 +64,9 @@ class Sessions {
 
   /// Remembers a PING for 5 s; beyond limits::awaited_pings_max the oldest is forgotten. @pre seq
   /// grows
-  void await(TimePoint now, std::uint64_t seq, const std::optional<NodeId>& target, bool confirm);
-  /// The awaited PING, once; nullopt when unknown or too old.
+  void await(TimePoint now, std::uint64_t seq, const std::optional<NodeId>& target, bool confirm,
+             std::size_t answers = 1);
+  /// The awaited PING, as often as answers were asked for; nullopt when unknown or too old.
   [[nodiscard]] std::optional<Awaited> take_awaited(TimePoint now, std::uint64_t seq);
 
   /// Boot to direct packets to; nullopt without a session.

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <iterator>
 #include <memory>
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,6 +20,7 @@ namespace {
 struct LocalAddress {
   std::string interface;
   Endpoint endpoint;
+  bool carries_multicast = false;  ///< up, and not loopback
 };
 
 Endpoint from_sockaddr(const sockaddr* address) {
@@ -42,9 +45,9 @@ std::vector<LocalAddress> local_addresses() {
     const auto family = entry->ifa_addr->sa_family;
     if (family != AF_INET && family != AF_INET6) continue;
     const Endpoint endpoint = from_sockaddr(entry->ifa_addr);
-    const bool link_local = endpoint.address[0] == std::byte{0xfe} &&
-                            (endpoint.address[1] & std::byte{0xc0}) == std::byte{0x80};
-    if (!link_local) found.push_back({entry->ifa_name, endpoint});
+    if (is_link_local(endpoint)) continue;
+    constexpr unsigned wanted = IFF_UP | IFF_MULTICAST;
+    found.push_back({entry->ifa_name, endpoint, (entry->ifa_flags & wanted) == wanted});
   }
   return found;
 }
@@ -138,6 +141,40 @@ std::optional<Endpoint> local_address_towards(const Endpoint& target, std::uint1
   return local;
 }
 
+namespace {
+
+/// The addresses that a bound endpoint stands for.
+bool stands_for(const Endpoint& bound, const std::vector<Endpoint>& all, const Endpoint& address) {
+  if (!bound.is_unspecified()) return bound.address == address.address;
+  if (bound.is_v4() == address.is_v4()) return true;
+  // "[::]" serves IPv4 too, unless an IPv4 socket has the port.
+  return address.is_v4() && std::none_of(all.begin(), all.end(), [&](const Endpoint& other) {
+           return other.is_v4() && other.port == bound.port;
+         });
+}
+
+/// The address to advertise in one family: towards the first hint, or the default route.
+std::optional<Endpoint> address_of_family(bool v4, const std::vector<Endpoint>& hints,
+                                          std::uint16_t port) {
+  // Documentation addresses (RFC 5737, RFC 3849): routed like any other, reached by nothing.
+  const char* const anywhere = v4 ? "192.0.2.1:9" : "[2001:db8::1]:9";
+  std::vector<Endpoint> targets;
+  std::copy_if(hints.begin(), hints.end(), std::back_inserter(targets),
+               [&](const Endpoint& hint) { return hint.is_v4() == v4; });
+  targets.push_back(*Endpoint::parse(anywhere));
+  for (const Endpoint& target : targets) {
+    const auto local = local_address_towards(target, port);
+    if (local && !is_link_local(*local)) return local;
+  }
+  // A network without a way out.
+  const auto own = matching(port, [&](const LocalAddress& local) {
+    return local.endpoint.is_v4() == v4 && !local.endpoint.is_loopback();
+  });
+  return own.empty() ? std::nullopt : std::optional(own.front());
+}
+
+}  // namespace
+
 std::vector<Endpoint> default_advertise(const std::vector<Endpoint>& bound,
                                         const std::vector<Endpoint>& hints) {
   std::vector<Endpoint> advertise;
@@ -147,14 +184,68 @@ std::vector<Endpoint> default_advertise(const std::vector<Endpoint>& bound,
     if (!endpoint.is_unspecified()) advertise.push_back(endpoint);
   }
   if (!advertise.empty()) return advertise;
-  for (const auto& hint : hints) {
-    if (const auto local = local_address_towards(hint, port)) return {*local};
+  const auto serves = [&](bool v4) {
+    return std::any_of(bound.begin(), bound.end(), [&](const Endpoint& endpoint) {
+      return stands_for(endpoint, bound, v4 ? Endpoint::v4(127, 0, 0, 1, 0) : Endpoint{});
+    });
+  };
+  const bool v4_first = hints.empty() || hints.front().is_v4();
+  for (const bool v4 : {v4_first, !v4_first}) {
+    if (!serves(v4)) continue;
+    const auto address = address_of_family(v4, hints, port);
+    // Beside an address that others reach, loopback is none; and the other way round.
+    if (!address) continue;
+    if (advertise.empty() || advertise.front().is_loopback() == address->is_loopback())
+      advertise.push_back(*address);
   }
-  // Documentation addresses (RFC 5737, RFC 3849): routed like any other, reached by nothing.
-  for (const char* anywhere : {"192.0.2.1:9", "[2001:db8::1]:9"}) {
-    if (const auto local = local_address_towards(*Endpoint::parse(anywhere), port)) return {*local};
+  if (advertise.empty()) advertise.push_back(Endpoint::v4(127, 0, 0, 1, port));
+  return advertise;
+}
+
+std::vector<Endpoint> own_endpoints(const std::vector<Endpoint>& bound) {
+  std::vector<Endpoint> own;
+  for (const auto& local : local_addresses()) {
+    for (const auto& endpoint : bound) {
+      if (!stands_for(endpoint, bound, local.endpoint)) continue;
+      own.push_back(local.endpoint);
+      own.back().port = endpoint.port;
+    }
   }
-  return {Endpoint::v4(127, 0, 0, 1, port)};
+  return own;
+}
+
+std::vector<gossip::MulticastInterface> multicast_interfaces(const std::vector<Endpoint>& bound) {
+  std::vector<gossip::MulticastInterface> interfaces;
+  for (const auto& local : local_addresses()) {
+    const bool wanted = std::any_of(bound.begin(), bound.end(), [&](const Endpoint& endpoint) {
+      if (!stands_for(endpoint, bound, local.endpoint)) return false;
+      return !endpoint.is_unspecified() || local.carries_multicast;
+    });
+    const unsigned index = ::if_nametoindex(local.interface.c_str());
+    const bool known = std::any_of(interfaces.begin(), interfaces.end(), [&](const auto& other) {
+      return other.index == index && other.address.is_v4() == local.endpoint.is_v4();
+    });
+    if (wanted && !known && index != 0) interfaces.push_back({index, local.endpoint});
+  }
+  return interfaces;
+}
+
+std::vector<Endpoint> multicast_groups(const std::vector<JoinHint>& hints, bool wanted,
+                                       const std::vector<Endpoint>& bound) {
+  std::vector<Endpoint> groups;
+  for (const JoinHint& hint : hints) {
+    if (hint.kind == JoinHint::Kind::multicast) groups.push_back(hint.endpoint);
+  }
+  std::sort(groups.begin(), groups.end(),
+            [](const Endpoint& a, const Endpoint& b) { return a.is_v4() > b.is_v4(); });
+  if (groups.empty() && wanted) {
+    const bool v4 = std::any_of(bound.begin(), bound.end(), [&](const Endpoint& endpoint) {
+      return endpoint.is_v4() || stands_for(endpoint, bound, Endpoint::v4(127, 0, 0, 1, 0));
+    });
+    groups.push_back(
+        *Endpoint::parse_address(v4 ? "239.255.79.47" : "ff05::4f2f", bound.front().port));
+  }
+  return groups;
 }
 
 }  // namespace waggle::node

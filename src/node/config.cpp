@@ -1,6 +1,8 @@
 // The table of keys and the walk over a YAML document. yaml-cpp's exceptions end here.
 #include "node/config.hpp"
 
+#include "node/join_hint.hpp"
+
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -426,10 +428,27 @@ class Parser {
   ConfigResult result_;
 };
 
-bool is_hint(const std::string& hint) {
-  const auto colon = hint.rfind(':');
-  return colon != std::string::npos && colon > 0 &&
-         parse_count(hint.substr(colon + 1)).value_or(65536) <= 65535;
+/// Each hint by itself; and one group per family, since a node is in one cluster.
+void validate_join(ConfigResult& result) {
+  const char* const key = "cluster.join";
+  const std::string place = result.place_of(key);
+  std::set<bool> group_families;
+  for (const auto& text : result.config.cluster.join) {
+    const auto parsed = parse_join_hint(text);
+    if (const auto* wrong = std::get_if<std::string>(&parsed)) {
+      result.errors.push_back({place, key, "'" + text + "' " + *wrong});
+      continue;
+    }
+    const auto& hint = std::get<JoinHint>(parsed);
+    if (hint.kind == JoinHint::Kind::service) {
+      result.warnings.push_back(
+          {place, key, "'" + text + "' is accepted, but its feature is not in this build"});
+    }
+    if (hint.kind == JoinHint::Kind::multicast &&
+        !group_families.insert(hint.endpoint.is_v4()).second) {
+      result.errors.push_back({place, key, "'" + text + "' is a second group of its family"});
+    }
+  }
 }
 
 /// What no single setter can see: needed values and forms that several keys share.
@@ -456,17 +475,7 @@ void validate(ConfigResult& result) {
     fail("node.name", "is longer than 64 bytes");
   if (config.node.zone.size() > limits::zone_bytes_max)
     fail("node.zone", "is longer than 32 bytes");
-  for (const auto& hint : config.cluster.join) {
-    if (hint.starts_with("k8s:") || hint.starts_with("multicast:")) {
-      result.warnings.push_back(
-          {result.place_of("cluster.join"), "cluster.join",
-           "'" + hint + "' is accepted, but its feature is not in this build"});
-    } else if (!is_hint(hint.starts_with("dns:") ? hint.substr(4) : hint)) {
-      fail("cluster.join",
-           "'" + hint +
-               "' is not host:port, dns:name:port, k8s:namespace/service or multicast:group:port");
-    }
-  }
+  validate_join(result);
   if (config.mirror.first_byte <= Duration{0}) fail("mirror.first_byte", "must be longer than 0");
   if (config.transfer.threads > 256) fail("transfer.threads", "must be at most 256");
 }

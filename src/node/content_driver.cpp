@@ -95,10 +95,11 @@ std::optional<mirror::BlobInfo> ContentDriver::known(const Digest& digest) const
   if (const cache::CopyEntry* blob = deps_.distributor.catalog().find_blob(digest)) {
     return mirror::BlobInfo{blob->size, mirror::Source::local};
   }
-  if (const auto size = deps_.distributor.gossip().content_size(digest)) {
-    return mirror::BlobInfo{*size, mirror::Source::peer};
-  }
-  return std::nullopt;
+  const TimePoint began = deps_.now();
+  const auto size = deps_.distributor.gossip().content_size(digest);
+  deps_.metrics.count_lookup(size.has_value(), deps_.now() - began);
+  if (!size) return std::nullopt;
+  return mirror::BlobInfo{*size, mirror::Source::peer};
 }
 
 std::unique_ptr<mirror::BlobReader> ContentDriver::open(const mirror::BlobRequest& request,

@@ -66,9 +66,9 @@ void Distributor::handle_timeout(TimePoint now) {
   settle(now);
 }
 
-void Distributor::set_hints(TimePoint now, std::vector<Endpoint> hints) {
+void Distributor::set_hints(TimePoint now, std::vector<Endpoint> hints, bool more_expected) {
   now_ = now;
-  gossip_.set_hints(now, std::move(hints));
+  gossip_.set_hints(now, std::move(hints), more_expected);
   settle(now);
 }
 

@@ -79,7 +79,7 @@ class Distributor final : private transfer::ClusterView {
   // Inputs.
   void handle_datagram(TimePoint now, Endpoint from, ByteView datagram);
   void handle_timeout(TimePoint now);
-  void set_hints(TimePoint now, std::vector<Endpoint> hints);
+  void set_hints(TimePoint now, std::vector<Endpoint> hints, bool more_expected = false);
   /// The first key seals, all open (rotation).
   void set_keys(TimePoint now, const KeyRing& keys);
   /// No new registrar work; then leave() tells everyone.

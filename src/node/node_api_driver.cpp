@@ -80,7 +80,12 @@ DoctorQuestions NodeDriver::doctor_questions() {
   for (const auto& warning : config_.warnings)
     questions.facts.config_warnings.push_back(warning.to_string());
   questions.key_files = config.cluster.key_files;
-  for (const auto& hint : hints_) questions.hints.push_back({hint.text, hint.host, hint.port});
+  for (const auto& hint : hints_) {
+    const bool is_name = hint.kind == JoinHint::Kind::name;
+    if (!is_name && hint.kind != JoinHint::Kind::address) continue;
+    questions.hints.push_back({hint.text, is_name ? hint.host : hint.endpoint.address_string(),
+                               std::to_string(hint.endpoint.port)});
+  }
   for (const auto& member : distributor_->gossip().members()) {
     ops::DoctorFacts::Member fact;
     fact.name = member_name(member.id);
@@ -206,7 +211,11 @@ ops::BlobInfo NodeDriver::blob_info(const Digest& digest) {
   ops::BlobInfo info;
   info.digest = digest.to_string();
   info.size_known = false;
-  if (const auto size = distributor_->gossip().content_size(digest)) {
+  const TimePoint began = now();
+  const auto size = distributor_->gossip().content_size(digest);
+  const std::vector<NodeId> holders = distributor_->holders_of(digest);
+  metrics_.count_lookup(!holders.empty(), now() - began);
+  if (size) {
     info.size = *size;
     info.size_known = true;
   }
@@ -219,8 +228,7 @@ ops::BlobInfo NodeDriver::blob_info(const Digest& digest) {
     info.have_bytes = std::max(info.have_bytes, copy.bytes);
   }
   if (info.complete) info.holders.push_back(config_.config.node.name);
-  for (const NodeId& holder : distributor_->holders_of(digest))
-    info.holders.push_back(member_name(holder));
+  for (const NodeId& holder : holders) info.holders.push_back(member_name(holder));
   std::sort(info.holders.begin(), info.holders.end());
   return info;
 }

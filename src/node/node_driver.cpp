@@ -29,7 +29,6 @@ namespace {
 namespace asio = boost::asio;
 constexpr auto no_throw = asio::as_tuple(asio::use_awaitable);
 
-constexpr Duration hint_interval = std::chrono::seconds(30);
 constexpr Duration upkeep_interval = std::chrono::seconds(5);
 constexpr Duration drain_time_max = std::chrono::seconds(8);
 constexpr Duration leave_time = std::chrono::milliseconds(300);
@@ -132,6 +131,7 @@ NodeDriver::~NodeDriver() {
   if (tcp_) tcp_->stop();
   tcp_.reset();
   udp_.reset();
+  hints_driver_.reset();
   if (!config_.config.ops.socket.empty()) ::unlink(config_.config.ops.socket.c_str());
 }
 
@@ -165,17 +165,15 @@ void NodeDriver::open_cluster() {
   const KeyRing keys = load_keys(config.cluster.key_files, config_.place_of("cluster.key_files"));
   key_names_ = names_of(keys);
   bound_ = bind_endpoints(config_, "cluster.bind", config.cluster.bind);
-  std::vector<Endpoint> hints;
+  std::vector<Endpoint> addresses;
   for (const auto& entry : config.cluster.join) {
-    if (entry.starts_with("k8s:") || entry.starts_with("multicast:")) continue;
-    const std::string address = entry.starts_with("dns:") ? entry.substr(4) : entry;
-    const auto endpoint = Endpoint::parse(address);
-    if (endpoint) hints.push_back(*endpoint);
-    const auto colon = address.rfind(':');
-    std::string host = address.substr(0, colon);
-    if (host.starts_with("[")) host = host.substr(1, host.size() - 2);
-    hints_.push_back({entry, host, address.substr(colon + 1)});
+    // Malformed ones have ended the start.
+    hints_.push_back(std::get<JoinHint>(parse_join_hint(entry)));
+    const JoinHint::Kind kind = hints_.back().kind;
+    if (kind == JoinHint::Kind::address || kind == JoinHint::Kind::multicast)
+      addresses.push_back(hints_.back().endpoint);
   }
+  groups_ = multicast_groups(hints_, config.cluster.broadcast == "multicast", bound_);
   DistributorConfig core;
   core.gossip.cluster_name = config.cluster.name;
   core.gossip.keys = keys;
@@ -184,14 +182,17 @@ void NodeDriver::open_cluster() {
     if (!endpoint) fail_key(config_, "cluster.advertise", "'" + entry + "' is not address:port");
     core.gossip.advertise.push_back(*endpoint);
   }
-  if (core.gossip.advertise.empty()) core.gossip.advertise = default_advertise(bound_, hints);
+  if (core.gossip.advertise.empty()) core.gossip.advertise = default_advertise(bound_, addresses);
   core.gossip.advertise.resize(
       std::min(core.gossip.advertise.size(), limits::member_addresses_max));
   core.gossip.name = config.node.name;
   core.gossip.zone = config.node.zone;
   core.gossip.packet_bytes = config.cluster.packet_bytes;
   core.gossip.broadcast = broadcast_mode(config.cluster.broadcast);
-  core.gossip.hints_expected = hints.empty() && !hints_.empty();
+  if (!groups_.empty()) core.gossip.multicast_group = groups_.front();
+  core.gossip.join_by_multicast = std::any_of(hints_.begin(), hints_.end(), [](const auto& hint) {
+    return hint.kind == JoinHint::Kind::multicast;
+  });
   core.gossip.incarnation = next_incarnation(config.node.data_dir, wall_ms());
   auto told = ToldLogFile::open(config.node.data_dir, config.cluster.name);
   if (!told) {
@@ -212,23 +213,48 @@ void NodeDriver::open_cluster() {
   core.eviction.min_free_bytes = config.cache.min_free.resolve(disk ? disk->total_bytes : 0);
   distributor_ = std::make_unique<Distributor>(core, *identity_, random_, now());
 
-  udp_ = std::make_unique<gossip::UdpDriver>(context_.get_executor(), bound_,
-                                             [this](const Endpoint& from, ByteView datagram) {
-                                               distributor_->handle_datagram(now(), from, datagram);
-                                               pump();
-                                             });
+  open_sockets(keys);
+  open_hints();
+}
+
+void NodeDriver::open_sockets(const KeyRing& keys) {
+  udp_ = std::make_unique<gossip::UdpDriver>(
+      context_.get_executor(), bound_,
+      [this](const Endpoint& from, ByteView datagram) {
+        distributor_->handle_datagram(now(), from, datagram);
+        pump();
+      },
+      [](const Endpoint& to) { return local_address_towards(to, 0); });
   if (const auto opened = udp_->start(); !opened) {
     throw StartError(1, "cannot bind gossip (cluster.bind): " + opened.error().message());
   }
+  if (!groups_.empty()) {
+    if (const auto joined = udp_->join(groups_, multicast_interfaces(bound_)); !joined)
+      spdlog::warn("multicast group {}: {}", groups_.front().to_string(), joined.error().message());
+  }
   transfer::TcpConfig tcp;
   tcp.bind = bound_;
-  tcp.cluster_name = config.cluster.name;
+  tcp.cluster_name = config_.config.cluster.name;
   tcp_ = std::make_unique<transfer::TcpDriver>(context_.get_executor(), tcp, keys, *identity_,
                                                random_, tcp_callbacks());
   if (const auto opened = tcp_->start(); !opened) {
     throw StartError(1, "cannot bind transfer (cluster.bind): " + opened.error().message());
   }
-  distributor_->set_hints(now(), hints);
+}
+
+void NodeDriver::open_hints() {
+  std::array<std::byte, 8> seed{};
+  random_.fill(seed);
+  HintsDeps deps;
+  deps.now = [this] { return now(); };
+  deps.alone = [this] { return distributor_->gossip().live().size() <= 1; };
+  deps.own = [this] { return own_endpoints(bound_); };
+  deps.apply = [this](HintList list) {
+    distributor_->set_hints(now(), std::move(list.endpoints), list.more_expected);
+    pump();
+  };
+  hints_driver_ = std::make_unique<HintsDriver>(context_.get_executor(), hints_,
+                                                load_le<std::uint64_t>(seed), std::move(deps));
 }
 
 void NodeDriver::open_http() {
@@ -318,7 +344,7 @@ int NodeDriver::run() {
   signals_.add(SIGINT);
   signals_.add(SIGHUP);
   asio::co_spawn(context_, wait_timer(), asio::detached);
-  asio::co_spawn(context_, refresh_hints(), asio::detached);
+  hints_driver_->start();
   asio::co_spawn(context_, upkeep(), asio::detached);
   if (const auto interval = watchdog_interval()) {
     asio::co_spawn(context_, pet_watchdog(*interval), asio::detached);
@@ -460,34 +486,6 @@ asio::awaitable<void> NodeDriver::wait_timer() {
   }
 }
 
-asio::awaitable<void> NodeDriver::refresh_hints() {
-  asio::ip::tcp::resolver resolver(context_);
-  for (;;) {
-    std::vector<Endpoint> endpoints;
-    for (const auto& hint : hints_) {
-      const auto [error, results] = co_await resolver.async_resolve(hint.host, hint.port, no_throw);
-      if (error) {
-        spdlog::debug("join hint {}: {}", hint.host, error.message());
-        continue;
-      }
-      for (const auto& result : results) {
-        const auto endpoint = Endpoint::parse_address(result.endpoint().address().to_string(),
-                                                      result.endpoint().port());
-        if (endpoint) endpoints.push_back(*endpoint);
-      }
-    }
-    if (!endpoints.empty()) {
-      std::sort(endpoints.begin(), endpoints.end());
-      endpoints.erase(std::unique(endpoints.begin(), endpoints.end()), endpoints.end());
-      distributor_->set_hints(now(), std::move(endpoints));
-      pump();
-    }
-    hint_timer_.expires_after(hint_interval);
-    const auto [stopped] = co_await hint_timer_.async_wait(no_throw);
-    if (stopped) co_return;
-  }
-}
-
 asio::awaitable<void> NodeDriver::upkeep() {
   for (;;) {
     upkeep_timer_.expires_after(upkeep_interval);
@@ -498,6 +496,7 @@ asio::awaitable<void> NodeDriver::upkeep() {
       distributor_->disk_free(now(), disk_free_bytes_);
       pump();
     }
+    hints_driver_->note_members();
     log_versions();
   }
 }

@@ -15,6 +15,8 @@
 #include "node/distributor.hpp"
 #include "node/doctor_driver.hpp"
 #include "node/fetch_driver.hpp"
+#include "node/hints_driver.hpp"
+#include "node/join_hint.hpp"
 #include "node/log_limiter.hpp"
 #include "node/payload_driver.hpp"
 #include "node/told_log_driver.hpp"
@@ -76,15 +78,11 @@ class NodeDriver : public ops::ApiSource {
   [[nodiscard]] boost::asio::io_context& context() { return context_; }
 
  private:
-  struct Hint {
-    std::string text;  ///< as in cluster.join
-    std::string host;
-    std::string port;
-  };
-
   // Start-up, in this order.
   void open_store();
   void open_cluster();
+  void open_sockets(const KeyRing& keys);
+  void open_hints();
   void open_http();
   void recover_content();
 
@@ -116,7 +114,6 @@ class NodeDriver : public ops::ApiSource {
   void run_command(transfer::SwarmTainted& command);
 
   boost::asio::awaitable<void> wait_timer();
-  boost::asio::awaitable<void> refresh_hints();
   boost::asio::awaitable<void> upkeep();
   void log_versions();
   boost::asio::awaitable<void> pet_watchdog(Duration interval);
@@ -155,20 +152,21 @@ class NodeDriver : public ops::ApiSource {
   std::unique_ptr<ContentDriver> content_;
   std::unique_ptr<gossip::UdpDriver> udp_;
   std::unique_ptr<transfer::TcpDriver> tcp_;
+  std::unique_ptr<HintsDriver> hints_driver_;
   std::unique_ptr<mirror::OciHandler> oci_;
   std::unique_ptr<mirror::BlobsHandler> blobs_;
   std::unique_ptr<mirror::HttpServer> mirror_server_;
   std::unique_ptr<mirror::HttpServer> ops_server_;
   KeyNames key_names_;
   TimePoint keys_since_{};  ///< when they became what they are, at the earliest the start
-  std::vector<Hint> hints_;
+  std::vector<JoinHint> hints_;
+  std::vector<Endpoint> groups_;  ///< multicast
   std::vector<Endpoint> bound_;
   std::vector<transfer::SwarmKey>
       unfinished_;  ///< full downloads that a crash kept from being committed
   std::uint64_t cache_quota_bytes_ = 0;
   std::uint64_t disk_free_bytes_ = 0;
   boost::asio::steady_timer timer_{context_};
-  boost::asio::steady_timer hint_timer_{context_};
   boost::asio::steady_timer upkeep_timer_{context_};
   boost::asio::signal_set signals_{context_};
   ops::DoctorReport doctor_report_;

@@ -21,6 +21,10 @@ using prometheus::Histogram;
 const Histogram::BucketBoundaries seconds_buckets = {0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1,
                                                      2,     4,     8,    30,  120,  600};
 
+/// A lookup reads memory: from 200 ns to what would be a bug.
+const Histogram::BucketBoundaries lookup_buckets = {2e-7, 5e-7, 1e-6, 2e-6, 5e-6,
+                                                    1e-5, 1e-4, 1e-3, 1e-2};
+
 constexpr std::array<const char*, 4> protocol_names = {"oci", "overlaybd", "huggingface", "object"};
 constexpr std::array<const char*, 3> source_names = {"local", "peer", "upstream"};
 
@@ -79,6 +83,10 @@ struct Metrics::Impl {
       histograms("first_byte_seconds", "Time to the first byte of an answer");
   Family<Histogram>& request_time =
       histograms("request_seconds", "Time to the last byte of an answer");
+  Family<Histogram>& lookups =
+      histograms("lookup_seconds", "Time to find a digest's size and holders in the own index");
+  Histogram& lookup_hits = lookups.Add({{"result", "hit"}}, lookup_buckets);
+  Histogram& lookup_misses = lookups.Add({{"result", "miss"}}, lookup_buckets);
   Gauge& swarms = gauges("swarms", "Open swarms").Add({});
   Family<Counter>& claims = counters("claims_total", "Claims of upstream extents by outcome");
   Family<Counter>& verify_failures = counters(
@@ -151,6 +159,10 @@ void Metrics::count_request(Protocol protocol, unsigned status, Duration first_b
   impl_->requests.Add({{"protocol", name}, {"code", std::to_string(status)}}).Increment();
   impl_->first_byte.Add({{"protocol", name}}, seconds_buckets).Observe(to_seconds(first_byte));
   impl_->request_time.Add({{"protocol", name}}, seconds_buckets).Observe(to_seconds(whole));
+}
+
+void Metrics::count_lookup(bool hit, Duration took) {
+  (hit ? impl_->lookup_hits : impl_->lookup_misses).Observe(to_seconds(took));
 }
 
 void Metrics::count_handshake(std::string_view result) {

@@ -41,6 +41,8 @@ class Metrics {
   void add_bytes(Protocol protocol, ByteSource source, std::uint64_t bytes);
   void count_upstream_request(unsigned status);  ///< 0: no response
   void count_request(Protocol protocol, unsigned status, Duration first_byte, Duration whole);
+  /// "Who has this?", asked of the own index by a client's request or by the API.
+  void count_lookup(bool hit, Duration took);
   void count_handshake(std::string_view result);       ///< "ok" or a reason of the session layer
   void count_session_closed(std::string_view reason);  ///< a reason of the session layer
   void count_verify_failure_upstream();

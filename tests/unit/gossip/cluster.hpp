@@ -29,6 +29,7 @@ struct ClusterOptions {
   Duration latency = 500us;
   std::size_t calls_per_check = 1;  ///< check_invariants() costs O(members)
   bool keep_events = true;
+  std::optional<Endpoint> group;  ///< a multicast group that all are in, and join through
 };
 
 class Cluster {
@@ -79,6 +80,8 @@ class Cluster {
     config.version_min = node.version_min;
     config.version_max = node.version_max;
     config.seed = options_.seed * 1000 + n + config.incarnation * 1'000'000;
+    config.multicast_group = options_.group;
+    config.join_by_multicast = options_.group.has_value();
     node.gossip = std::make_unique<Gossip>(config, node.identity, node.random, now);
     node.gossip->set_hints(now, std::move(hints));
     pump(n);
@@ -175,11 +178,11 @@ class Cluster {
     Node& node = *nodes_[n];
     while (auto transmit = node.gossip->poll_transmit()) {
       if (keep_trace) trace.push_back({now, n, transmit->to, transmit->datagram});
-      const auto to = index_of(transmit->to);
-      if (!to || prng_.chance(options_.loss)) continue;
-      post(n, *to, [this, n, to = *to, datagram = std::move(transmit->datagram)] {
-        at(to).handle_datagram(now, endpoint_of(static_cast<unsigned>(n)), datagram);
-      });
+      if (transmit->to == options_.group) {
+        for (std::size_t to = 0; to < nodes_.size(); ++to) deliver(n, to, transmit->datagram);
+      } else if (const auto to = index_of(transmit->to)) {
+        deliver(n, *to, std::move(transmit->datagram));
+      }
     }
     while (auto event = node.gossip->poll_event()) {
       if (const auto* bulk = std::get_if<BulkSend>(&*event)) {
@@ -206,6 +209,13 @@ class Cluster {
     if (due) due_.emplace(*due, n);
   }
 
+  void deliver(std::size_t from, std::size_t to, Bytes datagram) {
+    if (prng_.chance(options_.loss)) return;
+    post(from, to, [this, from, to, datagram = std::move(datagram)] {
+      at(to).handle_datagram(now, endpoint_of(static_cast<unsigned>(from)), datagram);
+    });
+  }
+
   void post(std::size_t from, std::size_t to, std::function<void()> arrival) {
     flights_.push_back({now + options_.latency, from, to, std::move(arrival)});
   }
@@ -215,15 +225,15 @@ class Cluster {
       Flight flight = std::move(flights_.front());
       flights_.pop_front();
       if (side_.contains(flight.from) != side_.contains(flight.to)) continue;
-      auto deliver = [this, to = flight.to, arrival = std::move(flight.arrival)] {
+      auto arrive = [this, to = flight.to, arrival = std::move(flight.arrival)] {
         if (!is_running(to)) return;
         arrival();
         pump(to);
       };
       if (nodes_[flight.to]->paused) {
-        nodes_[flight.to]->inbox.push_back(deliver);
+        nodes_[flight.to]->inbox.push_back(arrive);
       } else {
-        deliver();
+        arrive();
       }
     }
     while (!due_.empty() && due_.begin()->first <= now) {

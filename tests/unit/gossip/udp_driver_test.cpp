@@ -24,12 +24,15 @@ struct Arrived {
 };
 
 struct Side {
-  Side(boost::asio::io_context& io, std::vector<Endpoint> endpoints)
-      : driver(io.get_executor(), std::move(endpoints),
-               [this](const Endpoint& from, ByteView datagram) {
-                 arrived.push_back({from, to_bytes(datagram)});
-                 if (on_arrival) on_arrival();
-               }) {}
+  Side(boost::asio::io_context& io, std::vector<Endpoint> endpoints,
+       UdpDriver::Route route = nullptr)
+      : driver(
+            io.get_executor(), std::move(endpoints),
+            [this](const Endpoint& from, ByteView datagram) {
+              arrived.push_back({from, to_bytes(datagram)});
+              if (on_arrival) on_arrival();
+            },
+            std::move(route)) {}
   Endpoint address(std::size_t i = 0) { return driver.local_endpoints().at(i); }
   void send(const Endpoint& to, std::size_t size) { driver.send(to, Bytes(size)); }
   UdpDriver driver;
@@ -145,6 +148,67 @@ TEST_SUITE("gossip/udp_driver") {
     io.restart();
     io.run_for(std::chrono::seconds(5));
     CHECK(io.stopped());  // no receive is left
+  }
+
+  TEST_CASE("an answer leaves from the address that was written to, on a socket bound to any") {
+    boost::asio::io_context io;
+    for (const char* any : {"0.0.0.0:0", "[::]:0"}) {
+      CAPTURE(any);
+      Side many(io, {Endpoint::parse(any).value()});
+      LoopbackSide b(io);
+      REQUIRE(many.driver.start().has_value());
+      const Endpoint third = Endpoint::v4(127, 0, 0, 3, many.address().port);
+      b.send(third, 1);
+      REQUIRE(run_until(io, [&] { return many.arrived.size() == 1; }));
+      many.send(b.address(), 2);
+      REQUIRE(run_until(io, [&] { return b.arrived.size() == 1; }));
+      CHECK(b.arrived[0].from == third);
+    }
+  }
+
+  TEST_CASE("of several addresses the one that routes to the receiver sends, until it writes") {
+    boost::asio::io_context io;
+    const Endpoint second = Endpoint::v4(127, 0, 0, 2, 0);
+    const Endpoint third = Endpoint::v4(127, 0, 0, 3, 0);
+    Side a(io, {second, third}, [&](const Endpoint&) { return third; });
+    LoopbackSide b(io);
+    REQUIRE(a.driver.start().has_value());
+    a.send(b.address(), 1);
+    REQUIRE(run_until(io, [&] { return b.arrived.size() == 1; }));
+    CHECK(b.arrived[0].from == a.address(1));
+    b.send(a.address(0), 1);
+    REQUIRE(run_until(io, [&] { return a.arrived.size() == 1; }));
+    a.send(b.address(), 1);
+    REQUIRE(run_until(io, [&] { return b.arrived.size() == 2; }));
+    CHECK(b.arrived[1].from == a.address(0));
+  }
+
+  TEST_CASE("what is sent to a group reaches all who joined it, its sender too") {
+    boost::asio::io_context io;
+    const MulticastInterface loopback{1, any_v4_loopback};
+    Endpoint group = Endpoint::v4(239, 255, 79, 47, 0);
+    LoopbackSide a(io);
+    LoopbackSide b(io);
+    LoopbackSide c(io);
+    group.port = a.address().port;  // nobody else's on this machine
+    for (LoopbackSide* side : {&a, &b})
+      REQUIRE(side->driver.join({group}, {loopback}).value() == 1);
+    a.send(group, 5);
+    REQUIRE(run_until(io, [&] { return b.arrived.size() == 1 && a.arrived.size() == 1; }));
+    CHECK(b.arrived[0].from == a.address());
+    b.driver.send(b.arrived[0].from, as_bytes("answer"));
+    REQUIRE(run_until(io, [&] { return a.arrived.size() == 2; }));
+    CHECK(a.arrived[1].from == b.address());
+    CHECK(c.arrived.empty());
+    CHECK(a.driver.send_errors() == 0);
+  }
+
+  TEST_CASE("a group of a family that no interface has cannot be joined") {
+    boost::asio::io_context io;
+    LoopbackSide a(io);
+    const auto joined =
+        a.driver.join({Endpoint::parse("[ff05::7947]:7947").value()}, {{1, any_v4_loopback}});
+    CHECK(joined.has_error());
   }
 
   TEST_CASE("two gossip nodes find each other over real sockets") {
