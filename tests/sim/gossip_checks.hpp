@@ -18,6 +18,7 @@ struct CheckLimits {
   Duration false_death_max = std::chrono::seconds(60);
   /// I10: bytes on the wire in one virtual second, per node. 0: not looked at.
   std::uint64_t bytes_per_second_max = 0;
+  std::set<NodeIndex> exempt;  ///< from it
 };
 
 /// Follows every member change of every node and every announcement. Failures are kept as text:

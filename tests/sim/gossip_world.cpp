@@ -427,4 +427,22 @@ bool agree(GossipWorld& world) {
   return true;
 }
 
+std::string disagreement(GossipWorld& world) {
+  std::optional<NodeIndex> first;
+  for (NodeIndex i = 0; i < world.size(); ++i) {
+    if (!world.is_up(i)) continue;
+    const auto seen = world.at(i).live();
+    for (NodeIndex other = 0; other < world.size(); ++other) {
+      if (std::binary_search(seen.begin(), seen.end(), world.id_of(other)) == world.is_up(other))
+        continue;
+      return std::to_string(i) + (world.is_up(other) ? " misses " : " believes in ") +
+             std::to_string(other);
+    }
+    if (!first) first = i;
+    if (world.at(i).index_root() != world.at(*first).index_root())
+      return std::to_string(i) + " has another root than " + std::to_string(*first);
+  }
+  return {};
+}
+
 }  // namespace waggle::sim

@@ -182,5 +182,8 @@ class GossipWorld {
 [[nodiscard]] bool agree(GossipWorld& world);
 /// The first half of it.
 [[nodiscard]] bool agree_on_members(GossipWorld& world);
+/// The first node whose live members are not those that are up, or whose root is not the first
+/// node's, in words; empty when there is none. For reports.
+[[nodiscard]] std::string disagreement(GossipWorld& world);
 
 }  // namespace waggle::sim
