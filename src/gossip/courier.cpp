@@ -276,7 +276,7 @@ void Courier::send(TimePoint now, Outgoing&& outgoing) {
     return;
   }
   if (is_group(outgoing)) {
-    transmit(*group_, std::nullopt, outgoing.message, Cast::multicast);
+    transmit(*group_, std::nullopt, std::move(outgoing.message), Cast::multicast);
     return;
   }
   const NodeId& to = *outgoing.to;

@@ -11,7 +11,6 @@ Network::Network(EventQueue& events, const LinkConfig& link, std::size_t node_co
     : events_(events),
       link_(link),
       prng_(mix_seed(seed ^ 0x6e6574U)),
-      pipe_last_(node_count * node_count),
       uplink_free_(node_count),
       downlink_free_(node_count) {}
 
@@ -27,7 +26,7 @@ bool Network::reaches(NodeIndex from, NodeIndex to) const {
 }
 
 TimePoint Network::control_arrival(NodeIndex from, NodeIndex to) {
-  TimePoint& last = pipe_last_[from * uplink_free_.size() + to];
+  TimePoint& last = pipe_last_[(std::uint64_t{from} << 32U) | to];
   last = std::max(last, events_.now() + link_.delay_max + extra_delay_ / 2);
   return last;
 }

@@ -13,6 +13,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -89,7 +90,7 @@ class Network {
   bool one_way_ = false;
   std::uint64_t partitions_ = 0;
   Duration extra_delay_{0};
-  std::vector<TimePoint> pipe_last_;  ///< [from * nodes + to]
+  std::unordered_map<std::uint64_t, TimePoint> pipe_last_;  ///< by (from << 32) | to
   std::vector<std::function<void()>> held_;
   std::vector<TimePoint> uplink_free_;
   std::vector<TimePoint> downlink_free_;

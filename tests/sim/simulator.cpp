@@ -47,10 +47,16 @@ Simulator::Simulator(const SimConfig& config)
       paused_until_(config.node_count),
       clock_offsets_(config.node_count),
       wall_errors_(config.node_count),
+      check_every_(std::max<std::uint64_t>(
+          config.check_every, config.node_count > observers_max ? 4 * config.node_count : 0)),
       noise_prng_(mix_seed(config.seed ^ 0x6e6f697365U)) {
   SeededRandomSource random(mix_seed(config.seed ^ 0x6964U));
   for (std::size_t i = 0; i < config.node_count; ++i)
     identities_.push_back(Identity::generate(random));
+  for (NodeIndex i = 0; i < config.node_count; ++i) indexes_.emplace(id_of(i), i);
+  const std::size_t observers = std::min(config.node_count, observers_max);
+  for (std::size_t i = 0; i < observers; ++i)
+    observers_.push_back(static_cast<NodeIndex>(i * config.node_count / observers));
   current = this;
   std::signal(SIGABRT, tell_story);
   story_ = std::to_string(config.node_count) + " nodes, seed " + std::to_string(config.seed) + "\n";
@@ -95,10 +101,9 @@ std::optional<NodeIndex> Simulator::index_of(const Endpoint& endpoint) const {
 }
 
 std::optional<NodeIndex> Simulator::index_of(const NodeId& id) const {
-  for (NodeIndex i = 0; i < identities_.size(); ++i) {
-    if (identities_[i].node_id() == id) return i;
-  }
-  return std::nullopt;
+  const auto found = indexes_.find(id);
+  if (found == indexes_.end()) return std::nullopt;
+  return found->second;
 }
 
 void Simulator::start_node(NodeIndex index) {
@@ -214,10 +219,10 @@ void Simulator::pull(NodeIndex index, const Blob& blob, std::optional<TimePoint>
 
 void Simulator::step() {
   events_.step();
-  if (events_.executed() % config_.check_every != 0) return;
+  if (events_.executed() % check_every_ != 0) return;
   check();
   // One node's structures at a time, each in its turn.
-  const auto& node = nodes_[events_.executed() / config_.check_every % nodes_.size()];
+  const auto& node = nodes_[events_.executed() / check_every_ % nodes_.size()];
   if (node) node->core().check_invariants();
 }
 
@@ -355,7 +360,9 @@ void Faults::reinstall(NodeIndex node) {
   fresh.keys = sim_.disks_[node].keys;
   sim_.disks_[node] = fresh;
   SeededRandomSource random(mix_seed(sim_.config_.seed ^ (sim_.life_of(node) << 32U) ^ node));
+  sim_.indexes_.erase(sim_.id_of(node));
   sim_.identities_[node] = Identity::generate(random);
+  sim_.indexes_.emplace(sim_.id_of(node), node);
 }
 
 void Faults::drain(NodeIndex node) {
@@ -514,6 +521,11 @@ bool converged(Simulator& simulator) {
   for (NodeIndex i = 0; i < simulator.size(); ++i) {
     if (simulator.node(i) != nullptr) live.push_back(simulator.id_of(i));
   }
+  // Cheap, and usually enough to say no.
+  for (NodeIndex i = 0; i < simulator.size(); ++i) {
+    if (simulator.node(i) == nullptr) continue;
+    if (simulator.node(i)->core().gossip().live().size() != live.size()) return false;
+  }
   std::sort(live.begin(), live.end());
   std::optional<std::uint64_t> root;
   for (NodeIndex i = 0; i < simulator.size(); ++i) {
@@ -522,8 +534,9 @@ bool converged(Simulator& simulator) {
     const gossip::Gossip& gossip = node->core().gossip();
     const auto seen = gossip.live();
     if (!std::equal(seen.begin(), seen.end(), live.begin(), live.end())) return false;
-    if (root && *root != gossip.index_root()) return false;
-    root = gossip.index_root();
+    const std::uint64_t own = gossip.index_root();
+    if (root && *root != own) return false;
+    root = own;
   }
   return true;
 }

@@ -18,6 +18,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace waggle::sim {
@@ -33,7 +34,7 @@ struct SimConfig {
   bool uneven_hashing = false;
   std::uint64_t cache_quota_bytes = std::uint64_t{1} << 40U;
   /// After every so many events the checkers look, and one node's structures are recounted from
-  /// scratch.
+  /// scratch. More seldom above observers_max nodes, so that a look stays as cheap per event.
   std::uint64_t check_every = 64;
 };
 
@@ -139,6 +140,10 @@ class Simulator {
   [[nodiscard]] std::optional<NodeIndex> index_of(const Endpoint& endpoint) const;
   [[nodiscard]] std::optional<NodeIndex> index_of(const NodeId& id) const;
 
+  /// Whose views the dear checks look at: everybody, or observers_max nodes spread evenly.
+  static constexpr std::size_t observers_max = 64;
+  [[nodiscard]] const std::vector<NodeIndex>& observers() const { return observers_; }
+
   /// The nodes that keep the blob's claims, in rank order, when all of them are up.
   [[nodiscard]] std::vector<NodeIndex> registrars(const Digest& digest) const;
 
@@ -184,11 +189,14 @@ class Simulator {
   Faults faults_;
   std::string origin_name_ = "http://registry.test:5000";
   std::vector<Identity> identities_;
+  std::unordered_map<NodeId, NodeIndex> indexes_;
+  std::vector<NodeIndex> observers_;
   std::vector<Disk> disks_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::uint64_t> lives_;
   std::vector<TimePoint> paused_until_;
   std::vector<Duration> clock_offsets_, wall_errors_;
+  std::uint64_t check_every_;
   double noise_ = 0;
   Prng noise_prng_;
   std::vector<Captured> captured_;

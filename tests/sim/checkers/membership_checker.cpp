@@ -7,7 +7,7 @@ namespace waggle::sim {
 void check_membership(Simulator& simulator) {
   CheckMemory& memory = simulator.memory();
   if (simulator.now() < memory.second_next) return;
-  for (NodeIndex i = 0; i < simulator.size(); ++i) {
+  for (const NodeIndex i : simulator.observers()) {
     if (simulator.node(i) == nullptr) continue;
     for (const auto& member : simulator.node(i)->core().gossip().members()) {
       const auto key = std::make_tuple(i, simulator.life_of(i), member.id);
