@@ -48,8 +48,8 @@ Membership::Membership(const MembershipConfig& config, const Member& self, TimeP
       prng_(mix_seed(config.seed)),
       table_(config.id_key, self),
       prober_(now, mix_seed(config.seed + 1)),
-      started_(now),
       refutations_(now),
+      started_(now),
       repair_tokens_(static_cast<double>(limits::repair_records_per_second)),
       repair_tokens_at_(now) {
   timers_.arm(Timer::rejoin, now + rejoin_interval_alone);
