@@ -190,6 +190,7 @@ void Courier::send(TimePoint now, Outgoing&& outgoing) {
     transmit(*group_, std::nullopt, outgoing.message, Cast::multicast);
     return;
   }
+  WAGGLE_ASSERT(outgoing.to);  // only PINGs are for whoever answers
   const NodeId& to = *outgoing.to;
   const auto destination = sessions_.destination(to);
   if (std::holds_alternative<Ack>(outgoing.message) && destination) {
