@@ -279,6 +279,7 @@ void Courier::send(TimePoint now, Outgoing&& outgoing) {
     transmit(*group_, std::nullopt, std::move(outgoing.message), Cast::multicast);
     return;
   }
+  WAGGLE_ASSERT(outgoing.to);  // only PINGs are for whoever answers
   const NodeId& to = *outgoing.to;
   const Member* member = membership_.table().find(to);
   if (member != nullptr && !member->compatible && !is_probe(outgoing.message)) return;

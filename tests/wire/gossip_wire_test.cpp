@@ -407,5 +407,16 @@ TEST_SUITE("wire/gossip") {
               "1122334455667788"
               "0200000000000000"
               "1c91d4bca4bf15596d36495a976cedda84");
+    const Bytes to_group =
+        seal.seal(PacketType::announcement, std::nullopt, as_bytes("a"), Cast::multicast);
+    CHECK(to_hex(to_group) ==
+          "01"
+          "07"
+          "bc"
+          "02" +
+              id1.substr(0, 16) +
+              "1122334455667788"
+              "0300000000000000"
+              "6f421517486b05f0dd227f67853f80bd2d");
   }
 }

@@ -63,7 +63,9 @@ struct Bench {
   }
 };
 
-bool is_about(Duration found, Duration wanted) { return found <= wanted && found >= wanted * 9 / 10; }
+bool is_about(Duration found, Duration wanted) {
+  return found <= wanted && found >= wanted * 9 / 10;
+}
 
 }  // namespace
 

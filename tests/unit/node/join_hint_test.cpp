@@ -37,13 +37,36 @@ TEST_SUITE("node/join_hint") {
   }
 
   TEST_CASE("anything else is refused with a reason") {
-    for (const char* text :
-         {"", ":", ":7947", "nowhere", "nowhere:", "nowhere:0", "nowhere:65536", "nowhere:7947x",
-          "10.0.0.300:7947", "1.2.3:7947", "::1:7947", "[::1:7947", "[fe80::1]:7947",
-          "169.254.0.1:7947", "0.0.0.0:7947", "[::]:7947", "239.255.79.47:7947", "dns:peers",
-          "dns::7947", "dns:-x.test:7947", "dns:a..b:7947", "dns:a b:7947", "multicast:10.0.0.1:1",
-          "multicast:239.255.79.47", "multicast:239.255.79.47:0", "k8s:", "k8s:a", "k8s:a/",
-          "k8s:/a", "k8s:a/b/c"}) {
+    for (const char* text : {"",
+                             ":",
+                             ":7947",
+                             "nowhere",
+                             "nowhere:",
+                             "nowhere:0",
+                             "nowhere:65536",
+                             "nowhere:7947x",
+                             "10.0.0.300:7947",
+                             "1.2.3:7947",
+                             "::1:7947",
+                             "[::1:7947",
+                             "[fe80::1]:7947",
+                             "169.254.0.1:7947",
+                             "0.0.0.0:7947",
+                             "[::]:7947",
+                             "239.255.79.47:7947",
+                             "dns:peers",
+                             "dns::7947",
+                             "dns:-x.test:7947",
+                             "dns:a..b:7947",
+                             "dns:a b:7947",
+                             "multicast:10.0.0.1:1",
+                             "multicast:239.255.79.47",
+                             "multicast:239.255.79.47:0",
+                             "k8s:",
+                             "k8s:a",
+                             "k8s:a/",
+                             "k8s:/a",
+                             "k8s:a/b/c"}) {
       CAPTURE(text);
       const auto parsed = parse_join_hint(text);
       REQUIRE(std::holds_alternative<std::string>(parsed));
@@ -51,7 +74,7 @@ TEST_SUITE("node/join_hint") {
     }
     CHECK(std::holds_alternative<std::string>(
         parse_join_hint("dns:" + std::string(64, 'a') + ":7947")));
-    CHECK(std::holds_alternative<JoinHint>(
-        parse_join_hint("dns:" + std::string(63, 'a') + ":7947")));
+    CHECK(
+        std::holds_alternative<JoinHint>(parse_join_hint("dns:" + std::string(63, 'a') + ":7947")));
   }
 }
