@@ -20,9 +20,9 @@ bool JoinHints::set(std::span<const Endpoint> hints, std::span<const Endpoint> o
     if (repeated || std::find(own.begin(), own.end(), hint) != own.end()) continue;
     fresh.insert(at, {hint, 0});
   }
-  const bool same = std::equal(
-      fresh.begin(), fresh.end(), hints_.begin(), hints_.end(),
-      [](const Hint& one, const Hint& other) { return one.endpoint == other.endpoint; });
+  const bool same =
+      std::equal(fresh.begin(), fresh.end(), hints_.begin(), hints_.end(),
+                 [](const Hint& one, const Hint& other) { return one.endpoint == other.endpoint; });
   if (!same) hints_ = std::move(fresh);
   return !same;
 }
