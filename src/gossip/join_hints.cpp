@@ -56,11 +56,13 @@ void JoinHints::remove_member(std::span<const Endpoint> endpoints) {
 std::vector<Endpoint> JoinHints::pick(Prng& prng, std::size_t count) const {
   std::vector<Hint> order = hints_;
   prng.shuffle(std::span<Hint>(order));
-  std::stable_partition(order.begin(), order.end(),
-                        [](const Hint& hint) { return hint.members == 0; });
   std::vector<Endpoint> picked;
-  for (std::size_t i = 0; i < std::min(count, order.size()); ++i) {
-    picked.push_back(order[i].endpoint);
+  for (const bool leads_to_members : {false, true}) {
+    for (const Hint& hint : order) {
+      if (picked.size() < count && (hint.members > 0) == leads_to_members) {
+        picked.push_back(hint.endpoint);
+      }
+    }
   }
   return picked;
 }
