@@ -76,9 +76,10 @@ double seconds_of(const auto& work) {
 }
 
 void print(const char* name, std::size_t members, const char* unit, double value) {
-  std::printf("{\"name\": \"membership/%s\", \"params\": {\"members\": %zu}, \"unit\": \"%s\", "
-              "\"value\": %.3f}\n",
-              name, members, unit, value);
+  std::printf(
+      "{\"name\": \"membership/%s\", \"params\": {\"members\": %zu}, \"unit\": \"%s\", "
+      "\"value\": %.3f}\n",
+      name, members, unit, value);
 }
 
 /// One node that is told about `members` and whose probes are answered by the bench.
@@ -154,34 +155,39 @@ void run(std::size_t count) {
   const double joined = seconds_of([&] { node.learn(now, copies, members[1].id); });
   print("join", count, "ms", joined * 1e3);
   print("learn_copy", count, "us per record", joined * 1e6 / learnt);
-  print("heap", count, "bytes per member",
-        static_cast<double>(heap_bytes - empty_bytes) / learnt);
+  print("heap", count, "bytes per member", static_cast<double>(heap_bytes - empty_bytes) / learnt);
   print("learn_again", count, "us per record",
         seconds_of([&] { node.learn(now, copies, members[1].id); }) * 1e6 / learnt);
   for (int i = 0; i < 60; ++i) node.period(now);
   constexpr int periods = 2000;
-  print("period", count, "us", seconds_of([&] {
+  print("period", count, "us",
+        seconds_of([&] {
           for (int i = 0; i < periods; ++i) node.period(now);
-        }) * 1e6 / periods);
+        }) * 1e6 /
+            periods);
 
   // The same records as news, which this node passes on.
   Node gossiper(members[0], now);
   print("learn_news", count, "us per record",
         seconds_of([&] { gossiper.learn(now, news, members[1].id); }) * 1e6 / learnt);
-  print("period_spreading", count, "us", seconds_of([&] {
+  print("period_spreading", count, "us",
+        seconds_of([&] {
           for (int i = 0; i < 10; ++i) gossiper.period(now);
-        }) * 1e6 / 10);
+        }) * 1e6 /
+            10);
 
   // Half of them die.
   std::vector<MemberRecords> deaths = news;
   for (std::size_t i = 0; i < deaths.size(); i += 2) {
     for (MemberUpdate& update : deaths[i].records) update.member.state = MemberState::faulty;
   }
-  print("learn_death", count, "us per record", seconds_of([&] {
+  print("learn_death", count, "us per record",
+        seconds_of([&] {
           for (std::size_t i = 0; i < deaths.size(); i += 2) {
             node.learn(now, {deaths[i]}, members[1].id);
           }
-        }) * 1e6 / (learnt / 2));
+        }) * 1e6 /
+            (learnt / 2));
 }
 
 }  // namespace

@@ -442,9 +442,7 @@ std::span<const NodeId> Gossip::registrar_candidates() const {
 }
 const Member* Gossip::find(const NodeId& id) const { return impl_->membership.table().find(id); }
 std::vector<Member> Gossip::members() const { return impl_->membership.table().members(); }
-std::uint8_t Gossip::cluster_version() const {
-  return impl_->membership.table().cluster_version();
-}
+std::uint8_t Gossip::cluster_version() const { return impl_->membership.table().cluster_version(); }
 
 std::size_t Gossip::lookup(TimePoint now, const Digest& digest, std::span<NodeId> out) {
   return impl_->announcements.lookup(now, digest, out);

@@ -20,9 +20,9 @@ bool JoinHints::set(std::span<const Endpoint> hints, std::span<const Endpoint> o
     if (repeated || std::find(own.begin(), own.end(), hint) != own.end()) continue;
     fresh.insert(at, {hint, 0});
   }
-  const bool same = std::equal(
-      fresh.begin(), fresh.end(), hints_.begin(), hints_.end(),
-      [](const Hint& one, const Hint& other) { return one.endpoint == other.endpoint; });
+  const bool same =
+      std::equal(fresh.begin(), fresh.end(), hints_.begin(), hints_.end(),
+                 [](const Hint& one, const Hint& other) { return one.endpoint == other.endpoint; });
   if (!same) hints_ = std::move(fresh);
   return !same;
 }
@@ -56,11 +56,13 @@ void JoinHints::remove_member(std::span<const Endpoint> endpoints) {
 std::vector<Endpoint> JoinHints::pick(Prng& prng, std::size_t count) const {
   std::vector<Hint> order = hints_;
   prng.shuffle(std::span<Hint>(order));
-  std::stable_partition(order.begin(), order.end(),
-                        [](const Hint& hint) { return hint.members == 0; });
   std::vector<Endpoint> picked;
-  for (std::size_t i = 0; i < std::min(count, order.size()); ++i) {
-    picked.push_back(order[i].endpoint);
+  for (const bool leads_to_members : {false, true}) {
+    for (const Hint& hint : order) {
+      if (picked.size() < count && (hint.members > 0) == leads_to_members) {
+        picked.push_back(hint.endpoint);
+      }
+    }
   }
   return picked;
 }

@@ -254,9 +254,9 @@ void MemberTable::check_invariants() const {
     WAGGLE_ASSERT(it != entries_.end() && it->second.since == tombstone.since);
     WAGGLE_ASSERT(!is_live(it->second.member));
   }
-  WAGGLE_ASSERT(std::is_sorted(
-      tombstones_.begin(), tombstones_.end(),
-      [](const Tombstone& a, const Tombstone& b) { return a.since < b.since; }));
+  WAGGLE_ASSERT(
+      std::is_sorted(tombstones_.begin(), tombstones_.end(),
+                     [](const Tombstone& a, const Tombstone& b) { return a.since < b.since; }));
   WAGGLE_ASSERT(entries_.size() <= limits::members_max);
   WAGGLE_ASSERT(recount.live_ == live_);
   WAGGLE_ASSERT(std::ranges::equal(recount.candidates(), candidates()));

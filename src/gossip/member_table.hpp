@@ -19,9 +19,9 @@ namespace waggle::gossip {
 /// Claims are ordered by (incarnation, state) with left > faulty > suspect > alive, and only a
 /// greater claim changes the table: so a copy from a third party never revives the faulty, and any
 /// order of delivery ends in the same table.
-/// A member whose protocol versions do not overlap this node's is live and listed, but incompatible:
-/// no candidate, and without a say in cluster_version().
-/// Memory: about 300 B of heap per member with a name of 28 characters and one address.
+/// A member whose protocol versions do not overlap this node's is live and listed, but
+/// incompatible: no candidate, and without a say in cluster_version(). Memory: about 300 B of heap
+/// per member with a name of 28 characters and one address.
 /// @source Das, Gupta, Motivala 2002, section 4.2; memberlist issue 312
 class MemberTable {
  public:
@@ -50,7 +50,8 @@ class MemberTable {
   /// forgotten.
   std::vector<NodeId> expire(TimePoint now);
 
-  /// O(1). Valid until the next change of the table; `compatible` and `is_self` are this node's view.
+  /// O(1). Valid until the next change of the table; `compatible` and `is_self` are this node's
+  /// view.
   [[nodiscard]] const Member* find(const NodeId& id) const;
   /// All states, sorted by id. O(members x log members), copies.
   [[nodiscard]] std::vector<Member> members() const;

@@ -24,8 +24,8 @@ constexpr Duration rejoin_interval_alone = 1s;
 constexpr Duration housekeeping_interval = 60s;
 /// Who counts as faulty for less long may be alive and only need to hear of it.
 constexpr Duration gossip_to_the_dead = 60s;
-/// In this time after the start tombstones of unknown members are taken over: a joiner's table shall
-/// know whom to look for. Later they would travel between tables for ever.
+/// In this time after the start tombstones of unknown members are taken over: a joiner's table
+/// shall know whom to look for. Later they would travel between tables for ever.
 constexpr Duration joining_time = 60s;
 /// Tables are compared at most this often; while news is spreading they differ anyway.
 constexpr Duration repair_interval_quiet = 1s;
@@ -92,8 +92,7 @@ std::optional<std::uint64_t> Membership::up(const Member* member) const {
   return counts ? std::optional(member->incarnation) : std::nullopt;
 }
 
-void Membership::accept(TimePoint now, const Member& record, const NodeId& accuser,
-                        Source source) {
+void Membership::accept(TimePoint now, const Member& record, const NodeId& accuser, Source source) {
   const NodeId& id = record.id;
   const Member* known = table_.find(id);
   const std::uint8_t version_before = table_.cluster_version();

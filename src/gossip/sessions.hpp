@@ -98,7 +98,7 @@ class Sessions {
 
   IdKey secret_;
   std::unordered_map<std::uint64_t, Session> sessions_;  ///< by NodeId::prefix()
-  std::map<std::uint64_t, Awaited> awaited_;   ///< by seq
+  std::map<std::uint64_t, Awaited> awaited_;             ///< by seq
 };
 
 }  // namespace waggle::gossip

@@ -102,8 +102,8 @@ using GossipMessage =
 [[nodiscard]] PacketType type_of(const GossipMessage& message);
 [[nodiscard]] Bytes encode(const GossipMessage& message);
 /// @return malformed on anything that encode() does not write (limits: base/limits.hpp),
-/// id_mismatch on a record whose id is not the hash of its key, unknown_type on a type that is not in
-/// PacketType. Elements after those of a MEMBER (up to limits::member_extra_elements_max) are
+/// id_mismatch on a record whose id is not the hash of its key, unknown_type on a type that is not
+/// in PacketType. Elements after those of a MEMBER (up to limits::member_extra_elements_max) are
 /// skipped. Cost: one BLAKE2b per record.
 [[nodiscard]] Result<GossipMessage> decode(PacketType type, ByteView body);
 

@@ -207,7 +207,8 @@ void Distributor::settle(TimePoint now) {
 
 bool Distributor::route_gossip() {
   bool routed = false;
-  std::vector<NodeId> changed;  // of a whole packet at once: the exchange copies the list of members
+  std::vector<NodeId>
+      changed;  // of a whole packet at once: the exchange copies the list of members
   const auto pass_changes = [&] {
     if (changed.empty()) return;
     exchange_.members_changed(now_);

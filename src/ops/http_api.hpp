@@ -59,8 +59,9 @@ struct StatusInfo {
   std::string version, id, name, zone, cluster;
   bool ready = false, draining = false;
   std::size_t members_alive = 0, members_suspect = 0, members_faulty = 0, members_left = 0;
-  std::size_t members_incompatible = 0;  ///< live ones that share no protocol version with this node
-  std::uint64_t cluster_version = 0;     ///< the highest protocol version all others speak
+  std::size_t members_incompatible =
+      0;                              ///< live ones that share no protocol version with this node
+  std::uint64_t cluster_version = 0;  ///< the highest protocol version all others speak
   std::map<std::string, std::size_t> protocol_versions;  ///< "min-max" -> live members
   std::size_t index_digests = 0, index_facts = 0, swarms = 0, sessions = 0;
   std::uint64_t state_hash = 0;  ///< of members and index, as this node has them

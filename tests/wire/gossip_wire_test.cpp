@@ -279,14 +279,15 @@ TEST_SUITE("wire/gossip") {
     REQUIRE(bytes[member_at] == static_cast<std::byte>(0x90U | elements));
     const auto with_extra = [&](std::size_t extra, const Bytes& element) {
       Bytes longer = to_bytes(ByteView(bytes).first(member_at));
-      longer.insert(longer.end(), {std::byte{0xdc}, std::byte{0},
-                                   static_cast<std::byte>(elements + extra)});
+      longer.insert(longer.end(),
+                    {std::byte{0xdc}, std::byte{0}, static_cast<std::byte>(elements + extra)});
       append(longer, ByteView(bytes).subspan(member_at + 1));
       for (std::size_t i = 0; i < extra; ++i) append(longer, element);
       return longer;
     };
-    for (const Bytes& element : {Bytes{std::byte{7}}, Bytes{std::byte{0xc4}, std::byte{1}, std::byte{2}},
-                                 Bytes{std::byte{0x91}, std::byte{0xc0}}}) {
+    for (const Bytes& element :
+         {Bytes{std::byte{7}}, Bytes{std::byte{0xc4}, std::byte{1}, std::byte{2}},
+          Bytes{std::byte{0x91}, std::byte{0xc0}}}) {
       for (const std::size_t extra : {1, 2, 8}) {
         const auto decoded = decode(PacketType::member_records, with_extra(extra, element));
         REQUIRE(decoded.has_value());

@@ -96,8 +96,8 @@ TEST_SUITE("gossip/failure_detection") {
       cluster.run_for(from_seconds(2 * prng.unit()));
     }
     cluster.run_for(30s);
-    MESSAGE(nodes << " nodes, " << minutes << " min, " << pauses << " pauses: "
-                  << watched.false_deaths << " false deaths, " << watched.suspicions
+    MESSAGE(nodes << " nodes, " << minutes << " min, " << pauses
+                  << " pauses: " << watched.false_deaths << " false deaths, " << watched.suspicions
                   << " times somebody was suspected by somebody");
     CHECK(watched.false_deaths == 0);
     CHECK(watched.suspicions > 0);

@@ -204,7 +204,8 @@ TEST_SUITE("gossip/membership") {
       while (bench.state(2) == MemberState::suspect) bench.run_for(100ms);
       CHECK(bench.state(2) == MemberState::faulty);
       const double expected[] = {24, 24 - 20 * 0.631, 4};
-      CHECK(to_seconds(bench.now - began) == doctest::Approx(expected[confirmations]).epsilon(0.03));
+      CHECK(to_seconds(bench.now - began) ==
+            doctest::Approx(expected[confirmations]).epsilon(0.03));
     }
   }
 

@@ -5,6 +5,7 @@
 #include "gossip/error.hpp"
 #include "gossip/packet_seal.hpp"
 #include "gossip/wire.hpp"
+#include "log_samples.hpp"
 
 #include <doctest/doctest.h>
 
@@ -21,7 +22,7 @@ const Endpoint group = Endpoint::v4(239, 255, 79, 47, 7947);
 constexpr Boot stranger_boot = 0x77;
 
 Bytes announcement_of(unsigned n, std::uint64_t seq) {
-  Records records{id_of(n), 1, seq, {DefinedHave{{Digest{}, 100 + seq}}}};
+  const Records records = one_log(id_of(n), 1, seq, {DefinedHave{{Digest{}, 100 + seq}}});
   return encode(AnnouncementBody{encode(Message{records})});
 }
 

@@ -84,7 +84,8 @@ TEST_SUITE("gossip/versions") {
     }
   }
 
-  TEST_CASE("a rolling upgrade: version 2 is on when the last has it, and off for one that has not") {
+  TEST_CASE(
+      "a rolling upgrade: version 2 is on when the last has it, and off for one that has not") {
     Cluster cluster({.nodes = 4});
     std::vector<std::vector<unsigned>> said(4);
     cluster.on_event = [&](std::size_t n, const GossipEvent& event) {
