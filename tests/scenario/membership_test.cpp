@@ -151,6 +151,14 @@ TEST_SUITE("scenario/membership") {
     simulator.faults().reinstall(3);
     simulator.faults().restart(3);
     REQUIRE(simulator.id_of(3) != before);
+    const auto superseded = [&](sim::Simulator& running) {
+      for (const sim::NodeIndex i : {0U, 1U, 2U, 4U}) {
+        const auto* old = running.node(i)->core().gossip().find(before);
+        if (old == nullptr || old->state != gossip::MemberState::faulty) return false;
+      }
+      return true;
+    };
+    CHECK(simulator.run_until(superseded, 6s));
     CHECK(simulator.run_until(sim::converged, 60s));
   }
 

@@ -14,15 +14,16 @@ constexpr std::uint64_t MiB = limits::MiB;
 constexpr sim::NodeIndex nodes = 20;
 constexpr sim::NodeIndex forgotten = 19;
 
-/// Every node reads a new blob each second; nobody who has the keys counts another such as dead.
+/// Every node reads a new blob every two seconds; nobody who has the keys counts another such as
+/// dead.
 class Traffic {
  public:
   explicit Traffic(sim::Simulator& simulator) : sim_(simulator) {}
 
   void run_for(Duration duration, sim::NodeIndex informed) {
     for (Duration done{0}; done < duration; done += 100ms) {
-      if (done % 1s == Duration{0}) {
-        const auto blob = sim::make_blob("traffic/" + std::to_string(++blobs_), 8 * MiB);
+      if (done % 2s == Duration{0}) {
+        const auto blob = sim::make_blob("traffic/" + std::to_string(++blobs_), 3 * MiB);
         for (sim::NodeIndex i = 0; i < nodes; ++i) sim_.pull(i, blob);
       }
       sim_.run_for(100ms);
@@ -65,7 +66,7 @@ void change(sim::Simulator& simulator, Traffic& traffic, sim::NodeIndex informed
     simulator.faults().set_keys(i, keys);
     if (i % 5 == 4) traffic.run_for(100ms, informed);
   }
-  traffic.run_for(7s, informed);
+  traffic.run_for(6s, informed);
 }
 
 /// What one node knows of the keys, by key.
@@ -80,7 +81,7 @@ TEST_SUITE("scenario/rotation") {
   TEST_CASE("twenty nodes rotate their key under traffic: no death, no drop, no session broken") {
     for (const std::uint64_t seed : sim::seeds(1)) {
       CAPTURE(seed);
-      sim::Simulator simulator({.node_count = nodes, .seed = seed});
+      sim::Simulator simulator({.node_count = nodes, .seed = seed, .check_every = 1024});
       REQUIRE(simulator.run_until(sim::converged, 30s));
       Traffic traffic(simulator);
       traffic.run_for(2s, nodes);
@@ -106,7 +107,7 @@ TEST_SUITE("scenario/rotation") {
   TEST_CASE("the one that missed the new key is named, and its loss is nobody else's") {
     for (const std::uint64_t seed : sim::seeds(1)) {
       CAPTURE(seed);
-      sim::Simulator simulator({.node_count = nodes, .seed = seed});
+      sim::Simulator simulator({.node_count = nodes, .seed = seed, .check_every = 1024});
       REQUIRE(simulator.run_until(sim::converged, 30s));
       Traffic traffic(simulator);
       change(simulator, traffic, forgotten, {0, 1});

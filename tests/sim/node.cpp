@@ -279,7 +279,7 @@ void Node::execute(const node::Command& command) {
         } else if constexpr (std::is_same_v<T, transfer::SwarmFailed>) {
           failed(item.swarm, item.error);
         } else if constexpr (std::is_same_v<T, node::ReportClone>) {
-          ++clones_reported_;
+          expect(sim_, false, "no identity is used twice here, and none is reported to be");
         } else if constexpr (!std::is_same_v<T, transfer::SwarmSize> &&
                              !std::is_same_v<T, transfer::SwarmTainted> &&
                              !std::is_same_v<T, transfer::SwarmCommitted>) {

@@ -96,7 +96,6 @@ class Node {
   [[nodiscard]] std::uint64_t control_bytes() const { return control_bytes_; }
   [[nodiscard]] const std::set<Digest>& committed() const { return committed_; }
   [[nodiscard]] bool pulls_done() const;
-  [[nodiscard]] std::size_t clones_reported() const { return clones_reported_; }
 
  private:
   using BufferKey = std::tuple<SwarmId, ChunkIndex, SessionId>;
@@ -167,7 +166,6 @@ class Node {
   std::uint64_t gossip_bytes_ = 0;
   std::uint64_t control_bytes_ = 0;
   Lie lie_ = Lie::none;
-  std::size_t clones_reported_ = 0;
   std::uint64_t bypasses_ = 0;  ///< fetches recognised as such
   bool pumping_ = false;
   std::uint64_t boot_ = 0;            ///< of the datagrams sent; 0: none so far

@@ -70,7 +70,8 @@ def _(context):
     expect_equal((code, unless_clock(found)), (0, []), f"findings {found}")
     checks = {finding["check"] for finding in everything}
     expect_equal(checks, {"daemon", "config", "key", "clock", "index", "members", "hints", "udp", "mtu", "versions",
-                          "data_dir", "disk", "upstream", "pause", "ports", "containerd", "tainted"}, "checks")
+                          "data_dir", "disk", "upstream", "pause", "rotation", "identity", "ports", "containerd",
+                          "tainted"}, "checks")
     text = subprocess.run([program("waggle"), "doctor", "--api", node.socket], capture_output=True, text=True,
                           timeout=30, env=clean_environment()).stdout
     expect("ok    daemon" in text and "failed" in text, text)

@@ -174,13 +174,20 @@ def _(context):
     expect(forgotten.name in finding and new_name in finding, finding)
     for node in informed[1:]:
         expect_equal(node.waggle("reload", "--force").returncode, 0, f"{node.name} forced")
+    # It still reaches the others under the old key, until they retire that.
+    for node in informed:
+        node.change_config({"cluster": {"key_files": [new]}})
+    refused = first.waggle("reload")
+    expect(refused.returncode == 1 and forgotten.name in refused.stderr, f"retiring its key: {refused.stderr!r}")
+    for node in informed:
+        expect_equal(node.waggle("reload", "--force").returncode, 0, f"{node.name} forced to retire the old key")
     wait_for(lambda: all(node.metrics().total("waggle_members", state="faulty") == 1 for node in informed), 45,
              "the forgotten one is cut off")
     finding = doctor_line(first, "rotation")
     expect(forgotten.name in finding and "last seen without" in finding, finding)
 
     # With the key it comes back.
-    forgotten.change_config({"cluster": {"key_files": [new, old]}})
+    forgotten.change_config({"cluster": {"key_files": [new]}})
     expect_equal(forgotten.waggle("reload", "--force").returncode, 0, "the key arrives late")
     wait_for(lambda: all(node.alive_members() == 5 for node in nodes), 45, "it is back")
     wait_for(lambda: key(first, new_name)["not_accepted_count"] == 0, STEP_SECONDS, "and accepts the new key")
