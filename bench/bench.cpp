@@ -106,7 +106,7 @@ double detail::clock_cost() {
   return cost;
 }
 
-Timing detail::summarize(std::span<std::uint32_t> single, std::uint64_t total_ns,
+Timing detail::summarize(std::span<std::uint32_t> single, double total_ns,
                          std::uint64_t allocations) {
   std::sort(single.begin(), single.end());
   const auto at = [&](double share) {
@@ -114,7 +114,7 @@ Timing detail::summarize(std::span<std::uint32_t> single, std::uint64_t total_ns
     return rounded(std::max(0.0, static_cast<double>(single[index]) - clock_cost()));
   };
   const auto count = static_cast<double>(single.size());
-  return {rounded(static_cast<double>(total_ns) / count), at(0.5), at(0.99),
+  return {rounded(total_ns / count), at(0.5), at(0.99),
           std::round(static_cast<double>(allocations) / count * 100) / 100};
 }
 

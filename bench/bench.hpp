@@ -42,7 +42,7 @@ void keep(const T& value) {
 
 /// Times of single operations [ns].
 struct Timing {
-  double mean = 0;  ///< of the whole run, without the clock's own time
+  double mean = 0;  ///< processor time of a whole run
   double p50 = 0;
   double p99 = 0;
   double allocations = 0;  ///< per operation
@@ -55,7 +55,7 @@ using Clock = std::chrono::steady_clock;
 }
 /// What two readings of the clock cost [ns].
 [[nodiscard]] double clock_cost();
-[[nodiscard]] Timing summarize(std::span<std::uint32_t> single, std::uint64_t total_ns,
+[[nodiscard]] Timing summarize(std::span<std::uint32_t> single, double total_ns,
                                std::uint64_t allocations);
 }  // namespace detail
 
@@ -72,10 +72,10 @@ template <typename Operation>
     single[i] = static_cast<std::uint32_t>(detail::elapsed_ns(start));
   }
   const std::uint64_t allocated = allocation_count();
-  const auto start = detail::Clock::now();
+  const double start = cpu_seconds();
   for (std::size_t i = 0; i < count; ++i) operation(i);
-  const std::uint64_t total = detail::elapsed_ns(start);
-  return detail::summarize(single, total, allocation_count() - allocated);
+  const double total = cpu_seconds() - start;
+  return detail::summarize(single, total * 1e9, allocation_count() - allocated);
 }
 
 /// line() with the figures of a Timing: value is the median.

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <string>
 
 #include <malloc.h>
@@ -109,15 +108,14 @@ void measure(const void* argument) {
 
 }  // namespace
 
-/// index_memory [small|first]: the shapes of the goals, or one of a tenth of the nodes, or the
-/// first.
+/// index_memory [NODES DISTINCT]: the shapes of the goals, or one of them, or another.
 int main(int argc, char** argv) {
-  std::vector<Shape> shapes = {{1000, 20'000, 200'000},
-                               {1000, 20'000, 1'000'000},
-                               {5000, 20'000, 200'000},
-                               {5000, 20'000, 1'000'000}};
-  if (argc > 1 && std::strcmp(argv[1], "small") == 0) shapes = {{100, 20'000, 200'000}};
-  if (argc > 1 && std::strcmp(argv[1], "first") == 0) shapes.resize(1);
+  constexpr std::size_t each = 20'000;
+  std::vector<Shape> shapes = {{1000, each, 200'000},
+                               {1000, each, 1'000'000},
+                               {5000, each, 200'000},
+                               {5000, each, 1'000'000}};
+  if (argc == 3) shapes = {{std::stoul(argv[1]), each, std::stoul(argv[2])}};
   bool ok = true;
   for (const Shape& shape : shapes) {
     for (const Order order : {Order::node_by_node, Order::interleaved}) {
