@@ -66,11 +66,11 @@ void measure_seal() {
 Digest digest_of(std::uint64_t n) { return sha256_of(as_bytes(std::to_string(n))); }
 
 Records records_of(const NodeId& origin, std::uint64_t first, std::size_t count) {
-  Records message{origin, 1, first, {}};
+  LogSlice slice{NodeRef::short_of(origin), 1, first, {}};
   for (std::size_t i = 0; i < count; ++i) {
-    message.records.emplace_back(Have{Id64{mix_seed(first + i)}});
+    slice.records.emplace_back(Have{Id64{mix_seed(first + i)}});
   }
-  return message;
+  return {0, {slice}};
 }
 
 void measure_decode() {
@@ -94,15 +94,13 @@ void measure_decode() {
                       {{"message", "RECORDS"}, {"records", count}, {"bytes", body.size()}},
                       time_decode(20'000, [&] { return decode_message(body).has_value(); })));
   }
-  std::vector<OriginVector> vectors;
-  for (std::uint64_t n = 1; n <= 20; ++n) {
-    NodeId id;
-    store_le(MutableByteView(id.bytes), n);
-    vectors.push_back({id, 1'700'000'000'000 + n, 1000 + n, mix_seed(n), 900});
+  std::vector<LogState> states;
+  for (std::uint32_t n = 1; n <= 100; ++n) {
+    states.push_back({NodeRef{NodeRef::lowest(n << 12U), false}, 7, 1000 + n, n, 100});
   }
-  const Bytes body = pack_vectors(vectors, true, 1200).front();
+  const Bytes body = pack_full_states(states, 0, UINT32_MAX, 1300).front();
   print(timing_line("datagram_decode",
-                    {{"message", "AE_VECTORS"}, {"vectors", 20}, {"bytes", body.size()}},
+                    {{"message", "AE_STATES"}, {"states", 100}, {"bytes", body.size()}},
                     time_decode(20'000, [&] { return decode_message(body).has_value(); })));
 }
 
@@ -121,15 +119,16 @@ void measure_apply(std::size_t count, std::size_t messages) {
   std::vector<Bytes> bodies;
   std::uint64_t seq = 1;
   for (std::size_t i = 0; i < 3 * messages; ++i) {  // time_each runs three times
-    Records of_origin{origin.node_id(), 1, seq, {}};
+    LogSlice of_origin{NodeRef::short_of(origin.node_id()), 1, seq, {}};
     for (std::size_t n = 0; n < count; ++n, ++seq) {
       const Definition definition{digest_of(seq), 1};
       core.handle_message(
           now, known.node_id(),
-          encode(Message(Records{known.node_id(), 1, seq, {DefinedHave{definition}}})));
+          encode(Message(Records{
+              0, {{NodeRef::short_of(known.node_id()), 1, seq, {DefinedHave{definition}}}}})));
       of_origin.records.emplace_back(Have{id64_of(config.id_key, definition.digest)});
     }
-    bodies.push_back(encode(Message(of_origin)));
+    bodies.push_back(encode(Message(Records{0, {of_origin}})));
   }
   std::size_t next = 0;
   print(timing_line("announcement_apply", {{"records", count}, {"bytes", bodies.front().size()}},
