@@ -427,12 +427,7 @@ void Exchange::block_sent(TimePoint now, SessionId session) {
   if (found->unsent_blocks > 0) --found->unsent_blocks;
 }
 
-std::uint8_t Exchange::upload_load() const {
-  std::size_t unsent = 0;
-  for (const auto& [id, session] : impl_->context.sessions.all()) unsent += session.unsent_blocks;
-  return static_cast<std::uint8_t>(
-      std::min<std::size_t>(UINT8_MAX, unsent * UINT8_MAX / limits::upload_blocks_busy));
-}
+std::uint8_t Exchange::upload_load() const { return impl_->context.sessions.upload_load(); }
 
 std::optional<SwarmId> Exchange::find(const SwarmTag& tag) const {
   const Swarm* swarm = impl_->find(tag);

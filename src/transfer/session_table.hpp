@@ -4,8 +4,11 @@
 
 #include "base/digest.hpp"
 #include "base/ids.hpp"
+#include "base/limits.hpp"
 #include "base/time.hpp"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -33,6 +36,13 @@ class SessionTable {
   /// The newest session with `peer`.
   [[nodiscard]] std::optional<SessionId> newest(const NodeId& peer) const;
   [[nodiscard]] const std::map<SessionId, Session>& all() const { return sessions_; }
+  /// Unsent blocks of all sessions: 0 = none, 255 = limits::upload_blocks_busy or more.
+  [[nodiscard]] std::uint8_t upload_load() const {
+    std::size_t unsent = 0;
+    for (const auto& [id, session] : sessions_) unsent += session.unsent_blocks;
+    return static_cast<std::uint8_t>(
+        std::min<std::size_t>(UINT8_MAX, unsent * UINT8_MAX / limits::upload_blocks_busy));
+  }
   void check_invariants() const;
 
  private:
