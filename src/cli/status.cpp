@@ -60,12 +60,12 @@ int run_status(const Options& options) {
                 : status->value("ready", false)  ? "ready"
                                                  : "starting"},
       {"up", format_seconds(status->value("uptime_seconds", 0.0))},
-      {"members", fmt::format("{} alive, {} suspect, {} faulty, {} left", number(members["alive"]),
-                              number(members["suspect"]), number(members["faulty"]),
-                              number(members["left"])) +
-                      (number(members["incompatible"]) == 0
-                           ? std::string()
-                           : fmt::format(", {} incompatible", number(members["incompatible"])))},
+      {"members",
+       fmt::format("{} alive, {} suspect, {} faulty, {} left", number(members["alive"]),
+                   number(members["suspect"]), number(members["faulty"]), number(members["left"])) +
+           (number(members["incompatible"]) == 0
+                ? std::string()
+                : fmt::format(", {} incompatible", number(members["incompatible"])))},
       {"protocol", protocol_text((*status)["protocol"])},
       {"index",
        fmt::format("{} digests, {} facts, root {}", number((*status)["index"]["digests"]),

@@ -31,8 +31,9 @@ Announcements::Announcements(const AnnouncementsConfig& config, const Identity& 
   WAGGLE_ASSERT(config.message_bytes_max >= 512);
   const auto slot = slots_.allocate(now, config.self);
   // The own slot is never live: holders() names others.
-  origins_.emplace(config.self, Origin{identity.public_key(),
-                                       AnnouncementLog(config_.id_key, config.incarnation, log_budget_), *slot});
+  origins_.emplace(config.self,
+                   Origin{identity.public_key(),
+                          AnnouncementLog(config_.id_key, config.incarnation, log_budget_), *slot});
   if (config.told && config.told->seq > 0) open_told(*config.told);
   config_.told.reset();
 }
@@ -147,7 +148,9 @@ void Announcements::member_up(TimePoint now, const NodeId& id, std::uint64_t inc
       ++stats_.refused_members;
       return;
     }
-    found = origins_.emplace(id, Origin{key, AnnouncementLog(config_.id_key, incarnation, log_budget_), *slot})
+    found = origins_
+                .emplace(id, Origin{key, AnnouncementLog(config_.id_key, incarnation, log_budget_),
+                                    *slot})
                 .first;
   }
   Origin& origin = found->second;

@@ -313,8 +313,7 @@ void Courier::send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bo
   sessions_.await(now, ping.seq, outgoing.to, confirm, to_group ? limits::group_answers_max : 1);
   GossipMessage message = std::move(ping);
   if (mutual) membership_.add_news(message, *outgoing.to);
-  transmit(*address, destination, std::move(message),
-           to_group ? Cast::multicast : Cast::unicast);
+  transmit(*address, destination, std::move(message), to_group ? Cast::multicast : Cast::unicast);
 }
 
 void Courier::park(TimePoint now, const NodeId& to, GossipMessage&& message) {

@@ -184,8 +184,8 @@ class Gossip {
   /// feature of version V may be used while this is >= V. O(1).
   [[nodiscard]] std::uint8_t cluster_version() const;
   /// Fills `out` with live holders other than self, each once, in random order with the less loaded
-  /// ones earlier; how many there are in all. Allocates nothing; goal: p99 below 2 us at 1,000 members x
-  /// 20,000 digests. @pre out.size() <= limits::lookup_holders_max
+  /// ones earlier; how many there are in all. Allocates nothing; goal: p99 below 2 us at 1,000
+  /// members x 20,000 digests. @pre out.size() <= limits::lookup_holders_max
   [[nodiscard]] std::size_t lookup(TimePoint now, const Digest& digest, std::span<NodeId> out);
   /// All live holders other than self, in random order; O(holders). For operators.
   void holders(const Digest& digest, std::vector<NodeId>& out);

@@ -34,7 +34,7 @@ constexpr Duration repair_interval_busy = 5s;
 constexpr Duration pause_recognised = 500ms;
 /// How many answer a PING to the group, on average: one lost answer must not cost a second.
 constexpr double group_answers_wanted = 3;
-constexpr std::size_t news_max = 32;  ///< per message, well inside the decoder's array limit
+constexpr std::size_t news_max = 32;       ///< per message, well inside the decoder's array limit
 constexpr std::size_t small_cluster = 64;  ///< random choices walk all of it
 
 bool is_live(MemberState state) {

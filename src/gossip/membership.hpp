@@ -67,8 +67,8 @@ struct ForeignClaim {
 struct Unreached {
   NodeId id;
 };
-using MembershipEvent = std::variant<RecordChanged, RecordForgotten, FallbackPing, IncarnationRaised,
-                                     VersionChanged, ForeignClaim, Unreached>;
+using MembershipEvent = std::variant<RecordChanged, RecordForgotten, FallbackPing,
+                                     IncarnationRaised, VersionChanged, ForeignClaim, Unreached>;
 
 /// SWIM failure detection and dissemination for one node (Das, Gupta, Motivala 2002; Lifeguard
 /// 2017), with rejoin probes for ever and repair by comparing table hashes. Contract: after any

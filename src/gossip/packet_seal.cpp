@@ -84,8 +84,7 @@ Bytes PacketSeal::seal(PacketType type, const std::optional<Destination>& to, By
   const std::uint8_t flags = to ? flag_directed : multicast ? flag_multicast : std::uint8_t{0};
   Bytes datagram;
   datagram.reserve(header_bytes + body.size() + tag_bytes);
-  for (const auto byte :
-       {wire_version, static_cast<std::uint8_t>(type), keys_.front().id, flags}) {
+  for (const auto byte : {wire_version, static_cast<std::uint8_t>(type), keys_.front().id, flags}) {
     datagram.push_back(static_cast<std::byte>(byte));
   }
   append_le(datagram, self_.prefix());

@@ -19,7 +19,7 @@ struct MemberInfo {
   std::vector<std::string> addresses;
   std::uint64_t incarnation = 0;
   bool draining = false, is_self = false;
-  bool compatible = true;  ///< shares a protocol version with this node
+  bool compatible = true;         ///< shares a protocol version with this node
   std::vector<std::string> keys;  ///< of cluster keys that it opens, the first seals
 };
 /// One cluster key and how the live members, this node included, stand with it.
