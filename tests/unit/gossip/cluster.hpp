@@ -142,8 +142,11 @@ class Cluster {
     return true;
   }
 
+  /// `subject` may be one that the test plays itself, identity_of(subject).
   [[nodiscard]] bool sees(std::size_t observer, std::size_t subject, MemberState state) {
-    const Member* member = at(observer).find(nodes_[subject]->identity.node_id());
+    const NodeId id = subject < nodes_.size() ? nodes_[subject]->identity.node_id()
+                                              : id_of(static_cast<unsigned>(subject));
+    const Member* member = at(observer).find(id);
     return member != nullptr && member->state == state;
   }
   /// Every running node but the subject has it in this state.
