@@ -119,7 +119,7 @@ TEST_SUITE("scenario/upstream") {
         simulator.faults().origin_stall_next(1);
         const sim::Blob blob = sim::make_blob("layer", 20 * MiB);
         pull_everywhere(simulator, blob);
-        REQUIRE(simulator.run_until(sim::pulls_done, 7s));
+        REQUIRE(simulator.run_until(sim::pulls_done, 9s));
         all_finished(simulator);
         CHECK(simulator.origin().egress_bytes() <= blob.size + 2 * MiB);
       }

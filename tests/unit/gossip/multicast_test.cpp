@@ -210,9 +210,9 @@ TEST_SUITE("gossip/multicast") {
     bench.join(bench.seven);
     // Node 7 tells of many members: node 0 knows them, without a session.
     std::size_t asked = 0;
-    for (unsigned n = 100; n < 1100; n += 16) {
+    for (unsigned n = 100; n < 1100; n += 10) {
       ping.news.clear();
-      for (unsigned i = n; i < n + 16 && i < 1100; ++i) ping.news.push_back({member_of(i), {}});
+      for (unsigned i = n; i < n + 10; ++i) ping.news.push_back({member_of(i), {}});
       ++ping.seq;
       feed(bench.cluster, 7, bench.seven.seal(PacketType::ping, std::nullopt, encode(ping)));
     }
