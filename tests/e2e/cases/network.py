@@ -3,7 +3,7 @@
 import os
 import time
 
-from harness.cases import Skip, case, expect, expect_equal
+from harness.cases import case, expect, expect_equal
 from harness.lan import Dns, Lan
 from harness.process import wait_for
 
@@ -151,10 +151,7 @@ def partition_seconds():
     return float(os.environ.get("WAGGLE_PARTITION_SECONDS", 0))
 
 
-@case("two halves of six, cut apart and healed: one view again, every digest known everywhere, none invented")
-def _(context):
-    if not partition_seconds():
-        raise Skip("WAGGLE_PARTITION_SECONDS says how long the cut lasts; ./dev soak sets 60")
+def cut_and_heal(context):
     lan = Lan(context.scratch)
     wire = lan.switch("wire")
     addresses = {f"n{i}": f"10.9.0.{i}" for i in range(1, 7)}
@@ -210,6 +207,12 @@ def _(context):
             expect_equal(set((node.api(f"blobs/{digest}") or {})["holders"]), {holder}, f"{name}: {digest}")
     print(f"  cut for {healed_at - cut_at:.1f} s: halves apart after {split_after:.1f} s, one view {whole_after:.1f} s "
           f"after the healing, everything known everywhere after {known_after:.1f} s, {len(held)} digests")
+
+
+if partition_seconds():  # ./dev soak networks
+    case("two halves of six, cut apart and healed: one view again, every digest known everywhere, none invented")(
+        cut_and_heal
+    )
 
 
 @case("malformed hints are configuration errors with file, line and key")

@@ -58,7 +58,8 @@ struct Lab {
   }
   [[nodiscard]] NodeId id(std::size_t n) const { return members[n].node_id(); }
   void hold(std::size_t n, std::uint64_t blob) {
-    const Records message = waggle::gossip::test::one_log(id(n), 1, ++seqs[n], {DefinedHave{{digest_of(blob), 10}}});
+    const Records message =
+        waggle::gossip::test::one_log(id(n), 1, ++seqs[n], {DefinedHave{{digest_of(blob), 10}}});
     core.handle_message(now, id(n), encode(Message(message)));
     drain();
   }
@@ -118,7 +119,8 @@ TEST_SUITE("gossip/lookup") {
     lab.core.member_up(lab.now, lab.id(0), 2, lab.members[0].public_key());
     CHECK(lab.lookup(1, 8).size() == 2);
     // Its new log begins with blob 1: the old facts stand beside the new one.
-    const Records message = waggle::gossip::test::one_log(lab.id(0), 2, 1, {DefinedHave{{digest_of(1), 10}}});
+    const Records message =
+        waggle::gossip::test::one_log(lab.id(0), 2, 1, {DefinedHave{{digest_of(1), 10}}});
     lab.core.handle_message(lab.now, lab.id(0), encode(Message(message)));
     for (int i = 0; i < 20; ++i) {
       const auto found = lab.lookup(1, 8);
