@@ -166,7 +166,6 @@ void Announcements::member_up(TimePoint now, const NodeId& id, std::uint64_t inc
   origin.clear_at.reset();
   mask(origin);
   note_state(id, origin);
-  arm_sweep();
   const bool was_alone = plan_.member_count() == 0;
   plan_.add(id);
   choose_spreading();
@@ -197,7 +196,7 @@ void Announcements::member_down(TimePoint now, const NodeId& id) {
   plan_.remove(id);
   choose_spreading();
   anti_entropy_.cancel_peer(id);
-  arm_sweep();
+  arm_sweep(found->second.clear_at);
 }
 
 void Announcements::mask(Origin& origin) {
@@ -219,7 +218,7 @@ void Announcements::begin_transition(TimePoint now, const NodeId& id, Origin& or
   origin.hole_since.reset();
   note_state(id, origin);
   anti_entropy_.cancel(id);
-  arm_sweep();
+  arm_sweep(origin.transition->until);
 }
 
 void Announcements::end_transition(TimePoint now, Origin& origin) {
@@ -288,17 +287,18 @@ void Announcements::sweep(TimePoint now) {
     }
   }
   for (const auto& id : gone) forget(now, id);
-  arm_sweep();
+  arm_sweep(anti_entropy_.next_deadline());
+  for (const auto& [id, origin] : origins_) {
+    arm_sweep(origin.clear_at);
+    if (origin.transition) arm_sweep(origin.transition->until);
+  }
 }
 
-void Announcements::arm_sweep() {
-  std::optional<TimePoint> next = anti_entropy_.next_deadline();
-  for (const auto& [id, origin] : origins_) {
-    next = earliest(next, origin.clear_at);
-    if (origin.transition) next = earliest(next, origin.transition->until);
-  }
-  timers_.disarm(Timer::sweep);
-  if (next) timers_.arm(Timer::sweep, *next);
+// Only earlier, never later: a deadline that no longer holds costs one sweep for nothing, which is
+// less than to look at every origin each time.
+void Announcements::arm_sweep(std::optional<TimePoint> deadline) {
+  const auto armed = timers_.deadline(Timer::sweep);
+  if (deadline && (!armed || *armed > *deadline)) timers_.arm(Timer::sweep, *deadline);
 }
 
 std::optional<TimePoint> Announcements::poll_timeout() const {

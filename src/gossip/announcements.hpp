@@ -222,7 +222,7 @@ class Announcements {
   void mask(Origin& origin);
   void forget(TimePoint now, const NodeId& id);
   void sweep(TimePoint now);
-  void arm_sweep();
+  void arm_sweep(std::optional<TimePoint> deadline);
   void drop_slot(TimePoint now, NodeSlot slot);
   void drop_old_slot(TimePoint now, Origin& origin);
   /// Brings roots_ up to date with one origin.

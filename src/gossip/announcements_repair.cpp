@@ -119,7 +119,6 @@ bool Announcements::apply(TimePoint now, const NodeId& id, Origin& origin, const
     }
     origin.log.open_with(*base, origin.transition->id_count);
     origin.transition.reset();
-    arm_sweep();
     return true;
   }
   open_new_slot(now, id, origin);
@@ -199,7 +198,6 @@ void Announcements::settle(TimePoint now, Origin& origin) {
     return;
   }
   end_transition(now, origin);
-  arm_sweep();
 }
 
 // ---- anti-entropy ----
@@ -453,7 +451,7 @@ void Announcements::request_sets(TimePoint now, const NodeId& peer,
   }
   if (pull.origins.empty()) return;
   send_bulk(peer, encode_bulk(pull));
-  arm_sweep();
+  arm_sweep(anti_entropy_.next_deadline());
 }
 
 void Announcements::handle_bulk_message(TimePoint now, const NodeId& from, const SetPull& message) {
@@ -500,7 +498,7 @@ void Announcements::serve_set(const NodeId& to, const NodeId& id, const Origin& 
 void Announcements::handle_bulk_message(TimePoint now, const NodeId& from, SetData message) {
   const auto whole = anti_entropy_.take_part(now, from, std::move(message));
   if (whole) install_set(now, from, *whole);
-  arm_sweep();
+  arm_sweep(anti_entropy_.next_deadline());
   if (anti_entropy_.pull_count() == 0 && pull_more_) {
     const NodeId peer = *std::exchange(pull_more_, std::nullopt);
     repair_with(now, peer);
@@ -509,7 +507,6 @@ void Announcements::handle_bulk_message(TimePoint now, const NodeId& from, SetDa
 
 void Announcements::handle_bulk_message(TimePoint, const NodeId& from, const SetNone& message) {
   anti_entropy_.cancel(message.origin, from);
-  arm_sweep();
 }
 
 void Announcements::install_set(TimePoint now, const NodeId& from, const SetData& set) {

@@ -14,6 +14,8 @@ namespace {
 
 /// Below the smallest IPv6 MTU two records of the largest size would not fit one PING.
 constexpr std::size_t packet_bytes_min = 1280;
+/// Who has payload waiting is asked for a session again after so long.
+constexpr Duration parked_retry = limits::parked_for / 5;
 /// A member whose multicasts cannot be read yet is asked for its boot this often.
 constexpr Duration boot_question_interval = std::chrono::seconds(1);
 
@@ -264,6 +266,10 @@ void Courier::settle_ack(TimePoint now, const NodeId& id, const Ack& ack, bool m
   sessions_.set_mutual(id, false);
   if (!may_confirm) return;
   Ping ping = membership_.make_ping(id);
+  // In a large cluster a probe that found its target alive needs no session: nearly every member
+  // is probed for the first time in many minutes.
+  const bool is_small = membership_.table().live().size() <= limits::sessions_with_all_below;
+  if (!is_small && !parked_.contains(id) && ping.news.empty()) return;
   ping.echo = ack.cookie;
   send_ping(now, {id, std::nullopt, false, {}}, std::move(ping), true);
 }
@@ -323,15 +329,21 @@ void Courier::park(TimePoint now, const NodeId& to, GossipMessage&& message) {
       ++dropped_;
       return;
     }
-    it = parked_.emplace(to, Parked{now + limits::parked_for, {}}).first;
-    parked_until_.emplace_back(it->second.until, to);
-    send_ping(now, {to, std::nullopt, true, {}}, membership_.make_ping(to), false);
+    it = parked_.emplace(to, Parked{now + limits::parked_for, {}, {}}).first;
+    ask_for_session(now, *it);
   }
   if (it->second.messages.size() >= limits::parked_payloads_per_member) {
     ++dropped_;
     return;
   }
   it->second.messages.push_back(std::move(message));
+}
+
+void Courier::ask_for_session(TimePoint now, std::pair<const NodeId, Parked>& waiting) {
+  waiting.second.look_at = now + parked_retry;
+  parked_due_.emplace_back(waiting.second.look_at, waiting.first);
+  send_ping(now, {waiting.first, std::nullopt, true, {}}, membership_.make_ping(waiting.first),
+            false);
 }
 
 void Courier::flush(const NodeId& id) {
@@ -346,11 +358,15 @@ void Courier::flush(const NodeId& id) {
 
 void Courier::unpark(std::map<NodeId, Parked>::iterator it) {
   parked_.erase(it);
+  drop_stale_due();
+}
+
+void Courier::drop_stale_due() {
   const auto is_over = [&](const std::pair<TimePoint, NodeId>& waiting) {
     const auto parked = parked_.find(waiting.second);
-    return parked == parked_.end() || parked->second.until != waiting.first;
+    return parked == parked_.end() || parked->second.look_at != waiting.first;
   };
-  while (!parked_until_.empty() && is_over(parked_until_.front())) parked_until_.pop_front();
+  while (!parked_due_.empty() && is_over(parked_due_.front())) parked_due_.pop_front();
 }
 
 void Courier::forget(const NodeId& id) {
@@ -378,10 +394,16 @@ bool Courier::is_at(const NodeId& id, const Endpoint& endpoint) const {
 }
 
 void Courier::handle_timeout(TimePoint now) {
-  while (!parked_until_.empty() && parked_until_.front().first <= now) {
-    const auto it = parked_.find(parked_until_.front().second);
-    dropped_ += it->second.messages.size();
-    unpark(it);
+  while (!parked_due_.empty() && parked_due_.front().first <= now) {
+    const auto it = parked_.find(parked_due_.front().second);
+    if (it->second.until <= now) {
+      dropped_ += it->second.messages.size();
+      unpark(it);
+      continue;
+    }
+    // Any of the three packets may have been lost.
+    ask_for_session(now, *it);
+    drop_stale_due();
   }
 }
 
@@ -412,16 +434,16 @@ std::optional<Transmit> Courier::poll_transmit() {
 }
 
 std::optional<TimePoint> Courier::poll_timeout() const {
-  if (parked_until_.empty()) return std::nullopt;
-  return parked_until_.front().first;
+  if (parked_due_.empty()) return std::nullopt;
+  return parked_due_.front().first;
 }
 
 void Courier::check_invariants() const {
   sessions_.check_invariants();
   WAGGLE_ASSERT(parked_.size() <= limits::parked_members_max);
-  WAGGLE_ASSERT(parked_until_.size() >= parked_.size());
-  WAGGLE_ASSERT(parked_.empty() == parked_until_.empty());
-  WAGGLE_ASSERT(parked_.empty() || parked_.contains(parked_until_.front().second));
+  WAGGLE_ASSERT(parked_due_.size() >= parked_.size());
+  WAGGLE_ASSERT(parked_.empty() == parked_due_.empty());
+  WAGGLE_ASSERT(parked_.empty() || parked_.contains(parked_due_.front().second));
   for (const auto& [id, parked] : parked_) {
     WAGGLE_ASSERT(parked.messages.size() <= limits::parked_payloads_per_member);
   }

@@ -80,6 +80,7 @@ class Courier {
  private:
   struct Parked {
     TimePoint until;
+    TimePoint look_at;  ///< in parked_due_
     std::deque<GossipMessage> messages;
   };
   [[nodiscard]] Result<std::optional<Received>> read(TimePoint now, const Endpoint& from,
@@ -112,6 +113,8 @@ class Courier {
   void send_ping(TimePoint now, const Outgoing& outgoing, Ping&& ping, bool confirm);
   void park(TimePoint now, const NodeId& to, GossipMessage&& message);
   void unpark(std::map<NodeId, Parked>::iterator it);
+  void ask_for_session(TimePoint now, std::pair<const NodeId, Parked>& waiting);
+  void drop_stale_due();
   void flush(const NodeId& id);
   void transmit(const Endpoint& to, const std::optional<Destination>& destination,
                 GossipMessage&& message, Cast cast = Cast::unicast);
@@ -128,7 +131,7 @@ class Courier {
   TokenBucket boot_questions_;
   std::map<NodeId, TimePoint> boot_asked_;  ///< for a second
   std::map<NodeId, Parked> parked_;
-  std::deque<std::pair<TimePoint, NodeId>> parked_until_;  ///< in order; some may be flushed
+  std::deque<std::pair<TimePoint, NodeId>> parked_due_;  ///< in order; some may be over
   std::deque<Transmit> probes_;
   std::deque<Transmit> others_;
   std::uint64_t dropped_ = 0;
