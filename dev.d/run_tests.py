@@ -81,7 +81,7 @@ def parse_doctest(xml):
     return cases
 
 
-def run_doctest(program, name):
+def run_doctest(program, name, share):
     """All its cases, or those whose suite or case holds `name`; `name` in the program's own name runs it whole."""
     filters = [[]]
     if name and name not in program.name:
@@ -89,7 +89,7 @@ def run_doctest(program, name):
         filters = [["-tc=" + pattern], ["-ts=" + pattern, "-tce=" + pattern]]
     cases = []
     for chosen in filters:
-        ran = program.run("-r=xml", "-d=true", *chosen)
+        ran = program.run("-r=xml", "-d=true", *chosen, *share)
         found = parse_doctest(ran.stdout)
         broken = ran.returncode != 0 and all(case.status != "failed" for case in found)
         if broken or (not found and chosen == []):
@@ -101,11 +101,24 @@ def run_doctest(program, name):
     return cases
 
 
-def run_program(program, name):
+_CASES_WORTH_SPLITTING = 120
+
+
+def shares(program, name):
+    """Its cases by number in two halves, so that one long program does not keep the other processor waiting."""
+    counted = "" if name or not program.is_doctest() else program.run("--count").stdout
+    match = re.search(r"(?:[Uu]nskipped test cases[^:]*: |^)([0-9]+)\s*$", counted.strip(), re.M)
+    count = int(match.group(1)) if match else 0
+    if count < _CASES_WORTH_SPLITTING:
+        return [(program, [])]
+    return [(program, [f"--last={count // 2}"]), (program, [f"--first={count // 2 + 1}"])]
+
+
+def run_program(program, name, share):
     began = time.monotonic()
     try:
         if program.is_doctest():
-            return run_doctest(program, name)
+            return run_doctest(program, name, share)
         if name and name not in program.name:
             return []
         ran = program.run()
@@ -119,7 +132,8 @@ def run_meson_tests(build, name, jobs, only="", without=""):
     cases = []
     chosen = [program for program in programs(build) if only in ("", program.name) and program.name != without]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for found in pool.map(lambda program: run_program(program, name), chosen):
+        work = [share for program in chosen for share in shares(program, name)]
+        for found in pool.map(lambda share: run_program(share[0], name, share[1]), work):
             for case in found:
                 if case.status == "failed":
                     show_failure(case)
