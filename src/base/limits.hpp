@@ -65,7 +65,7 @@ inline constexpr std::size_t clones_told_max = 16;   ///< identities: oldest sig
 inline constexpr std::size_t unknown_keys_told_max =
     8;  ///< keys of others that status names; further ones are left out
 inline constexpr std::size_t sessions_with_all_below =
-    64;  ///< members: in larger clusters a probe alone starts no session at the probed
+    256;  ///< members: in larger clusters a probe alone starts no session at the probed
 inline constexpr std::size_t parked_payloads_per_member =
     16;  ///< waiting for a session: further ones drop
 inline constexpr std::size_t parked_members_max = 1024;  ///< likewise

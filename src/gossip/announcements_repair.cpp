@@ -52,6 +52,10 @@ void Announcements::handle(TimePoint now, const NodeId& from, Records message) {
   const bool for_relay = message.rows != 0 && plan_.shares_row(from, message.rows);
   for (LogSlice& slice : message.logs) {
     const auto found = find(slice.origin);
+    if (found != origins_.end() && found->first == config_.self && found->first != from &&
+        low_bits(found->second.log.incarnation()) == slice.incarnation) {
+      continue;  // the row tells it to everybody
+    }
     if (found == origins_.end() || found->first == config_.self ||
         low_bits(found->second.log.incarnation()) != slice.incarnation) {
       ++stats_.refused_records;

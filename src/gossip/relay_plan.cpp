@@ -102,11 +102,14 @@ RelayPlan::Ranking RelayPlan::rank(std::uint32_t rows) const {
     if (row_of(member.hash, rows) == own_row) mates.push_back(member.hash);
   }
   for (const Standing& member : members_) {
-    if (row_of(member.hash, rows) == own_row) continue;
+    // A row mate has one copy from the origin: of two it gets the second from the first of the
+    // rest.
+    const bool is_mate = row_of(member.hash, rows) == own_row;
     const std::uint64_t own = score(self_.hash, member.hash);
-    std::size_t better = 0;
+    std::size_t better = is_mate ? 1 : 0;
     for (const std::uint64_t mate : mates) {
       // Equal scores need equal hashes: then both relay, which costs a copy.
+      if (mate == member.hash) continue;
       if (score(mate, member.hash) > own && ++better == redundancy_max) break;
     }
     for (std::size_t r = better; r < redundancy_max; ++r) ranking.targets[r].push_back(member.id);

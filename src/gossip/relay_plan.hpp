@@ -13,11 +13,11 @@ namespace waggle::gossip {
 
 /// Every member stands in one of R rows by its hash. An origin tells the members of its own row
 /// (hop 1, about sqrt(N) of them); each member outside gets what the row has fresh from those two
-/// of the row that rank first for it by HRW (hop 2), the origin among them. So everybody sends to
-/// about N/R + 2R members however many there are, nobody leads, and nothing is agreed on: views
-/// that differ cost a copy more or one that anti-entropy brings.
-/// Cost: add and remove O(N) moves; a changed view is ranked anew on the next use, O(N x N/R)
-/// mixes of two words (1 ms at N = 5,000).
+/// of the row that rank first for it by HRW (hop 2), the origin among them, and each of the row
+/// from the one that does: two copies for everybody. So everybody sends to about N/R + 2R members
+/// however many there are, nobody leads, and nothing is agreed on: views that differ cost a copy
+/// more or one that anti-entropy brings. Cost: add and remove O(N) moves; a changed view is ranked
+/// anew on the next use, O(N x N/R) mixes of two words (1 ms at N = 5,000).
 /// @source research on the two-hop "grid all-gather"; Thaler and Ravishankar 1998 (HRW)
 class RelayPlan {
  public:
@@ -42,8 +42,9 @@ class RelayPlan {
   [[nodiscard]] bool shares_row(const NodeId& other, std::uint32_t rows) const;
   /// The others of this node's row of rows(), ascending. Valid until the next call.
   [[nodiscard]] std::span<const NodeId> row_mates();
-  /// Whom this node tells what its row of `rows` has fresh: outside the row, with this node among
-  /// the first `redundancy` by HRW; ascending. Valid until the next call.
+  /// Whom this node tells what its row of `rows` has fresh: who has this node among the first
+  /// `redundancy` of the row by HRW (`redundancy` - 1 inside the row); ascending. Valid until the
+  /// next call.
   /// @pre rows a power of two, redundancy 1..redundancy_max
   [[nodiscard]] std::span<const NodeId> targets(std::uint32_t rows, std::size_t redundancy);
 

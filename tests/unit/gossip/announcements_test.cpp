@@ -169,7 +169,7 @@ TEST_SUITE("gossip/announcements") {
     lab.say(lab.them, one_log(lab.us.node_id(), 5, 1, {DefinedHave{defined(1)}}));
     lab.say(lab.them, one_log(lab.them.node_id(), 0, 1, {DefinedHave{defined(1)}}));
     lab.say(lab.them, one_log(lab.them.node_id(), 2, 1, {DefinedHave{defined(1)}}));
-    CHECK(lab.core.stats().refused_records == 4);
+    CHECK(lab.core.stats().refused_records == 3);  // the own log may come back from its row
     lab.say(lab.them, some_state({lab.us.node_id(), 5, 100, 1, 1}));
     lab.say(lab.them, some_state({stranger.node_id(), 1, 100, 1, 1}));
     lab.core.handle_message(lab.now, lab.them.node_id(), as_bytes("garbage"));
