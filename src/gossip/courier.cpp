@@ -15,7 +15,7 @@ namespace {
 /// Below the smallest IPv6 MTU two records of the largest size would not fit one PING.
 constexpr std::size_t packet_bytes_min = 1280;
 /// Who has payload waiting is asked for a session again after so long.
-constexpr Duration parked_retry = limits::parked_for / 20;
+constexpr Duration parked_retry = limits::parked_for / 8;
 /// A member whose multicasts cannot be read yet is asked for its boot this often.
 constexpr Duration boot_question_interval = std::chrono::seconds(1);
 
