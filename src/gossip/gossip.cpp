@@ -88,10 +88,6 @@ bool carries_records(ByteView body) {
   return message && std::holds_alternative<Records>(*message);
 }
 
-bool is_up(MemberState state) {
-  return state == MemberState::alive || state == MemberState::suspect;
-}
-
 }  // namespace
 
 struct Gossip::Impl {
@@ -277,7 +273,7 @@ void Gossip::Impl::recheck_clone(TimePoint now) {
 void Gossip::Impl::supersede(TimePoint now, const NodeId& unreached) {
   const MemberTable& table = membership.table();
   const Member* gone = table.find(unreached);
-  if (gone == nullptr || !is_up(gone->state)) return;
+  if (gone == nullptr || !is_live(gone->state)) return;
   for (const NodeId& id : table.live()) {
     const auto& theirs = table.find(id)->endpoints;
     const auto shared = std::find_first_of(theirs.begin(), theirs.end(), gone->endpoints.begin(),
@@ -364,7 +360,7 @@ void Gossip::set_load(std::uint8_t load) { impl_->courier.set_load(load); }
 bool Gossip::send_app(TimePoint now, const NodeId& to, std::uint8_t kind, ByteView payload) {
   WAGGLE_ASSERT(payload.size() <= app_payload_bytes_max());
   const Member* member = find(to);
-  if (member == nullptr || member->is_self || !is_up(member->state) || !member->compatible) {
+  if (member == nullptr || member->is_self || !is_live(member->state) || !member->compatible) {
     return false;
   }
   impl_->courier.send(now, {to, std::nullopt, false, App{kind, to_bytes(payload)}});

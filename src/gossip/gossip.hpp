@@ -28,6 +28,10 @@ inline constexpr std::uint8_t protocol_version_min = 1;
 inline constexpr std::uint8_t protocol_version_max = 2;
 
 enum class MemberState : std::uint8_t { alive = 0, suspect = 1, faulty = 2, left = 3 };
+/// A suspect counts as there until it is declared faulty.
+[[nodiscard]] constexpr bool is_live(MemberState state) {
+  return state == MemberState::alive || state == MemberState::suspect;
+}
 
 /// What every member knows about one member.
 struct Member {

@@ -14,10 +14,6 @@ std::pair<std::uint64_t, MemberState> rank(const Member& member) {
   return {member.incarnation, member.state};
 }
 
-bool is_tombstone(const Member& member) {
-  return member.state == MemberState::faulty || member.state == MemberState::left;
-}
-
 /// Room for an eighth more: thousands of tables of thousands of members must not be half empty.
 template <typename T>
 void grow(std::vector<T>& list) {
@@ -44,10 +40,12 @@ MemberTable::MemberTable(const IdKey& key, Member self) : key_(key), self_(self.
   update_self(self);
 }
 
-bool MemberTable::is_live(const Member& member) { return member.is_self || !is_tombstone(member); }
+bool MemberTable::is_live(const Member& member) {
+  return member.is_self || gossip::is_live(member.state);
+}
 
 bool MemberTable::is_candidate(const Member& member) {
-  return !is_tombstone(member) && !member.draining && member.compatible;
+  return gossip::is_live(member.state) && !member.draining && member.compatible;
 }
 
 bool MemberTable::is_news(const Member& claim) const {

@@ -37,10 +37,6 @@ constexpr double group_answers_wanted = 3;
 constexpr std::size_t news_max = 32;       ///< per message, well inside the decoder's array limit
 constexpr std::size_t small_cluster = 64;  ///< random choices walk all of it
 
-bool is_live(MemberState state) {
-  return state == MemberState::alive || state == MemberState::suspect;
-}
-
 }  // namespace
 
 Membership::Membership(const MembershipConfig& config, const Member& self, TimePoint now)

@@ -390,9 +390,7 @@ std::span<const NodeId> Distributor::registrar_candidates() const {
 
 bool Distributor::is_live(const NodeId& node) const {
   const gossip::Member* member = gossip_.find(node);
-  return member != nullptr && member->compatible &&
-         (member->state == gossip::MemberState::alive ||
-          member->state == gossip::MemberState::suspect);
+  return member != nullptr && member->compatible && gossip::is_live(member->state);
 }
 
 std::size_t Distributor::holders(const Digest& digest, std::span<NodeId> out) {

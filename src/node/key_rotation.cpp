@@ -11,10 +11,6 @@ namespace {
 
 constexpr std::size_t names_told = 8;
 
-bool is_live(const gossip::Member& member) {
-  return member.state == gossip::MemberState::alive || member.state == gossip::MemberState::suspect;
-}
-
 std::string name_of(const gossip::Member& member) {
   return member.name.empty() ? member.id.short_string() : member.name;
 }
@@ -27,7 +23,7 @@ KeyStanding standing_of(KeyName name, KeyStanding::Role role,
     if (member.state == gossip::MemberState::faulty && !accepts) {
       standing.lost.push_back(name_of(member));
     }
-    if (!is_live(member)) continue;
+    if (!is_live(member.state)) continue;
     if (accepts) {
       ++standing.accepted_by;
     } else {
@@ -66,7 +62,7 @@ std::vector<KeyStanding> key_standings(const KeyNames& own,
   }
   std::set<KeyName> unknown;
   for (const gossip::Member& member : members) {
-    if (!is_live(member)) continue;
+    if (!is_live(member.state)) continue;
     for (const KeyName name : {member.keys.seals, member.keys.opens}) {
       const bool is_new = name != 0 && !own.accept(name);
       if (is_new && unknown.size() < limits::unknown_keys_told_max) unknown.insert(name);
@@ -82,7 +78,7 @@ KeyLoss key_loss(const KeyNames& current, const KeyNames& fresh,
                  const std::vector<gossip::Member>& members) {
   KeyLoss loss;
   for (const gossip::Member& member : members) {
-    if (member.is_self || !is_live(member)) continue;
+    if (member.is_self || !is_live(member.state)) continue;
     const KeyNames& theirs = member.keys;
     if (!theirs.accept(fresh.seals) && theirs.accept(current.seals)) {
       loss.deaf.push_back(name_of(member));

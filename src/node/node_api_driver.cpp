@@ -155,9 +155,7 @@ ops::StatusInfo NodeDriver::status() {
   status.members_incompatible = gossip.incompatible;
   status.cluster_version = distributor_->gossip().cluster_version();
   for (const auto& member : distributor_->gossip().members()) {
-    const bool is_live =
-        member.state == gossip::MemberState::alive || member.state == gossip::MemberState::suspect;
-    if (is_live) ++status.protocol_versions[version_text(member)];
+    if (gossip::is_live(member.state)) ++status.protocol_versions[version_text(member)];
   }
   status.index_digests = gossip.index_digests;
   status.index_facts = gossip.index_facts;

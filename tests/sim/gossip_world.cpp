@@ -2,6 +2,7 @@
 #include "sim/gossip_world.hpp"
 
 #include "base/assert.hpp"
+#include "sim/addresses.hpp"
 
 #include <algorithm>
 #include <utility>
@@ -11,7 +12,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uint16_t gossip_port = 7947;
 constexpr std::size_t udp_header_bytes = 28;  ///< IPv4 and UDP
 constexpr std::size_t tcp_header_bytes = 52;  ///< IPv4, TCP and its timestamps, per segment
 constexpr std::size_t tcp_segment_bytes = 1448;
@@ -58,7 +58,7 @@ void GossipWorld::create(NodeIndex index) {
   node.paused_until = {};
   gossip::GossipConfig config;
   config.keys = keys_;
-  config.advertise = {endpoint_of(index)};
+  config.advertise = {address_of(index)};
   config.name = "node-" + std::to_string(index);
   config.zone = "zone-" + std::to_string(index % 3);
   config.incarnation = node.incarnation;
@@ -71,7 +71,7 @@ void GossipWorld::create(NodeIndex index) {
 
 void GossipWorld::start(NodeIndex index) {
   create(index);
-  at(index).set_hints(local_now(nodes_[index]), bootstrap());
+  at(index).set_hints(local_now(nodes_[index]), bootstrap_list(nodes_.size()));
   pump(index);
 }
 
@@ -127,7 +127,7 @@ void GossipWorld::warm_start() {
     now_ += warm_round;
   }
   for (NodeIndex i = 0; i < count; ++i) {
-    at(i).set_hints(local_now(nodes_[i]), bootstrap());
+    at(i).set_hints(local_now(nodes_[i]), bootstrap_list(nodes_.size()));
     pump(i);
     deliver_instants();
   }
@@ -143,7 +143,7 @@ void GossipWorld::warm_start() {
 }
 
 void GossipWorld::meet(NodeIndex a, NodeIndex b) {
-  at(a).set_hints(local_now(nodes_[a]), {endpoint_of(b)});
+  at(a).set_hints(local_now(nodes_[a]), {address_of(b)});
   pump(a);
   deliver_instants();
 }
@@ -191,7 +191,7 @@ void GossipWorld::send(NodeIndex from, gossip::Transmit&& transmit) {
   sender.traffic.bytes += bytes;
   ++sender.second_packets;
   sender.second_bytes += bytes;
-  const auto to = index_of(transmit.to);
+  const auto to = node_at(transmit.to, nodes_.size());
   if (is_instant_) {
     if (to) instants_.push_back({from, *to, std::move(transmit.datagram), false});
     return;
@@ -238,7 +238,7 @@ void GossipWorld::deliver(NodeIndex from, NodeIndex to, ByteView bytes, bool is_
     node.gossip->handle_bulk(local_now(node), id_of(from), bytes);
   } else {
     ++node.traffic.packets_received;
-    node.gossip->handle_datagram(local_now(node), endpoint_of(from), bytes);
+    node.gossip->handle_datagram(local_now(node), address_of(from), bytes);
   }
   for (WorldListener* listener : listeners_) listener->input_handled(to);
   pump(to);
@@ -366,34 +366,12 @@ void GossipWorld::reset_traffic() {
   }
 }
 
-// ---- addresses ----
-
-Endpoint GossipWorld::endpoint_of(NodeIndex index) {
-  return Endpoint::v4(10, static_cast<std::uint8_t>(index >> 16U),
-                      static_cast<std::uint8_t>(index >> 8U), static_cast<std::uint8_t>(index),
-                      gossip_port);
-}
-
-std::optional<NodeIndex> GossipWorld::index_of(const Endpoint& endpoint) const {
-  const auto byte = [&](std::size_t i) {
-    return std::to_integer<std::uint32_t>(endpoint.address[i]);
-  };
-  const NodeIndex index = (byte(13) << 16U) | (byte(14) << 8U) | byte(15);
-  if (!endpoint.is_v4() || byte(12) != 10 || index >= nodes_.size()) return std::nullopt;
-  return index;
-}
+// ---- ids ----
 
 std::optional<NodeIndex> GossipWorld::index_of(const NodeId& id) const {
   const auto found = indexes_.find(id);
   if (found == indexes_.end()) return std::nullopt;
   return found->second;
-}
-
-std::vector<Endpoint> GossipWorld::bootstrap() const {
-  std::vector<Endpoint> hints;
-  for (NodeIndex i = 0; i < std::min<std::size_t>(3, nodes_.size()); ++i)
-    hints.push_back(endpoint_of(i));
-  return hints;
 }
 
 // ---- conditions ----

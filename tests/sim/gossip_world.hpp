@@ -156,9 +156,6 @@ class GossipWorld {
   [[nodiscard]] TimePoint local_now(const WorldNode& node) const {
     return now_ + node.clock_offset;
   }
-  [[nodiscard]] static Endpoint endpoint_of(NodeIndex index);
-  [[nodiscard]] std::optional<NodeIndex> index_of(const Endpoint& endpoint) const;
-  [[nodiscard]] std::vector<Endpoint> bootstrap() const;
   void mix(std::uint64_t value) { trace_hash_ = mix_seed(trace_hash_ ^ value); }
 
   WorldConfig config_;

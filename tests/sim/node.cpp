@@ -2,6 +2,7 @@
 #include "sim/node.hpp"
 
 #include "base/limits.hpp"
+#include "sim/addresses.hpp"
 #include "sim/simulator.hpp"
 
 #include <algorithm>
@@ -58,8 +59,7 @@ Node::Node(Simulator& simulator, NodeIndex index, Disk& disk, const Identity& id
       disk_(disk),
       random_(mix_seed(simulator.config().seed * 77 + index * 1000 + simulator.life_of(index))),
       core_(std::make_unique<node::Distributor>(
-          make_config(simulator, index, disk, simulator.endpoint_of(index)), identity, random_,
-          now())) {}
+          make_config(simulator, index, disk, address_of(index)), identity, random_, now())) {}
 
 Node::~Node() {
   for (const auto& [id, fetch] : fetches_) sim_.origin().cancel(fetch.handle);
@@ -228,13 +228,12 @@ void Node::pump() {
       gossip_bytes_ += transmit->datagram.size();
       check_sealed_once(transmit->datagram);
       sim_.trace().add(sim_.now(), index_, "transmit", Trace::fingerprint(transmit->datagram));
-      const auto to = sim_.index_of(transmit->to);
+      const auto to = node_at(transmit->to, sim_.size());
       if (!to) continue;
       sim_.network().send_datagram(
           index_, *to, [&sim = sim_, from = index_, to = *to, bytes = transmit->datagram] {
-            sim.at_node(to, Duration{0}, [&sim, from, bytes](Node& node) {
-              node.receive(sim.endpoint_of(from), bytes);
-            });
+            sim.at_node(to, Duration{0},
+                        [&sim, from, bytes](Node& node) { node.receive(address_of(from), bytes); });
           });
     }
     while (auto command = core_->poll_command()) {

@@ -3,6 +3,7 @@
 
 #include "base/assert.hpp"
 #include "base/siphash.hpp"
+#include "sim/addresses.hpp"
 
 #include <algorithm>
 #include <array>
@@ -18,7 +19,6 @@ using namespace std::chrono_literals;
 
 constexpr Duration dial_timeout = 3s;
 constexpr Duration dead_session_timeout = 12s;  ///< keepalive of a peer that vanished
-constexpr std::uint16_t gossip_port = 7947;
 
 Simulator* current = nullptr;  ///< whose story is told when an invariant breaks
 
@@ -85,21 +85,6 @@ std::vector<NodeIndex> Simulator::registrars(const Digest& digest) const {
   return ranked;
 }
 
-Endpoint Simulator::endpoint_of(NodeIndex index) const {
-  return Endpoint::v4(10, static_cast<std::uint8_t>(index >> 16U),
-                      static_cast<std::uint8_t>(index >> 8U), static_cast<std::uint8_t>(index),
-                      gossip_port);
-}
-
-std::optional<NodeIndex> Simulator::index_of(const Endpoint& endpoint) const {
-  const auto byte = [&](std::size_t i) {
-    return std::to_integer<std::uint32_t>(endpoint.address[i]);
-  };
-  const NodeIndex index = (byte(13) << 16U) | (byte(14) << 8U) | byte(15);
-  if (!endpoint.is_v4() || byte(12) != 10 || index >= nodes_.size()) return std::nullopt;
-  return index;
-}
-
 std::optional<NodeIndex> Simulator::index_of(const NodeId& id) const {
   const auto found = indexes_.find(id);
   if (found == indexes_.end()) return std::nullopt;
@@ -112,11 +97,7 @@ void Simulator::start_node(NodeIndex index) {
   trace_.add(now(), index, "start", lives_[index]);
   last_start_ = now();
   nodes_[index] = std::make_unique<Node>(*this, index, disks_[index], identities_[index]);
-  // Three static hints, as a bootstrap list would hold.
-  std::vector<Endpoint> hints;
-  for (NodeIndex i = 0; i < std::min<std::size_t>(3, nodes_.size()); ++i)
-    hints.push_back(endpoint_of(i));
-  nodes_[index]->start(hints);
+  nodes_[index]->start(bootstrap_list(nodes_.size()));
 }
 
 void Simulator::stop_node(NodeIndex index, bool reset_sessions) {

@@ -136,8 +136,6 @@ class Simulator {
   void wind_down();
   [[nodiscard]] const SimConfig& config() const { return config_; }
   [[nodiscard]] const NodeId& id_of(NodeIndex index) const { return identities_[index].node_id(); }
-  [[nodiscard]] Endpoint endpoint_of(NodeIndex index) const;
-  [[nodiscard]] std::optional<NodeIndex> index_of(const Endpoint& endpoint) const;
   [[nodiscard]] std::optional<NodeIndex> index_of(const NodeId& id) const;
 
   /// Whose views the dear checks look at: everybody, or observers_max nodes spread evenly.
