@@ -49,7 +49,7 @@ inline constexpr std::size_t udp_paths_max =
     16'384;  ///< own addresses that others wrote to, kept for the answers: when full, all are
              ///< forgotten
 inline constexpr std::size_t repair_records_per_second =
-    16'384;  ///< beyond: the asker tries another member
+    512;  ///< and at once, about 80 KB: the rest comes with the next exchange, or from others
 inline constexpr Duration refutation_interval =
     30s;  ///< between refutations of foreign records of oneself, after a burst of so many
 inline constexpr double refutations_burst = 4;

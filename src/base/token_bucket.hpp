@@ -17,18 +17,26 @@ class TokenBucket {
 
   /// Takes `tokens` when that many are there; takes nothing otherwise.
   [[nodiscard]] bool take(TimePoint now, double tokens = 1) {
-    refill(now);
-    if (tokens_ < tokens) return false;
-    tokens_ -= tokens;
+    if (available(now) < tokens) return false;
+    spend(now, tokens);
     return true;
+  }
+  /// Takes them in any case: what was not there has to be earned before the next.
+  void spend(TimePoint now, double tokens) {
+    tokens_ = available(now) - tokens;
+    at_ = now;
+  }
+  [[nodiscard]] double available(TimePoint now) const {
+    return std::min(burst_, tokens_ + per_second_ * to_seconds(now - at_));
+  }
+  /// From when on `tokens` are there; `now` when they are already. @pre tokens is within the burst
+  [[nodiscard]] TimePoint ready_at(TimePoint now, double tokens) const {
+    const double missing = tokens - available(now);
+    if (missing <= 0) return now;
+    return now + from_seconds(missing / per_second_) + Duration{1};  // never a rounding too early
   }
 
  private:
-  void refill(TimePoint now) {
-    tokens_ = std::min(burst_, tokens_ + per_second_ * to_seconds(now - at_));
-    at_ = now;
-  }
-
   double per_second_;
   double burst_;
   double tokens_;

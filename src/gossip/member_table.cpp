@@ -225,14 +225,27 @@ std::size_t MemberTable::bucket_of(const NodeId& id) {
 }
 
 std::vector<const Member*> MemberTable::differing(
-    const std::array<std::uint64_t, member_buckets>& theirs) const {
-  std::vector<const Member*> records;
-  const auto add = [&](const NodeId& id) {
-    const std::size_t bucket = bucket_of(id);
-    if (buckets_[bucket] != theirs[bucket]) records.push_back(find(id));
+    const std::array<std::uint64_t, member_buckets>& theirs, std::size_t first_bucket,
+    std::size_t records_max) const {
+  const auto for_each_id = [&](auto visit) {
+    for (const NodeId& id : live_) visit(id);
+    for (const Tombstone& tombstone : tombstones_) visit(tombstone.id);
   };
-  for (const NodeId& id : live_) add(id);
-  for (const Tombstone& tombstone : tombstones_) add(tombstone.id);
+  std::array<std::size_t, member_buckets> sizes{};
+  for_each_id([&](const NodeId& id) { ++sizes[bucket_of(id)]; });
+  std::array<bool, member_buckets> taken{};
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < member_buckets; ++i) {
+    const std::size_t bucket = (first_bucket + i) % member_buckets;
+    if (buckets_[bucket] == theirs[bucket] || count + sizes[bucket] > records_max) continue;
+    taken[bucket] = true;
+    count += sizes[bucket];
+  }
+  std::vector<const Member*> records;
+  records.reserve(count);
+  for_each_id([&](const NodeId& id) {
+    if (taken[bucket_of(id)]) records.push_back(find(id));
+  });
   return records;
 }
 

@@ -78,9 +78,11 @@ class MemberTable {
     return buckets_;
   }
   [[nodiscard]] static std::size_t bucket_of(const NodeId& id);
-  /// All records, tombstones too, of the buckets whose hash differs from `theirs`. O(members).
+  /// All records, tombstones too, of buckets whose hash differs from `theirs`: of as many whole
+  /// buckets as `records_max` allows, from `first_bucket` on. O(members).
   [[nodiscard]] std::vector<const Member*> differing(
-      const std::array<std::uint64_t, member_buckets>& theirs) const;
+      const std::array<std::uint64_t, member_buckets>& theirs, std::size_t first_bucket,
+      std::size_t records_max) const;
 
   void check_invariants() const;
 

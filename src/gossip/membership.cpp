@@ -46,8 +46,7 @@ Membership::Membership(const MembershipConfig& config, const Member& self, TimeP
       prober_(now, mix_seed(config.seed + 1)),
       refutations_(now),
       started_(now),
-      repair_tokens_(static_cast<double>(limits::repair_records_per_second)),
-      repair_tokens_at_(now) {
+      repair_records_(limits::repair_records_per_second, limits::repair_records_per_second, now) {
   timers_.arm(Timer::rejoin, now + rejoin_interval_alone);
   timers_.arm(Timer::housekeeping, now + housekeeping_interval);
 }
@@ -237,12 +236,11 @@ void Membership::handle_hashes(TimePoint now, const NodeId& from, const MemberHa
   if (message.want_hashes) {
     outgoing_.push_back({from, std::nullopt, false, MemberHashes{false, table_.bucket_hashes()}});
   }
-  const double rate = static_cast<double>(limits::repair_records_per_second);
-  repair_tokens_ = std::min(rate, repair_tokens_ + rate * to_seconds(now - repair_tokens_at_));
-  repair_tokens_at_ = now;
-  const std::vector<const Member*> records = table_.differing(message.hashes);
-  if (repair_tokens_ < static_cast<double>(records.size())) return;
-  repair_tokens_ -= static_cast<double>(records.size());
+  // Whole buckets, each time from another one on: what found no room comes with the next exchange.
+  const auto room = static_cast<std::size_t>(std::max(0.0, repair_records_.available(now)));
+  const std::vector<const Member*> records =
+      table_.differing(message.hashes, static_cast<std::size_t>(prng_.below(member_buckets)), room);
+  repair_records_.spend(now, static_cast<double>(records.size()));
   MemberRecords copy{true, {}};
   std::size_t bytes = records_overhead_bytes;
   for (const Member* record : records) {

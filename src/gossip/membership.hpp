@@ -7,6 +7,7 @@
 #include "base/siphash.hpp"
 #include "base/time.hpp"
 #include "base/timer_table.hpp"
+#include "base/token_bucket.hpp"
 #include "gossip/clone_watch.hpp"
 #include "gossip/dissemination.hpp"
 #include "gossip/gossip.hpp"
@@ -179,8 +180,7 @@ class Membership {
   TimePoint started_;
   std::optional<TimePoint> gossiped_at_;
   std::optional<TimePoint> repaired_at_;
-  double repair_tokens_;
-  TimePoint repair_tokens_at_;
+  TokenBucket repair_records_;
   std::deque<Outgoing> outgoing_;
   std::deque<MembershipEvent> events_;
 };

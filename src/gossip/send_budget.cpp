@@ -22,23 +22,17 @@ constexpr Duration origin_interval_max = 8s;
 
 }  // namespace
 
-SendBudget::SendBudget(TimePoint now) : tokens_at_(now), window_began_(now) {}
+SendBudget::SendBudget(TimePoint now)
+    : hard_(hard_bytes_per_second, hard_burst_bytes, now), window_began_(now) {}
 
 TimePoint SendBudget::ready_at(TimePoint now, std::size_t body_bytes) const {
-  const double needed = static_cast<double>(body_bytes + overhead_bytes);
-  const double there =
-      std::min(hard_burst_bytes, tokens_ + hard_bytes_per_second * to_seconds(now - tokens_at_));
-  if (there >= needed) return now;
-  return now + from_seconds((needed - there) / hard_bytes_per_second) + 1ns;
+  return hard_.ready_at(now, static_cast<double>(body_bytes + overhead_bytes));
 }
 
 void SendBudget::spend(TimePoint now, std::size_t body_bytes) {
   close_window(now);
   const double bytes = static_cast<double>(body_bytes + overhead_bytes);
-  tokens_ =
-      std::min(hard_burst_bytes, tokens_ + hard_bytes_per_second * to_seconds(now - tokens_at_)) -
-      bytes;
-  tokens_at_ = now;
+  hard_.spend(now, bytes);
   window_bytes_ += bytes;
 }
 

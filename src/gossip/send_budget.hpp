@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/time.hpp"
+#include "base/token_bucket.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -47,8 +48,7 @@ class SendBudget {
   void close_window(TimePoint now);
   [[nodiscard]] bool is_light(TimePoint now) const;
 
-  double tokens_ = hard_burst_bytes;
-  TimePoint tokens_at_;
+  TokenBucket hard_;
   TimePoint window_began_;
   double window_bytes_ = 0;
   double last_rate_ = 0;  ///< of the window before

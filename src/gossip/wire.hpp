@@ -71,9 +71,9 @@ struct Nack {
 
 inline constexpr std::size_t member_buckets = 64;
 
-/// Our tables differ: here are the hashes of my buckets. The receiver sends its records of every
-/// bucket that differs and, when `want_hashes`, its own hashes so that the same happens the other
-/// way round.
+/// Our tables differ: here are the hashes of my buckets. The receiver sends its records of
+/// buckets that differ (MemberTable::differing) and, when `want_hashes`, its own hashes so that the
+/// same happens the other way round.
 struct MemberHashes {
   bool want_hashes = false;
   std::array<std::uint64_t, member_buckets> hashes{};

@@ -16,8 +16,6 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::uint64_t hard_budget_bytes = 256 * limits::KiB;
-/// What whoever is asked for whole tables may send: nodes of the bootstrap list after a partition.
-constexpr std::uint64_t repair_budget_bytes = limits::repair_records_per_second * 192;
 
 std::size_t large() {
   const char* count = std::getenv("WAGGLE_SIM_LARGE");
@@ -92,7 +90,7 @@ TEST_SUITE("scenario/large") {
 
   TEST_CASE(
       "cut in two halves for a minute and healed: one cluster again, with both sides' facts") {
-    Cluster cluster(3, {90s, repair_budget_bytes, {}});
+    Cluster cluster(3, {90s, hard_budget_bytes, {}});
     std::vector<bool> side(cluster.world.size());
     for (std::size_t i = 0; i < side.size(); ++i) side[i] = i % 2 == 0;
     cluster.world.partition(side);

@@ -6,6 +6,10 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
+#include <map>
+
 using namespace waggle;
 using namespace waggle::gossip;
 using namespace waggle::gossip::test;
@@ -83,6 +87,29 @@ TEST_SUITE("gossip/member_table") {
   }
 
   TEST_CASE(
+      "a repair gives whole buckets, as many as there is room for, from the first one asked on") {
+    MemberTable mine = table_of_self();
+    for (std::uint64_t i = 1; i <= 200; ++i) mine.apply(start, member_of(i));
+    const std::array<std::uint64_t, member_buckets> nothing{};
+    const auto all = mine.differing(nothing, 0, SIZE_MAX);
+    CHECK(all.size() == mine.live().size());
+
+    constexpr std::size_t first = 17;
+    const auto some = mine.differing(nothing, first, 50);
+    CHECK(some.size() <= 50);
+    std::map<std::size_t, std::size_t> given;
+    std::map<std::size_t, std::size_t> there;
+    for (const Member* member : some) ++given[MemberTable::bucket_of(member->id)];
+    for (const Member* member : all) ++there[MemberTable::bucket_of(member->id)];
+    std::size_t largest = 0;
+    for (const auto& [bucket, count] : there) largest = std::max(largest, count);
+    CHECK(some.size() + largest > 50);
+    for (const auto& [bucket, count] : given) CHECK(count == there[bucket]);
+    CHECK(given.begin()->first >= first);
+    CHECK(mine.differing(nothing, first, 0).empty());
+  }
+
+  TEST_CASE(
       "the hash tells who is live at which incarnation, whatever the order, and hides suspicion") {
     MemberTable a = table_of_self();
     MemberTable b = table_of_self();
@@ -90,10 +117,10 @@ TEST_SUITE("gossip/member_table") {
     a.apply(start, member_of(2));
     b.apply(start, member_of(2, MemberState::suspect));
     CHECK(a.hash() != b.hash());
-    CHECK(a.differing(b.bucket_hashes()).size() >= 1);
+    CHECK(a.differing(b.bucket_hashes(), 0, SIZE_MAX).size() >= 1);
     b.apply(start, member_of(1));
     CHECK(a.hash() == b.hash());
-    CHECK(a.differing(b.bucket_hashes()).empty());
+    CHECK(a.differing(b.bucket_hashes(), 0, SIZE_MAX).empty());
     b.apply(start, member_of(1, MemberState::faulty));
     CHECK(a.hash() != b.hash());
     a.apply(start, member_of(1, MemberState::left));
