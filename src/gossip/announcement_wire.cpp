@@ -355,7 +355,7 @@ std::vector<Bytes> pack_records(std::uint32_t rows, std::span<const LogSlice> sl
   WAGGLE_ASSERT(bytes_max >= 512);
   std::vector<Bytes> bodies;
   Records message{rows, {}};
-  std::size_t used = header_bytes;
+  std::size_t used = header_bytes;  // of the slices that are whole
   const auto flush = [&] {
     if (message.logs.empty()) return;
     bodies.push_back(encode(message));
@@ -363,25 +363,28 @@ std::vector<Bytes> pack_records(std::uint32_t rows, std::span<const LogSlice> sl
     used = header_bytes;
   };
   for (const LogSlice& slice : slices) {
-    bool begin_slice = true;
+    std::optional<SliceSize> open;  // of the last slice of the message, when it is of this log
     for (std::size_t i = 0; i < slice.records.size(); ++i) {
-      const std::size_t size = packed_bytes_max(slice.records[i]);
-      const bool slice_full =
-          !begin_slice && message.logs.back().records.size() == limits::records_per_slice_max;
-      const std::size_t opening = begin_slice || slice_full ? slice_overhead_bytes : 0;
-      if (used + opening + size > bytes_max ||
-          (opening > 0 && message.logs.size() == limits::slices_per_message_max)) {
+      const Record& record = slice.records[i];
+      if (open && message.logs.back().records.size() == limits::records_per_slice_max) {
+        used += open->bytes();
+        open.reset();
+      }
+      LogSlice head{slice.origin, slice.incarnation, slice.first_seq + i, {}};
+      const SliceSize next = open.value_or(SliceSize(head));
+      if (used + next.bytes() + next.cost_of(record) > bytes_max ||
+          (!open && message.logs.size() == limits::slices_per_message_max)) {
         flush();
-        begin_slice = true;
+        open.reset();
       }
-      if (begin_slice || slice_full) {
-        message.logs.push_back({slice.origin, slice.incarnation, slice.first_seq + i, {}});
-        used += slice_overhead_bytes;
-        begin_slice = false;
+      if (!open) {
+        open.emplace(head);
+        message.logs.push_back(std::move(head));
       }
-      message.logs.back().records.push_back(slice.records[i]);
-      used += size;
+      open->add(record);
+      message.logs.back().records.push_back(record);
     }
+    if (open) used += open->bytes();
   }
   flush();
   return bodies;

@@ -75,8 +75,8 @@ struct AnnouncementStats {
 /// Own records leave 20 ms after the first one: to every live node, to the own row of the relay
 /// (relay_plan.hpp) or to the multicast group (BroadcastMode). What a node of the own row announces
 /// is passed on 50 ms later. The more there is to say, the larger are the batches
-/// (send_budget.hpp). Nothing is sent twice for safety but for the relay's
-/// second copy: every loss (and every full queue) is found by comparing roots with a random live
+/// (send_budget.hpp). Nothing is sent twice for safety but for the relay's further
+/// copies: every loss (and every full queue) is found by comparing roots with a random live
 /// node each 2 s (250 ms until the first equal root, 500 ms after a question without an answer or
 /// one that found much), and repaired from logs or by pulling whole sets over bulk frames. Logs in
 /// which records came in the last 2 s are left alone: the rest is on its way. Facts of a node that

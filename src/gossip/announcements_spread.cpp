@@ -122,7 +122,7 @@ void Announcements::relay(TimePoint now, std::uint32_t rows, LogSlice slice) {
 void Announcements::flush_relay(TimePoint now) {
   last_relay_ = now;
   for (auto& [rows, batch] : std::exchange(relay_, {})) {
-    send(plan_.targets(rows, budget_.redundancy()),
+    send(plan_.targets(rows, budget_.redundancy(now)),
          pack_records(0, batch.slices, config_.message_bytes_max));
   }
 }

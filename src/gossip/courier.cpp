@@ -14,8 +14,9 @@ namespace {
 
 /// Below the smallest IPv6 MTU two records of the largest size would not fit one PING.
 constexpr std::size_t packet_bytes_min = 1280;
-/// Who has payload waiting is asked for a session again after so long.
-constexpr Duration parked_retry = limits::parked_for / 8;
+/// Who has payload waiting is asked for a session again after so long, then after twice as long
+/// each time: a lost packet costs little, and who does not answer is not asked often.
+constexpr Duration parked_retry = limits::parked_for / 32;
 /// A member whose multicasts cannot be read yet is asked for its boot this often.
 constexpr Duration boot_question_interval = std::chrono::seconds(1);
 
@@ -329,7 +330,7 @@ void Courier::park(TimePoint now, const NodeId& to, GossipMessage&& message) {
       ++dropped_;
       return;
     }
-    it = parked_.emplace(to, Parked{now + limits::parked_for, {}, {}}).first;
+    it = parked_.emplace(to, Parked{now + limits::parked_for, {}, parked_retry, {}}).first;
     ask_for_session(now, *it);
   }
   if (it->second.messages.size() >= limits::parked_payloads_per_member) {
@@ -340,8 +341,10 @@ void Courier::park(TimePoint now, const NodeId& to, GossipMessage&& message) {
 }
 
 void Courier::ask_for_session(TimePoint now, std::pair<const NodeId, Parked>& waiting) {
-  waiting.second.look_at = now + parked_retry;
-  parked_due_.emplace_back(waiting.second.look_at, waiting.first);
+  Parked& parked = waiting.second;
+  parked.ask_at = std::min(now + parked.ask_again, parked.until);
+  parked.ask_again *= 2;
+  parked_due_.emplace(parked.ask_at, waiting.first);
   send_ping(now, {waiting.first, std::nullopt, true, {}}, membership_.make_ping(waiting.first),
             false);
 }
@@ -357,16 +360,8 @@ void Courier::flush(const NodeId& id) {
 }
 
 void Courier::unpark(std::map<NodeId, Parked>::iterator it) {
+  parked_due_.erase({it->second.ask_at, it->first});
   parked_.erase(it);
-  drop_stale_due();
-}
-
-void Courier::drop_stale_due() {
-  const auto is_over = [&](const std::pair<TimePoint, NodeId>& waiting) {
-    const auto parked = parked_.find(waiting.second);
-    return parked == parked_.end() || parked->second.look_at != waiting.first;
-  };
-  while (!parked_due_.empty() && is_over(parked_due_.front())) parked_due_.pop_front();
 }
 
 void Courier::forget(const NodeId& id) {
@@ -394,16 +389,16 @@ bool Courier::is_at(const NodeId& id, const Endpoint& endpoint) const {
 }
 
 void Courier::handle_timeout(TimePoint now) {
-  while (!parked_due_.empty() && parked_due_.front().first <= now) {
-    const auto it = parked_.find(parked_due_.front().second);
+  while (!parked_due_.empty() && parked_due_.begin()->first <= now) {
+    const auto it = parked_.find(parked_due_.begin()->second);
     if (it->second.until <= now) {
       dropped_ += it->second.messages.size();
       unpark(it);
       continue;
     }
     // Any of the three packets may have been lost.
+    parked_due_.erase(parked_due_.begin());
     ask_for_session(now, *it);
-    drop_stale_due();
   }
 }
 
@@ -435,16 +430,15 @@ std::optional<Transmit> Courier::poll_transmit() {
 
 std::optional<TimePoint> Courier::poll_timeout() const {
   if (parked_due_.empty()) return std::nullopt;
-  return parked_due_.front().first;
+  return parked_due_.begin()->first;
 }
 
 void Courier::check_invariants() const {
   sessions_.check_invariants();
   WAGGLE_ASSERT(parked_.size() <= limits::parked_members_max);
-  WAGGLE_ASSERT(parked_due_.size() >= parked_.size());
-  WAGGLE_ASSERT(parked_.empty() == parked_due_.empty());
-  WAGGLE_ASSERT(parked_.empty() || parked_.contains(parked_due_.front().second));
+  WAGGLE_ASSERT(parked_due_.size() == parked_.size());
   for (const auto& [id, parked] : parked_) {
+    WAGGLE_ASSERT(parked_due_.contains({parked.ask_at, id}));
     WAGGLE_ASSERT(parked.messages.size() <= limits::parked_payloads_per_member);
   }
 }

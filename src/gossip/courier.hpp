@@ -17,6 +17,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -80,7 +81,8 @@ class Courier {
  private:
   struct Parked {
     TimePoint until;
-    TimePoint look_at;  ///< in parked_due_
+    TimePoint ask_at;    ///< in parked_due_
+    Duration ask_again;  ///< after the next time
     std::deque<GossipMessage> messages;
   };
   [[nodiscard]] Result<std::optional<Received>> read(TimePoint now, const Endpoint& from,
@@ -114,7 +116,6 @@ class Courier {
   void park(TimePoint now, const NodeId& to, GossipMessage&& message);
   void unpark(std::map<NodeId, Parked>::iterator it);
   void ask_for_session(TimePoint now, std::pair<const NodeId, Parked>& waiting);
-  void drop_stale_due();
   void flush(const NodeId& id);
   void transmit(const Endpoint& to, const std::optional<Destination>& destination,
                 GossipMessage&& message, Cast cast = Cast::unicast);
@@ -131,7 +132,7 @@ class Courier {
   TokenBucket boot_questions_;
   std::map<NodeId, TimePoint> boot_asked_;  ///< for a second
   std::map<NodeId, Parked> parked_;
-  std::deque<std::pair<TimePoint, NodeId>> parked_due_;  ///< in order; some may be over
+  std::set<std::pair<TimePoint, NodeId>> parked_due_;  ///< by ask_at
   std::deque<Transmit> probes_;
   std::deque<Transmit> others_;
   std::uint64_t dropped_ = 0;

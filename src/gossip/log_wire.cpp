@@ -27,8 +27,14 @@ RecordKind kind_of(const Record& record) { return static_cast<RecordKind>(record
 
 // ---- nodes ----
 
+std::size_t ref_bytes(const NodeRef& ref) { return ref.whole ? ref.id.bytes.size() : prefix_bytes; }
+
+std::byte head_of(const NodeRef& ref, std::size_t number) {
+  return static_cast<std::byte>((ref.whole ? whole_id : 0U) | number);
+}
+
 void append_ref(Bytes& out, const NodeRef& ref) {
-  append(out, ByteView(ref.id.bytes).first(ref.whole ? ref.id.bytes.size() : prefix_bytes));
+  append(out, ByteView(ref.id.bytes).first(ref_bytes(ref)));
 }
 
 NodeRef read_ref(PackedReader& in, bool whole) {
@@ -36,10 +42,6 @@ NodeRef read_ref(PackedReader& in, bool whole) {
   const ByteView bytes = in.bytes(whole ? ref.id.bytes.size() : prefix_bytes);
   std::copy(bytes.begin(), bytes.end(), ref.id.bytes.begin());
   return ref;
-}
-
-std::byte head_of(const NodeRef& ref, std::size_t number) {
-  return static_cast<std::byte>((ref.whole ? whole_id : 0U) | number);
 }
 
 std::uint64_t read_seq(PackedReader& in) {
@@ -107,6 +109,23 @@ void append_record(Bytes& out, const Record& record) {
     append_varint(out, base.seq);
     append_le(out, base.set_hash);
   }
+}
+
+/// What append_record() writes.
+std::size_t record_bytes(const Record& record) {
+  const auto digest_bytes = [](const Digest& digest) { return 1 + digest.bytes().size(); };
+  if (const auto* defined = std::get_if<DefinedHave>(&record)) {
+    return digest_bytes(defined->definition.digest) + varint_bytes(defined->definition.size);
+  }
+  if (const auto* named = std::get_if<Named>(&record)) {
+    const NameRecord& name = named->name->record;
+    return sizeof(name.key64) + digest_bytes(name.digest) + varint_bytes(name.size) + 1 +
+           name.media_type.size() + hlc_bytes + signature_bytes;
+  }
+  if (const auto* base = std::get_if<Base>(&record)) {
+    return varint_bytes(base->incarnation) + varint_bytes(base->seq) + sizeof(base->set_hash);
+  }
+  return sizeof(Id64);
 }
 
 Record read_record(PackedReader& in, RecordKind kind) {
@@ -235,25 +254,26 @@ LogRange read_range(PackedReader& in) {
   return range;
 }
 
-std::size_t packed_bytes_max(const Record& record) {
-  constexpr std::size_t run_byte = 1;
-  constexpr std::size_t digest_bytes = 1 + 64;
-  constexpr std::size_t varint_max = 10;
-  if (const auto* named = std::get_if<Named>(&record)) {
-    return run_byte + 8 + digest_bytes + varint_max + 1 + named->name->record.media_type.size() +
-           hlc_bytes + signature_bytes;
-  }
-  if (const auto* defined = std::get_if<DefinedHave>(&record)) {
-    return run_byte + 1 + defined->definition.digest.bytes().size() +
-           varint_bytes(defined->definition.size);
-  }
-  if (std::holds_alternative<Base>(record)) return run_byte + 2 * varint_max + 8;
-  return run_byte + 8;
+SliceSize::SliceSize(const LogSlice& head)
+    : bytes_(1 + ref_bytes(head.origin) + sizeof(head.incarnation) + varint_bytes(head.first_seq)) {
+}
+
+bool SliceSize::joins_run(const Record& next) const {
+  return run_records_ > 0 && run_records_ < run_max && next.index() == run_kind_;
+}
+
+std::size_t SliceSize::cost_of(const Record& next) const {
+  return (joins_run(next) ? 0 : 1) + record_bytes(next);
+}
+
+void SliceSize::add(const Record& next) {
+  bytes_ += cost_of(next);
+  run_records_ = joins_run(next) ? run_records_ + 1 : 1;
+  run_kind_ = next.index();
 }
 
 std::size_t packed_bytes(const LogState& state) {
-  const std::size_t ref_bytes = state.origin.whole ? sizeof(NodeId) : prefix_bytes;
-  return 1 + ref_bytes + sizeof(state.incarnation) + varint_bytes(state.seq) +
+  return 1 + ref_bytes(state.origin) + sizeof(state.incarnation) + varint_bytes(state.seq) +
          sizeof(state.set_hash);
 }
 

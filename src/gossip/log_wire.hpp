@@ -119,10 +119,23 @@ void append_packed(Bytes& out, const LogRange& range);
 [[nodiscard]] LogState read_state(PackedReader& in);
 [[nodiscard]] LogRange read_range(PackedReader& in);
 
-/// Bytes that one record takes in a slice, at most.
-[[nodiscard]] std::size_t packed_bytes_max(const Record& record);
-/// Bytes of a slice around its records, at most.
-inline constexpr std::size_t slice_overhead_bytes = 1 + 16 + 2 + 10;
+/// How many bytes append_packed() writes for a slice that grows record by record.
+class SliceSize {
+ public:
+  /// @param head  its origin and first_seq count, its records do not
+  explicit SliceSize(const LogSlice& head);
+  /// What one more record would add.
+  [[nodiscard]] std::size_t cost_of(const Record& next) const;
+  void add(const Record& next);
+  [[nodiscard]] std::size_t bytes() const { return bytes_; }
+
+ private:
+  [[nodiscard]] bool joins_run(const Record& next) const;
+
+  std::size_t bytes_;
+  std::size_t run_kind_ = 0;
+  std::size_t run_records_ = 0;  ///< of the last run
+};
 [[nodiscard]] std::size_t packed_bytes(const LogState& state);
 /// Bytes of a range, at most.
 inline constexpr std::size_t range_bytes_max = 1 + 16 + 2 + 10;

@@ -21,7 +21,7 @@ namespace waggle::gossip {
 /// @source research on the two-hop "grid all-gather"; Thaler and Ravishankar 1998 (HRW)
 class RelayPlan {
  public:
-  static constexpr std::size_t redundancy_max = 2;
+  static constexpr std::size_t redundancy_max = 3;
 
   RelayPlan(const IdKey& key, const NodeId& self);
 

@@ -59,6 +59,11 @@ bool SendBudget::is_light(TimePoint now) const {
   return std::max(window_bytes_ / elapsed, before) < light_bytes_per_second;
 }
 
+std::size_t SendBudget::redundancy(TimePoint now) const {
+  if (level_ == level_max) return 1;
+  return is_light(now) ? 3 : 2;
+}
+
 Duration SendBudget::relay_interval(TimePoint now, std::size_t members) const {
   if (is_light(now)) return relay_interval_light;
   const Duration base = members > large_cluster ? 2 * relay_interval_base : relay_interval_base;

@@ -37,8 +37,9 @@ class SendBudget {
   [[nodiscard]] Duration origin_interval(TimePoint now, std::size_t members) const;
   /// Between two batches of relayed ones.
   [[nodiscard]] Duration relay_interval(TimePoint now, std::size_t members) const;
-  /// Copies that each receiver gets.
-  [[nodiscard]] std::size_t redundancy() const { return level_ == level_max ? 1 : 2; }
+  /// Copies that each receiver gets: one more than two while little is sent, when all a lost pair
+  /// could save is a repair round.
+  [[nodiscard]] std::size_t redundancy(TimePoint now) const;
   /// 0: nothing is stretched.
   [[nodiscard]] unsigned level() const { return level_; }
 

@@ -320,6 +320,42 @@ TEST_SUITE("gossip/announcement_wire") {
     }
   }
 
+  TEST_CASE("the size of a growing slice is what it packs to, whatever kinds follow each other") {
+    Prng prng(5);
+    for (std::size_t round = 0; round < 200; ++round) {
+      LogSlice slice{round % 2 == 0 ? NodeRef{node_a()} : NodeRef::short_of(node_a()),
+                     static_cast<std::uint16_t>(round),
+                     1 + (prng.next() >> prng.below(63)),
+                     {}};
+      SliceSize size(slice);
+      while (slice.records.size() < 1 + prng.below(limits::records_per_slice_max)) {
+        // Runs longer than one run byte can count, and changes of kind.
+        const std::uint64_t kind = slice.records.empty() || prng.chance(0.03)
+                                       ? prng.below(5)
+                                       : slice.records.back().index();
+        Record record = Have{Id64{prng.next()}};
+        if (kind == 1)
+          record = DefinedHave{{definition().digest, prng.below(limits::blob_bytes_max)}};
+        if (kind == 2) record = Drop{Id64{prng.next()}};
+        if (kind == 3) record = Named{name()};
+        if (kind == 4) record = Base{prng.next() >> prng.below(63), prng.next(), prng.next()};
+        size.add(record);
+        slice.records.push_back(std::move(record));
+      }
+      Bytes packed;
+      append_packed(packed, slice);
+      CHECK(size.bytes() == packed.size());
+    }
+  }
+
+  TEST_CASE("what sixty nodes of a row announced in half a second is one datagram") {
+    std::vector<LogSlice> slices;
+    for (std::uint32_t i = 1; i <= 60; ++i) {
+      slices.push_back({NodeRef{NodeRef::lowest(i), false}, 7, 40, {Have{Id64{i}}}});
+    }
+    CHECK(pack_records(0, slices, 1200).size() == 1);
+  }
+
   TEST_CASE("packed states cover the whole range without overlap") {
     std::vector<LogState> states;
     for (std::uint32_t i = 1; i <= 300; ++i) {

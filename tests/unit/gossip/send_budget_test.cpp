@@ -50,13 +50,14 @@ TEST_SUITE("gossip/send_budget") {
     TimePoint now{};
     CHECK(budget.relay_interval(now, 5000) == 50ms);
     CHECK(budget.origin_interval(now, 5000) == 100ms);
+    CHECK(budget.redundancy(now) == 3);
     keep_sending(budget, now, 50, 1s);
     CHECK(budget.level() == 0);
     CHECK(budget.relay_interval(now, 1000) == 500ms);
     CHECK(budget.origin_interval(now, 1000) == 1s);
     CHECK(budget.relay_interval(now, 5000) == 1s);
     CHECK(budget.origin_interval(now, 5000) == 2s);
-    CHECK(budget.redundancy() == 2);
+    CHECK(budget.redundancy(now) == 2);
     CHECK(budget.relay_interval(now + 5s, 1000) == 50ms);
     const std::vector<std::pair<Duration, Duration>> steps = {{1s, 1s}, {2s, 1s}, {2s, 2s},
                                                               {2s, 4s}, {2s, 8s}, {2s, 8s}};
@@ -66,14 +67,14 @@ TEST_SUITE("gossip/send_budget") {
       CHECK(budget.origin_interval(now, 1000) == origin);
       keep_sending(budget, now, 150, 1s);
     }
-    CHECK(budget.redundancy() == 1);
+    CHECK(budget.redundancy(now) == 1);
     CHECK(budget.level() == 6);
     // Between the two rates it stays, below half of the soft one it comes back.
     keep_sending(budget, now, 70, 5s);
     CHECK(budget.level() == 6);
     keep_sending(budget, now, 30, 1100ms);
     CHECK(budget.level() < 6);
-    CHECK(budget.redundancy() == 2);
+    CHECK(budget.redundancy(now) == 2);
     now += 1min;
     budget.spend(now, body);
     CHECK(budget.level() == 0);
