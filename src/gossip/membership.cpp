@@ -34,6 +34,9 @@ constexpr Duration repair_interval_busy = 5s;
 constexpr Duration pause_recognised = 500ms;
 /// How many answer a PING to the group, on average: one lost answer must not cost a second.
 constexpr double group_answers_wanted = 3;
+/// Who hears of a suspicion probes the suspect next, so many of them on average: without chance
+/// meetings alone a few in a hundred would wait for their confirmations, up to six times as long.
+constexpr double confirmers_wanted = 4;
 constexpr std::size_t news_max = 32;       ///< per message, well inside the decoder's array limit
 constexpr std::size_t small_cluster = 64;  ///< random choices walk all of it
 
@@ -108,7 +111,13 @@ void Membership::accept(TimePoint now, const Member& record, const NodeId& accus
   }
   suspicions_.end(id);
   const bool suspect = record.state == MemberState::suspect;
-  if (suspect) suspicions_.start(now, id, accuser, table_.live().size());
+  if (suspect) {
+    suspicions_.start(now, id, accuser, table_.live().size());
+    const auto members = static_cast<double>(table_.live().size());
+    if (accuser != table_.self().id && prng_.chance(confirmers_wanted / members)) {
+      prober_.hurry(id);
+    }
+  }
   // A joiner's first copy of the table is no news to anybody else.
   if (source != Source::repair || !added) spread(now, *known, suspect ? accuser : NodeId{});
   events_.emplace_back(
@@ -466,7 +475,11 @@ void Membership::judge_failed(TimePoint now, const NodeId& target) {
 }
 
 void Membership::ask_helpers(const NodeId& target, std::uint64_t seq) {
-  const std::vector<NodeId> helpers = random_live(Prober::helpers_wanted, target);
+  // Not suspects: when many die at once, helpers that cannot answer would make everybody doubt its
+  // own health and probe less often.
+  std::vector<NodeId> helpers = random_live(2 * Prober::helpers_wanted, target);
+  std::erase_if(helpers, [&](const NodeId& id) { return suspicions_.contains(id); });
+  helpers.resize(std::min(helpers.size(), Prober::helpers_wanted));
   prober_.set_helpers(helpers.size());
   for (const NodeId& helper : helpers) {
     outgoing_.push_back({helper, std::nullopt, false, PingReq{seq, target}});

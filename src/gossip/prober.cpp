@@ -35,6 +35,13 @@ void Prober::remove(const NodeId& target) {
   if (probe_ && probe_->target == target) abandon();
 }
 
+void Prober::hurry(const NodeId& target) {
+  const auto it = std::find(round_.begin(), round_.end(), target);
+  if (it == round_.end()) return;
+  if (it < round_.begin() + static_cast<std::ptrdiff_t>(next_)) --next_;
+  std::iter_swap(it, round_.begin() + static_cast<std::ptrdiff_t>(next_));
+}
+
 void Prober::abandon() {
   probe_.reset();
   helpers_at_.reset();

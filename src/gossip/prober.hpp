@@ -41,6 +41,9 @@ class Prober {
   void add(const NodeId& target);
   /// A probe of it under way ends without a verdict; no target: nothing. O(targets), no allocation.
   void remove(const NodeId& target);
+  /// The next probe goes to it, also when it had its turn in this round; not a target: nothing.
+  /// O(targets).
+  void hurry(const NodeId& target);
   [[nodiscard]] std::optional<Step> next_step(TimePoint now);
   [[nodiscard]] std::optional<TimePoint> poll_timeout() const;
 

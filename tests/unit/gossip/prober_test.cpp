@@ -48,6 +48,34 @@ TEST_SUITE("gossip/prober") {
     }
   }
 
+  TEST_CASE("a hurried target is probed next, and nobody loses its turn for it") {
+    for (unsigned hurried = 1; hurried <= 8; ++hurried) {
+      for (int before = 0; before < 8; ++before) {
+        Bench bench;
+        for (unsigned n = 1; n <= 8; ++n) bench.prober.add(id_of(n));
+        std::map<NodeId, int> pings;
+        const auto ping = [&] {
+          const auto step = bench.next();
+          REQUIRE(step.kind == Kind::ping);
+          CHECK(bench.prober.handle_ack(step.seq, step.target));
+          ++pings[step.target];
+          return step.target;
+        };
+        for (int i = 0; i < before; ++i) ping();
+        const bool had_its_turn = pings.contains(id_of(hurried));
+        bench.prober.hurry(id_of(hurried));
+        CHECK(ping() == id_of(hurried));
+        while (pings.size() < 8) ping();
+        CHECK(pings[id_of(hurried)] == (had_its_turn ? 2 : 1));
+        for (const auto& [id, count] : pings) {
+          if (id != id_of(hurried)) CHECK(count == 1);
+        }
+        bench.prober.hurry(id_of(99));
+        CHECK(bench.prober.target_count() == 8);
+      }
+    }
+  }
+
   TEST_CASE("a newcomer is probed before the round ends, and nobody is left out for it") {
     for (int before = 0; before < 8; ++before) {
       Bench bench;
