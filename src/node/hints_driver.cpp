@@ -2,6 +2,8 @@
 // which nobody waits for.
 #include "node/hints_driver.hpp"
 
+#include "base/name_lookup_driver.hpp"
+
 #include <spdlog/spdlog.h>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -10,61 +12,17 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
 #include <utility>
-
-#include <netdb.h>
-#include <netinet/in.h>
 
 namespace waggle::node {
 namespace {
 
 namespace asio = boost::asio;
 constexpr auto no_throw = asio::as_tuple(asio::use_awaitable);
-
-struct Answer {
-  std::vector<Endpoint> addresses;
-  std::string problem;  ///< empty: it resolved
-};
-
-std::optional<Endpoint> to_endpoint(const addrinfo& entry, std::uint16_t port) {
-  Endpoint endpoint;
-  if (entry.ai_family == AF_INET6) {
-    sockaddr_in6 address{};
-    std::memcpy(&address, entry.ai_addr, sizeof(address));
-    std::memcpy(endpoint.address.data(), &address.sin6_addr, endpoint.address.size());
-    endpoint.port = port;
-    return endpoint;
-  }
-  if (entry.ai_family != AF_INET) return std::nullopt;
-  sockaddr_in address{};
-  std::memcpy(&address, entry.ai_addr, sizeof(address));
-  std::array<std::uint8_t, 4> octets{};
-  std::memcpy(octets.data(), &address.sin_addr, octets.size());
-  return Endpoint::v4(octets[0], octets[1], octets[2], octets[3], port);
-}
-
-Answer ask_system(const HintQuery& query) {
-  addrinfo wanted{};
-  wanted.ai_family = AF_UNSPEC;
-  wanted.ai_socktype = SOCK_DGRAM;
-  addrinfo* first = nullptr;
-  const int failed = ::getaddrinfo(query.host.c_str(), nullptr, &wanted, &first);
-  if (failed != 0) return {{}, ::gai_strerror(failed)};
-  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(first, &::freeaddrinfo);
-  Answer answer;
-  for (const addrinfo* entry = first; entry != nullptr; entry = entry->ai_next) {
-    if (const auto endpoint = to_endpoint(*entry, query.port))
-      answer.addresses.push_back(*endpoint);
-  }
-  return answer;
-}
 
 }  // namespace
 
@@ -115,7 +73,7 @@ void HintsDriver::pump() {
 
 void HintsDriver::look_up(const HintQuery& query) {
   auto run = [this, query, mailbox = mailbox_, executor = executor_] {
-    Answer answer = ask_system(query);
+    NameAnswer answer = look_up_name(query.host, query.port);
     const std::lock_guard lock(mailbox->mutex);
     if (!mailbox->open) return;
     asio::post(executor, [this, mailbox, name = query.name, answer = std::move(answer)]() mutable {
@@ -123,7 +81,7 @@ void HintsDriver::look_up(const HintQuery& query) {
       book_.set_own(deps_.own());
       book_.set_alone(deps_.now(), deps_.alone());
       if (answer.problem.empty()) {
-        book_.handle_answer(deps_.now(), name, std::move(answer.addresses));
+        book_.handle_answer(deps_.now(), name, std::move(answer.endpoints));
       } else {
         book_.handle_failure(deps_.now(), name, answer.problem);
       }
