@@ -125,6 +125,7 @@ Json timing_line(const std::string& name, Json params, const Timing& timing) {
   out["p99"] = timing.p99;
   out["mean"] = timing.mean;
   out["allocations_per_op"] = timing.allocations;
+  out["clock_ns"] = detail::clock_cost();
   return out;
 }
 
