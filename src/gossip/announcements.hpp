@@ -157,7 +157,8 @@ class Announcements {
   // Memory reads.
   /// Fills `out` with live holders other than self, each once, in random order with the less loaded
   /// ones earlier (gossip/holder_choice.hpp); how many there are in all. Allocates nothing; cost
-  /// about a microsecond, for a miss less. @pre out.size() <= limits::lookup_holders_max
+  /// about a microsecond for 64 places, for a miss a tenth (D-145). @pre out.size() <=
+  /// limits::lookup_holders_max
   [[nodiscard]] std::size_t lookup(TimePoint now, const Digest& digest, std::span<NodeId> out);
   /// Appends all live holders other than self, in random order; for operators.
   void holders(const Digest& digest, std::vector<NodeId>& out);

@@ -1,5 +1,5 @@
-// A random sample of the holders, from a list where they are few and from a bitmap where they are
-// many; then power of two choices among the sample.
+// Random holders, drawn from a list where they are few and from a bitmap where they are many; then
+// power of two choices.
 #include "gossip/holder_choice.hpp"
 
 #include "base/assert.hpp"
@@ -14,15 +14,15 @@
 namespace waggle::gossip {
 namespace {
 
-/// As many are drawn for each place. With fewer than are left of all, late places would see only
-/// those that lost.
-constexpr std::size_t sampled_per_place = 2;
-constexpr std::size_t sampled_max = sampled_per_place * limits::lookup_holders_max;
+/// For each place two are drawn.
+constexpr std::size_t drawn_per_place = 2;
+constexpr std::size_t drawn_max = drawn_per_place * limits::lookup_holders_max;
 
-/// Few enough to list. A list costs a step for each, a draw from the bitmap slots / count of them;
-/// and where less than an eighth is held (holder_block's lists), the bitmap costs as much to make.
+/// Few enough to list. A list costs a step for each, drawing from the bitmap slots / count of them
+/// for each drawn; and where less than an eighth is held (holder_block's lists), to make the bitmap
+/// costs as much as the list.
 constexpr bool is_listed(std::size_t count, std::size_t wanted, std::size_t slots) {
-  return count * count <= 2 * sampled_per_place * wanted * slots || count * 8 <= slots;
+  return count * count <= 2 * drawn_per_place * wanted * slots || count * 8 <= slots;
 }
 constexpr std::size_t listed_max = 8192;
 static_assert(is_listed(listed_max, limits::lookup_holders_max, slots_max));
@@ -35,12 +35,10 @@ class Draws {
   explicit Draws(Prng& prng) : state_(prng.next()) {}
   /// In [0, bound), each as likely to one part in 65,536. @pre 0 < bound <= 65,536
   [[nodiscard]] std::size_t below(std::size_t bound) { return scale(next() >> 32U, bound); }
-  /// Two different ones. @pre bound > 1
+  /// Two of them, independent.
   [[nodiscard]] std::pair<std::size_t, std::size_t> two_below(std::size_t bound) {
     const std::uint64_t bits = next();
-    const std::size_t first = scale(bits >> 32U, bound);
-    const std::size_t second = scale(bits & UINT32_MAX, bound - 1);
-    return {first, second + (second >= first ? 1 : 0)};
+    return {scale(bits >> 32U, bound), scale(bits & UINT32_MAX, bound)};
   }
 
  private:
@@ -55,45 +53,57 @@ class Draws {
   std::uint64_t state_;
 };
 
-/// Brings `count` of the list to its front.
+/// Brings `count` of the list to its front, in random order.
 void draw_listed(std::span<NodeSlot> listed, std::size_t count, Draws& draws) {
   for (std::size_t i = 0; i < count; ++i) {
     std::swap(listed[i], listed[i + draws.below(listed.size() - i)]);
   }
 }
 
-/// Moves out.size() of the bits to `out`. @pre so many are set, and rather twice as many
-void draw_bits(std::span<std::uint64_t> words, std::span<NodeSlot> out, Draws& draws) {
+/// Moves `count` of the bits to `out`, and now and then one more. @pre twice as many are set
+void draw_bits(std::span<std::uint64_t> words, std::size_t count, std::span<NodeSlot> out,
+               Draws& draws) {
   const std::size_t slots = words.size() * 64;
-  for (std::size_t count = 0; count < out.size();) {  // no branch: a bit is hard to predict
-    const std::size_t slot = draws.below(slots);
+  std::size_t drawn = 0;
+  const auto take = [&](std::size_t slot) {  // no branch: who holds is hard to predict
     std::uint64_t& word = words[slot / 64];
     const std::uint64_t bit = (word >> (slot % 64)) & 1U;
     word ^= bit << (slot % 64);
-    out[count] = static_cast<NodeSlot>(slot);
-    count += bit;
+    out[drawn] = static_cast<NodeSlot>(slot);
+    drawn += bit;
+  };
+  while (drawn < count) {
+    const auto [one, other] = draws.two_below(slots);
+    take(one);
+    take(other);
   }
 }
 
-/// @pre out.size() <= sample.size() <= sampled_max
-void choose(TimePoint now, std::span<const NodeSlot> sample, const NodeSlots& slots, Draws& draws,
+/// Every place to the less loaded of the next two that were drawn; when they run out, to those that
+/// lost. @pre out.size() <= drawn.size()
+void choose(TimePoint now, std::span<const NodeSlot> drawn, const NodeSlots& slots,
             std::span<NodeSlot> out) {
-  constexpr unsigned load_shift = 16;
-  std::array<std::uint32_t, sampled_max> left;  // load, slot
   const std::uint32_t second = NodeSlots::second_of(now);
-  for (std::size_t i = 0; i < sample.size(); ++i) {
-    left[i] = std::uint32_t{slots.load_at(second, sample[i])} << load_shift | sample[i];
+  std::array<NodeSlot, limits::lookup_holders_max> lost;
+  const std::size_t pairs = std::min(drawn.size() / 2, out.size());
+  for (std::size_t i = 0; i < pairs; ++i) {
+    const NodeSlot one = drawn[2 * i];
+    const NodeSlot other = drawn[2 * i + 1];
+    // No branch, as who wins is hard to predict: all bits of `swap` when `other` has less.
+    const std::uint32_t less =
+        std::uint32_t{slots.load_at(second, other)} - std::uint32_t{slots.load_at(second, one)};
+    const std::uint32_t swap = 0U - (less >> 31U);
+    const std::uint32_t differs = static_cast<std::uint32_t>(one ^ other) & swap;
+    out[i] = static_cast<NodeSlot>(one ^ differs);
+    lost[i] = static_cast<NodeSlot>(other ^ differs);
   }
-  std::size_t count = sample.size();
-  for (NodeSlot& place : out) {
-    std::size_t chosen = 0;
-    if (count > 1) {
-      const auto [one, other] = draws.two_below(count);
-      chosen = left[other] >> load_shift < left[one] >> load_shift ? other : one;
-    }
-    place = static_cast<NodeSlot>(left[chosen]);
-    left[chosen] = left[--count];
+  if (pairs == out.size()) return;
+  out = out.subspan(pairs);
+  if (drawn.size() % 2 != 0) {
+    out[0] = drawn.back();  // nobody was left to compare it with
+    out = out.subspan(1);
   }
+  std::copy_n(lost.begin(), out.size(), out.begin());
 }
 
 /// @return  listed.size()
@@ -102,11 +112,9 @@ std::size_t choose_listed(TimePoint now, std::span<NodeSlot> listed, const NodeS
   Draws draws(prng);
   const std::size_t total = listed.size();
   out = out.first(std::min(out.size(), total));
-  if (const std::size_t wanted = sampled_per_place * out.size(); total > wanted) {
-    draw_listed(listed, wanted, draws);
-    listed = listed.first(wanted);
-  }
-  choose(now, listed, slots, draws, out);
+  const std::size_t count = std::min(total, drawn_per_place * out.size());
+  draw_listed(listed, count, draws);
+  choose(now, listed.first(count), slots, out);
   return total;
 }
 
@@ -124,10 +132,10 @@ std::size_t choose_slots(TimePoint now, std::span<std::uint64_t> words, const No
     return choose_listed(now, std::span(listed).first(count), slots, prng, out);
   }
   Draws draws(prng);
-  std::array<NodeSlot, sampled_max> sample;
-  const auto sampled = std::span(sample).first(sampled_per_place * out.size());
-  draw_bits(words, sampled, draws);
-  choose(now, sampled, slots, draws, out);
+  std::array<NodeSlot, drawn_max + 2> drawn;
+  const std::size_t count = drawn_per_place * out.size();
+  draw_bits(words, count, drawn, draws);
+  choose(now, std::span(drawn).first(count), slots, out);
   return total;
 }
 

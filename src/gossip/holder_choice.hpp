@@ -13,11 +13,11 @@
 
 namespace waggle::gossip {
 
-/// Fills `out` with live slots of `found`, each node at most once. When more than twice as many as
-/// are wanted are live, twice as many are drawn at random first. Then every place goes to the less
-/// loaded of two that are drawn at random from those left, so that nodes with the same knowledge do
-/// not all go to the same holder. Allocates nothing; cost O(found.count()) while few (about a
-/// nanosecond each), else O(slots / 64 + slots / found.count() x out.size()).
+/// Fills `out` with live slots of `found`, each node at most once. For every place two are drawn at
+/// random and the less loaded one gets it, so that nodes with the same knowledge do not all go to
+/// the same holder; when fewer than two for each are left, those that lost come last. Allocates
+/// nothing; cost O(found.count()) while few (about a nanosecond each), else O(slots / 64 + slots /
+/// found.count() x out.size()).
 /// @return  how many live holders there are: more than out.size() may be
 /// @pre     out.size() <= limits::lookup_holders_max
 /// @source  Mitzenmacher 2001, "The power of two choices in randomized load balancing"

@@ -53,8 +53,10 @@ class NodeSlots {
     constexpr auto age_max = std::chrono::duration_cast<std::chrono::seconds>(load_age_max).count();
     const Load& of = loads_[slot];
     const std::uint32_t age = (second - of.heard) & 0xffffffU;
-    const bool is_fresh = of.heard != 0 && age <= age_max;
-    return static_cast<std::uint8_t>(is_fresh ? of.value : average_ / 256);
+    // No branch: whether a load is fresh is hard to predict. All bits of `fresh`, or none.
+    const std::uint32_t fresh = 0U - (static_cast<std::uint32_t>(of.heard != 0) &
+                                      static_cast<std::uint32_t>(age <= age_max));
+    return static_cast<std::uint8_t>((of.value & fresh) | (average_ / 256 & ~fresh));
   }
   [[nodiscard]] std::size_t taken() const { return ids_.size() - quarantined_.size(); }
 
