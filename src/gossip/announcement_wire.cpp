@@ -375,7 +375,8 @@ std::vector<Bytes> pack_records(std::uint32_t rows, std::span<const LogSlice> sl
         begin_slice = true;
       }
       if (begin_slice || slice_full) {
-        message.logs.push_back({slice.origin, slice.incarnation, slice.first_seq + i, {}});
+        const auto age = i == 0 ? slice.age : std::nullopt;  // of later ones it says nothing
+        message.logs.push_back({slice.origin, slice.incarnation, slice.first_seq + i, {}, age});
         used += slice_overhead_bytes;
         begin_slice = false;
       }

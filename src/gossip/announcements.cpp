@@ -122,6 +122,7 @@ void Announcements::set_incarnation(TimePoint now, std::uint64_t incarnation) {
   const Base former{own.log.incarnation(), own.log.seq(), own.log.set_hash()};
   const std::uint64_t id_count = own.log.id_count();
   own.log = AnnouncementLog(config_.id_key, incarnation, log_budget_);
+  own.dated.reset();
   flushed_seq_ = 0;
   note_state(config_.self, own);
   if (former.seq == 0) return;
@@ -163,6 +164,7 @@ void Announcements::member_up(TimePoint now, const NodeId& id, std::uint64_t inc
   }
   if (!came_up) return;
   origin.live = true;
+  origin.since = now;
   origin.clear_at.reset();
   mask(origin);
   note_state(id, origin);
@@ -215,6 +217,7 @@ void Announcements::begin_transition(TimePoint now, const NodeId& id, Origin& or
                    now + old_facts_time});
   }
   origin.log = AnnouncementLog(config_.id_key, incarnation, log_budget_);
+  origin.dated.reset();
   origin.hole_since.reset();
   note_state(id, origin);
   anti_entropy_.cancel(id);

@@ -38,6 +38,8 @@ class SendBudget {
   [[nodiscard]] Duration relay_interval(TimePoint now, std::size_t members) const;
   /// Copies that each receiver gets.
   [[nodiscard]] std::size_t redundancy() const { return level_ == level_max ? 1 : 2; }
+  /// So little is sent that nothing waits for a batch.
+  [[nodiscard]] bool is_light(TimePoint now) const;
   /// 0: nothing is stretched.
   [[nodiscard]] unsigned level() const { return level_; }
 
@@ -45,7 +47,6 @@ class SendBudget {
   static constexpr unsigned level_max = 6;
 
   void close_window(TimePoint now);
-  [[nodiscard]] bool is_light(TimePoint now) const;
 
   double tokens_ = hard_burst_bytes;
   TimePoint tokens_at_;
