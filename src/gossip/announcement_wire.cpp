@@ -368,16 +368,17 @@ std::vector<Bytes> pack_records(std::uint32_t rows, std::span<const LogSlice> sl
       const std::size_t size = packed_bytes_max(slice.records[i]);
       const bool slice_full =
           !begin_slice && message.logs.back().records.size() == limits::records_per_slice_max;
-      const std::size_t opening = begin_slice || slice_full ? slice_overhead_bytes : 0;
+      const auto age = i == 0 ? slice.age : std::nullopt;  // of later ones it says nothing
+      const std::size_t around = slice_overhead_bytes + (age ? 1 : 0);
+      const std::size_t opening = begin_slice || slice_full ? around : 0;
       if (used + opening + size > bytes_max ||
           (opening > 0 && message.logs.size() == limits::slices_per_message_max)) {
         flush();
         begin_slice = true;
       }
       if (begin_slice || slice_full) {
-        const auto age = i == 0 ? slice.age : std::nullopt;  // of later ones it says nothing
         message.logs.push_back({slice.origin, slice.incarnation, slice.first_seq + i, {}, age});
-        used += slice_overhead_bytes;
+        used += around;
         begin_slice = false;
       }
       message.logs.back().records.push_back(slice.records[i]);

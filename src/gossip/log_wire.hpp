@@ -133,8 +133,8 @@ void append_packed(Bytes& out, const LogRange& range);
 
 /// Bytes that one record takes in a slice, at most.
 [[nodiscard]] std::size_t packed_bytes_max(const Record& record);
-/// Bytes of a slice around its records, at most.
-inline constexpr std::size_t slice_overhead_bytes = 1 + 16 + 2 + 10 + 1;
+/// Bytes of a slice around its records, at most; an age takes one more.
+inline constexpr std::size_t slice_overhead_bytes = 1 + 16 + 2 + 10;
 [[nodiscard]] std::size_t packed_bytes(const LogState& state);
 /// Bytes of a range, at most.
 inline constexpr std::size_t range_bytes_max = 1 + 16 + 2 + 10;
