@@ -106,16 +106,33 @@ double detail::clock_cost() {
   return cost;
 }
 
-Timing detail::summarize(std::span<std::uint32_t> single, double total_ns,
-                         std::uint64_t allocations) {
+Timing detail::summarize(std::span<std::uint32_t> single, double mean_ns, double allocations) {
+  const std::size_t count = single.size() / rounds;
+  std::vector<std::uint32_t> medians(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    std::array<std::uint32_t, rounds> times;
+    for (std::size_t round = 0; round < rounds; ++round) times[round] = single[round * count + i];
+    std::nth_element(times.begin(), times.begin() + rounds / 2, times.end());
+    medians[i] = times[rounds / 2];
+  }
   std::sort(single.begin(), single.end());
-  const auto at = [&](double share) {
-    const auto index = static_cast<std::size_t>(share * static_cast<double>(single.size() - 1));
-    return rounded(std::max(0.0, static_cast<double>(single[index]) - clock_cost()));
+  std::sort(medians.begin(), medians.end());
+  const auto at = [](std::span<const std::uint32_t> sorted, double share) {
+    const auto index = static_cast<std::size_t>(share * static_cast<double>(sorted.size() - 1));
+    return rounded(std::max(0.0, static_cast<double>(sorted[index]) - clock_cost()));
   };
-  const auto count = static_cast<double>(single.size());
-  return {rounded(total_ns / count), at(0.5), at(0.99),
-          std::round(static_cast<double>(allocations) / count * 100) / 100};
+  return {rounded(mean_ns), at(single, 0.5), at(single, 0.99), at(medians, 0.99),
+          std::round(allocations * 100) / 100};
+}
+
+Timing time_loop(std::size_t count, std::size_t steps) {
+  std::uint64_t value = 1;
+  return time_each(count, [&](std::size_t) {
+    for (std::size_t i = 0; i < steps; ++i) {
+      value = value * 6364136223846793005U + 1;
+      keep(value);
+    }
+  });
 }
 
 Json timing_line(const std::string& name, Json params, const Timing& timing) {
@@ -123,8 +140,10 @@ Json timing_line(const std::string& name, Json params, const Timing& timing) {
   out["value"] = timing.p50;
   out["unit"] = "ns";
   out["p99"] = timing.p99;
+  out["p99_of_medians"] = timing.p99_of_medians;
   out["mean"] = timing.mean;
   out["allocations_per_op"] = timing.allocations;
+  out["clock_ns"] = detail::clock_cost();
   return out;
 }
 

@@ -1,5 +1,5 @@
-// Lookups in the index of 1,000 nodes x 20,000 digests: hit, miss and a blob that everybody holds.
-// The parts of Announcements::lookup one after the other, over an index filled directly.
+// Lookups in the index of 1,000 nodes x 20,000 digests: hits, misses and a blob that everybody
+// holds. The parts of Announcements::lookup one after the other, over an index filled directly.
 #include "../index/workload.hpp"
 #include "base/limits.hpp"
 #include "base/siphash.hpp"
@@ -7,7 +7,9 @@
 #include "gossip/content_index.hpp"
 #include "gossip/holder_choice.hpp"
 
-#include <cstring>
+#include <array>
+#include <string>
+#include <vector>
 
 using namespace waggle;
 using namespace waggle::bench;
@@ -31,16 +33,20 @@ struct Cluster {
       }
     }
   }
+  /// As Announcements::lookup.
   std::size_t lookup(const Digest& digest, std::span<NodeId> out) {
-    gossip::SlotWords words;
-    const auto found = index.holders(id64_of(key, digest), digest, slots.live_mask(), words);
-    if (found.empty()) return 0;
-    slots.drop_doubles(found);
+    const auto found = index.find_holders(id64_of(key, digest), digest);
+    if (!found) return 0;
     std::array<gossip::NodeSlot, limits::lookup_holders_max> chosen;
     const std::size_t total =
-        gossip::choose_slots(now, found, slots, prng, std::span(chosen).first(out.size()));
+        gossip::choose_holders(now, *found, slots, prng, std::span(chosen).first(out.size()));
     for (std::size_t i = 0; i < std::min(total, out.size()); ++i) out[i] = slots.id(chosen[i]);
     return total;
+  }
+  /// Its first half: where the holders lie, and how many they are.
+  [[nodiscard]] std::size_t find(const Digest& digest) const {
+    const auto found = index.find_holders(id64_of(key, digest), digest);
+    return found ? found->count() : 0;
   }
 
   Shape shape;
@@ -51,42 +57,65 @@ struct Cluster {
   gossip::ContentIndex index;
 };
 
-void measure(Cluster& cluster, const char* what, std::size_t wanted,
-             const std::vector<Digest>& asked) {
-  std::vector<NodeId> out(wanted);
+struct Question {
+  const char* asked;
+  const char* part;
+  std::size_t wanted;
+};
+
+template <typename Lookup>
+void measure(const Cluster& cluster, const Question& question, const std::vector<Digest>& digests,
+             Lookup lookup) {
   std::size_t found = 0;
   const Timing timing =
-      time_each(asked.size(), [&](std::size_t i) { found += cluster.lookup(asked[i], out); });
+      time_each(digests.size(), [&](std::size_t i) { found += lookup(digests[i]); });
   Json line = timing_line("lookup",
                           {{"nodes", cluster.shape.nodes},
                            {"digests_per_node", cluster.shape.digests_per_node},
                            {"distinct", cluster.shape.distinct},
-                           {"asked", what},
-                           {"wanted", wanted}},
+                           {"asked", question.asked},
+                           {"part", question.part},
+                           {"wanted", question.wanted}},
                           timing);
-  line["holders_mean"] = found / (3 * asked.size());
+  line["holders_mean"] = found / rounds_in_all / digests.size();
   print(line);
+}
+
+void measure_all(Cluster& cluster, const char* asked, const std::vector<Digest>& digests) {
+  measure(cluster, {asked, "find", 0}, digests,
+          [&](const Digest& digest) { return cluster.find(digest); });
+  for (const std::size_t wanted : {8UL, 64UL}) {
+    std::vector<NodeId> out(wanted);
+    measure(cluster, {asked, "whole", wanted}, digests,
+            [&](const Digest& digest) { return cluster.lookup(digest, out); });
+  }
 }
 
 }  // namespace
 
-/// lookup [small]: 1,000 nodes, or 100.
+/// lookup [NODES]: 1,000 unless said. `hit` asks for any digest alike, `zipf` as often as nodes
+/// hold it, `popular` for the one that nearly all hold: always in the caches, it shows the
+/// computing.
 int main(int argc, char** argv) {
-  const bool small = argc > 1 && std::strcmp(argv[1], "small") == 0;
-  const Shape shape{small ? 100UL : 1000UL, 20'000, 200'000};
+  const Shape shape{argc > 1 ? std::stoul(argv[1]) : 1000UL, 20'000, 200'000};
   Cluster cluster(shape, 0.02);
   constexpr std::size_t lookups = 100'000;
   Prng prng(9);
+  const Zipf zipf(shape.distinct, shape.zipf);
   std::vector<Digest> hits;
+  std::vector<Digest> by_popularity;
   std::vector<Digest> misses;
   for (std::size_t i = 0; i < lookups; ++i) {
     hits.push_back(digest_of(static_cast<std::uint32_t>(prng.below(shape.distinct))));
+    by_popularity.push_back(digest_of(zipf.draw(prng)));
     misses.push_back(digest_of(static_cast<std::uint32_t>(shape.distinct + prng.below(1U << 30U))));
   }
-  for (const std::size_t wanted : {8UL, 64UL}) {
-    measure(cluster, "hit", wanted, hits);
-    measure(cluster, "popular", wanted, std::vector<Digest>(lookups, digest_of(0)));
+  for (const std::size_t steps : {0UL, 500UL, 1000UL, 1500UL}) {  // of a quarter of a nanosecond
+    print(timing_line("loop", {{"steps", steps}}, time_loop(lookups, steps)));
   }
-  measure(cluster, "miss", 8, misses);
+  measure_all(cluster, "hit", hits);
+  measure_all(cluster, "zipf", by_popularity);
+  measure_all(cluster, "popular", std::vector<Digest>(lookups, digest_of(0)));
+  measure_all(cluster, "miss", misses);
   return 0;
 }

@@ -118,7 +118,7 @@ void measure_apply(std::size_t count, std::size_t messages) {
   core.member_up(now, origin.node_id(), 1, origin.public_key());
   std::vector<Bytes> bodies;
   std::uint64_t seq = 1;
-  for (std::size_t i = 0; i < 3 * messages; ++i) {  // time_each runs three times
+  for (std::size_t i = 0; i < rounds_in_all * messages; ++i) {
     LogSlice of_origin{NodeRef::short_of(origin.node_id()), 1, seq, {}};
     for (std::size_t n = 0; n < count; ++n, ++seq) {
       const Definition definition{digest_of(seq), 1};

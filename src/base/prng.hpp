@@ -35,6 +35,11 @@ class Prng {
 };
 
 /// One splitmix64 step of `value`: derives independent seeds from one seed.
-[[nodiscard]] std::uint64_t mix_seed(std::uint64_t value);
+[[nodiscard]] constexpr std::uint64_t mix_seed(std::uint64_t value) {
+  value += 0x9e3779b97f4a7c15U;
+  value = (value ^ (value >> 30U)) * 0xbf58476d1ce4e5b9U;
+  value = (value ^ (value >> 27U)) * 0x94d049bb133111ebU;
+  return value ^ (value >> 31U);
+}
 
 }  // namespace waggle

@@ -370,7 +370,8 @@ std::vector<Bytes> pack_records(std::uint32_t rows, std::span<const LogSlice> sl
         used += open->bytes();
         open.reset();
       }
-      LogSlice head{slice.origin, slice.incarnation, slice.first_seq + i, {}};
+      const auto age = i == 0 ? slice.age : std::nullopt;  // of later ones it says nothing
+      LogSlice head{slice.origin, slice.incarnation, slice.first_seq + i, {}, age};
       const SliceSize next = open.value_or(SliceSize(head));
       if (used + next.bytes() + next.cost_of(record) > bytes_max ||
           (!open && message.logs.size() == limits::slices_per_message_max)) {

@@ -122,6 +122,7 @@ void Announcements::set_incarnation(TimePoint now, std::uint64_t incarnation) {
   const Base former{own.log.incarnation(), own.log.seq(), own.log.set_hash()};
   const std::uint64_t id_count = own.log.id_count();
   own.log = AnnouncementLog(config_.id_key, incarnation, log_budget_);
+  own.dated.reset();
   flushed_seq_ = 0;
   note_state(config_.self, own);
   if (former.seq == 0) return;
@@ -163,6 +164,7 @@ void Announcements::member_up(TimePoint now, const NodeId& id, std::uint64_t inc
   }
   if (!came_up) return;
   origin.live = true;
+  origin.since = now;
   origin.clear_at.reset();
   mask(origin);
   note_state(id, origin);
@@ -215,6 +217,7 @@ void Announcements::begin_transition(TimePoint now, const NodeId& id, Origin& or
                    now + old_facts_time});
   }
   origin.log = AnnouncementLog(config_.id_key, incarnation, log_budget_);
+  origin.dated.reset();
   origin.hole_since.reset();
   note_state(id, origin);
   anti_entropy_.cancel(id);
@@ -344,25 +347,23 @@ Announcements::Origins::iterator Announcements::find(const NodeRef& ref) {
 // ---- reads ----
 
 std::size_t Announcements::lookup(TimePoint now, const Digest& digest, std::span<NodeId> out) {
-  SlotWords words;
-  const auto found =
-      index_.holders(id64_of(config_.id_key, digest), digest, slots_.live_mask(), words);
-  if (found.empty()) return 0;
-  slots_.drop_doubles(found);
+  const auto found = index_.find_holders(id64_of(config_.id_key, digest), digest);
+  if (!found) return 0;
   std::array<NodeSlot, limits::lookup_holders_max> chosen;
   const std::size_t total =
-      choose_slots(now, found, slots_, prng_, std::span(chosen).first(out.size()));
+      choose_holders(now, *found, slots_, prng_, std::span(chosen).first(out.size()));
   for (std::size_t i = 0; i < std::min(total, out.size()); ++i) out[i] = slots_.id(chosen[i]);
   return total;
 }
 
 void Announcements::holders(const Digest& digest, std::vector<NodeId>& out) {
   const std::size_t first = out.size();
+  const auto found = index_.find_holders(id64_of(config_.id_key, digest), digest);
+  if (!found) return;
   SlotWords words;
-  const auto found =
-      index_.holders(id64_of(config_.id_key, digest), digest, slots_.live_mask(), words);
-  slots_.drop_doubles(found);
-  for_each_slot(found, [&](NodeSlot slot) { out.push_back(slots_.id(slot)); });
+  const auto live = found->expand(slots_.live_mask(), words);
+  slots_.drop_doubles(live);
+  for_each_slot(live, [&](NodeSlot slot) { out.push_back(slots_.id(slot)); });
   prng_.shuffle(std::span(out).subspan(first));
 }
 

@@ -7,6 +7,7 @@
 #include "base/digest.hpp"
 #include "base/identity.hpp"
 #include "base/ids.hpp"
+#include "base/latency_histogram.hpp"
 #include "base/prng.hpp"
 #include "base/siphash.hpp"
 #include "base/time.hpp"
@@ -104,6 +105,8 @@ class Announcements {
   static constexpr Duration hole_time = std::chrono::seconds(1);
   static constexpr std::size_t unicast_below = 24;  ///< members, the node itself included
   static constexpr std::size_t relay_above = 40;
+  /// While much is sent, one batch of so many says how old it is (lag()).
+  static constexpr std::uint64_t aged_batches_share = 8;
   /// Protocol version from which members know the relay and buckets.
   static constexpr std::uint8_t relay_version = 2;
   static constexpr Duration old_facts_time = std::chrono::seconds(10);
@@ -157,7 +160,8 @@ class Announcements {
   // Memory reads.
   /// Fills `out` with live holders other than self, each once, in random order with the less loaded
   /// ones earlier (gossip/holder_choice.hpp); how many there are in all. Allocates nothing; cost
-  /// about a microsecond, for a miss less. @pre out.size() <= limits::lookup_holders_max
+  /// about a microsecond for 64 places, for a miss a tenth (D-145). @pre out.size() <=
+  /// limits::lookup_holders_max
   [[nodiscard]] std::size_t lookup(TimePoint now, const Digest& digest, std::span<NodeId> out);
   /// Appends all live holders other than self, in random order; for operators.
   void holders(const Digest& digest, std::vector<NodeId>& out);
@@ -176,11 +180,26 @@ class Announcements {
   [[nodiscard]] std::size_t fact_count() const { return index_.fact_count(); }
   [[nodiscard]] std::size_t index_bytes() const { return index_.memory_bytes(); }
   [[nodiscard]] const AnnouncementStats& stats() const { return stats_; }
+  /// How long announcements took from the append at their origin to the application here, without
+  /// the flight: clocks are not compared, each sender adds how long it had the record. One count
+  /// for the first record of each batch (it waited longest), of one batch in aged_batches_share
+  /// while the origin sends much. A record that waited for a lost one, or was repaired from a log,
+  /// counts with all that took, if the message that brought it said its age; what came as part of a
+  /// whole set does not count, nor what is older than the acquaintance with its origin.
+  [[nodiscard]] const LatencyHistogram& lag() const { return lag_; }
   void check_invariants() const;
 
  private:
   enum class Timer { flush, relay, repair, sweep, count };
 
+  /// When a record was appended at its origin. Of an origin the next one that waits for its turn,
+  /// else the last one that had it; of this node the first one that it has not told, else the first
+  /// one of the last batch.
+  struct Dated {
+    std::uint64_t seq;
+    TimePoint appended;
+    bool done;  // counted, told
+  };
   /// Facts of a former incarnation, kept until the new log has the same set or the time is over.
   /// Until the first record of the new log they stand under `slot`, afterwards under `old_slot`.
   struct Transition {
@@ -194,6 +213,8 @@ class Announcements {
     NodeSlot slot = 0;
     std::optional<NodeSlot> old_slot;
     std::unique_ptr<Transition> transition;
+    std::optional<Dated> dated;
+    TimePoint since;                      // when it came up last
     std::optional<TimePoint> clear_at;    // set while down
     std::optional<TimePoint> moved;       // when a record came in last
     std::optional<TimePoint> hole_since;  // a record after the next one is here
@@ -208,7 +229,8 @@ class Announcements {
   };
   /// What the own row has fresh, for the members outside it.
   struct RelayBatch {
-    std::vector<LogSlice> slices;
+    TimePoint began;
+    std::vector<LogSlice> slices;  // with ages as of `began`
     std::size_t records = 0;
   };
 
@@ -265,6 +287,8 @@ class Announcements {
 
   void take_slice(TimePoint now, const NodeId& from, Origins::iterator found,
                   const LogSlice& slice);
+  static void note_age(TimePoint now, Origin& origin, const LogSlice& slice);
+  void count_lag(TimePoint now, Origin& origin);
   /// False when the record cannot be applied: a BASE that does not fit.
   [[nodiscard]] bool apply(TimePoint now, const NodeId& id, Origin& origin, const Record& record,
                            std::vector<Id64>& unresolved);
@@ -289,7 +313,8 @@ class Announcements {
   void note_answer(TimePoint now, const NodeId& from);
   void hurry_repair(TimePoint now);
   [[nodiscard]] static OriginState state_of(const NodeId& id, const Origin& origin);
-  [[nodiscard]] LogSlice slice_from(Origins::const_iterator found, std::uint64_t from_seq) const;
+  [[nodiscard]] LogSlice slice_from(TimePoint now, Origins::const_iterator found,
+                                    std::uint64_t from_seq) const;
 
   AnnouncementsConfig config_;
   const Identity& identity_;
@@ -328,6 +353,7 @@ class Announcements {
   TokenBucket repair_bytes_;
   TokenBucket set_pulls_;
   AnnouncementStats stats_;
+  LatencyHistogram lag_;
 };
 
 }  // namespace waggle::gossip

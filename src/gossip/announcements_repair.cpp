@@ -76,6 +76,7 @@ void Announcements::take_slice(TimePoint now, const NodeId& from, Origins::itera
   Origin& origin = found->second;
   std::vector<Id64> unresolved;
   bool hole = false;
+  note_age(now, origin, slice);
   for (std::size_t i = 0; i < slice.records.size(); ++i) {
     const std::uint64_t seq = slice.first_seq + i;
     switch (origin.log.order_of(seq)) {
@@ -100,6 +101,7 @@ void Announcements::take_slice(TimePoint now, const NodeId& from, Origins::itera
         break;
     }
   }
+  count_lag(now, origin);
   if (origin.log.parked_count() == 0 && !hole) {
     origin.hole_since.reset();
   } else if (!origin.hole_since) {
@@ -112,6 +114,18 @@ void Announcements::take_slice(TimePoint now, const NodeId& from, Origins::itera
                     {{ref_of(found), low_bits(origin.log.incarnation()), origin.log.seq() + 1}}}));
   }
   request_definitions(from, unresolved);
+}
+
+void Announcements::note_age(TimePoint now, Origin& origin, const LogSlice& slice) {
+  const bool is_new = slice.age && slice.first_seq > origin.log.seq();
+  const bool waits = origin.dated && !origin.dated->done;
+  if (is_new && !waits) origin.dated = Dated{slice.first_seq, now - *slice.age, false};
+}
+
+void Announcements::count_lag(TimePoint now, Origin& origin) {
+  if (!origin.dated || origin.dated->done || origin.dated->seq > origin.log.seq()) return;
+  origin.dated->done = true;
+  if (origin.dated->appended >= origin.since) lag_.observe(now - origin.dated->appended);
 }
 
 bool Announcements::apply(TimePoint now, const NodeId& id, Origin& origin, const Record& record,
@@ -360,7 +374,7 @@ bool Announcements::push_records(TimePoint now, const NodeId& to, Origins::const
                                  std::uint64_t their_seq) {
   const AnnouncementLog& log = found->second.log;
   if (their_seq + 1 < log.first_kept() || their_seq >= log.seq()) return false;
-  const LogSlice slice = slice_from(found, their_seq + 1);
+  const LogSlice slice = slice_from(now, found, their_seq + 1);
   for (auto& body : pack_records(0, {&slice, 1}, config_.message_bytes_max)) {
     if (may_answer(now, body.size())) reply(to, std::move(body));
   }
@@ -374,7 +388,7 @@ void Announcements::handle(TimePoint now, const NodeId& from, const AePull& mess
     if (found == origins_.end() || low_bits(found->second.log.incarnation()) != range.incarnation) {
       continue;
     }
-    LogSlice slice = slice_from(found, range.from_seq);
+    LogSlice slice = slice_from(now, found, range.from_seq);
     if (slice.records.empty()) continue;
     if (!may_answer(now, slice.records.size() * sizeof(Id64))) break;
     slices.push_back(std::move(slice));
@@ -384,11 +398,13 @@ void Announcements::handle(TimePoint now, const NodeId& from, const AePull& mess
   }
 }
 
-LogSlice Announcements::slice_from(Origins::const_iterator found, std::uint64_t from_seq) const {
+LogSlice Announcements::slice_from(TimePoint now, Origins::const_iterator found,
+                                   std::uint64_t from_seq) const {
   const Origin& origin = found->second;
   std::vector<std::size_t> defined;
   LogSlice slice{ref_of(found), low_bits(origin.log.incarnation()), from_seq,
                  origin.log.records_from(from_seq, defined)};
+  if (origin.dated && origin.dated->seq == from_seq) slice.age = now - origin.dated->appended;
   for (const std::size_t i : defined) {
     // A record of something dropped since needs no definition.
     auto definition = index_.definition_of(std::get<Have>(slice.records[i]).id, origin.slot);
@@ -552,6 +568,7 @@ void Announcements::install_set(TimePoint now, const NodeId& from, const SetData
   }
   if (!pull.ids.empty()) send_bulk(from, encode_bulk(pull));
   origin.log.install(set.seq, set.set_hash, set.ids.size());
+  count_lag(now, origin);
   origin.hole_since.reset();
   for (const auto& name : set.names) accept_name(origin, name);
   settle(now, origin);

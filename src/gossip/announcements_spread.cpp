@@ -15,6 +15,7 @@ namespace waggle::gossip {
 void Announcements::append_own(TimePoint now, LogRecord record) {
   Origin& own = self();
   own.log.append(std::move(record), true);
+  if (!own.dated || own.dated->done) own.dated = Dated{own.log.seq(), now, false};
   note_state(config_.self, own);
   arm_flush(now, first_flush_delay);
 }
@@ -36,6 +37,7 @@ void Announcements::flush(TimePoint now) {
   const std::uint64_t first = flushed_seq_ + 1;
   flushed_seq_ = log.seq();
   last_flush_ = now;
+  if (own->second.dated) own->second.dated->done = true;
   const BroadcastMode mode = spreading();
   if (first < log.first_kept()) {
     note_told(first, {});
@@ -47,7 +49,8 @@ void Announcements::flush(TimePoint now) {
          pack_some_states({&state, 1}, config_.message_bytes_max));
     return;
   }
-  LogSlice slice = slice_from(own, first);
+  LogSlice slice = slice_from(now, own, first);
+  if (!budget_.is_light(now) && prng_.below(aged_batches_share) != 0) slice.age.reset();
   note_told(first, slice.records);
   const std::uint32_t rows = mode == BroadcastMode::relay ? plan_.rows() : 0;
   const auto bodies = pack_records(rows, {&slice, 1}, config_.message_bytes_max);
@@ -103,6 +106,8 @@ void Announcements::relay(TimePoint now, std::uint32_t rows, LogSlice slice) {
     ++stats_.dropped_messages;
     return;
   }
+  if (batch.slices.empty()) batch.began = now;
+  if (slice.age) *slice.age -= now - batch.began;
   batch.records += slice.records.size();
   LogSlice* const last = batch.slices.empty() ? nullptr : &batch.slices.back();
   const bool continues = last != nullptr && last->origin == slice.origin &&
@@ -122,6 +127,9 @@ void Announcements::relay(TimePoint now, std::uint32_t rows, LogSlice slice) {
 void Announcements::flush_relay(TimePoint now) {
   last_relay_ = now;
   for (auto& [rows, batch] : std::exchange(relay_, {})) {
+    for (LogSlice& slice : batch.slices) {
+      if (slice.age) *slice.age += now - batch.began;
+    }
     send(plan_.targets(rows, budget_.redundancy(now)),
          pack_records(0, batch.slices, config_.message_bytes_max));
   }

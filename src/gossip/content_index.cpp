@@ -56,7 +56,9 @@ std::size_t ContentIndex::find_bucket(Id64 id) const {
     const std::uint32_t word = buckets_[bucket];
     if (word == 0) return bucket;
     if (word >> number_bits != tag) continue;
-    if (entries_[(word & ((1U << number_bits) - 1)) - 1].id == id) return bucket;
+    const Number number = (word & ((1U << number_bits) - 1)) - 1;
+    holders_.prefetch(number);  // nearly always it is the one, and its holders are asked for next
+    if (entries_[number].id == id) return bucket;
   }
 }
 
@@ -277,23 +279,51 @@ bool ContentIndex::holds(Id64 id, const Digest& digest, NodeSlot slot) const {
   return found != collisions_.end() && contains_sorted(found->second.holders, slot);
 }
 
-std::span<std::uint64_t> ContentIndex::holders(Id64 id, const Digest& digest,
-                                               std::span<const std::uint64_t> mask,
-                                               SlotWords& words) const {
+std::optional<ContentIndex::Holders> ContentIndex::find_holders(Id64 id,
+                                                                const Digest& digest) const {
+  Holders out;
+  if (const auto number = find(id)) {
+    holders_.prefetch_block(*number);
+    const Entry& entry = entries_[*number];
+    if (entry.algorithm == 0 || stands_for(entry, digest)) {
+      out.store_ = &holders_;
+      out.set_ = *number;
+      return out;
+    }
+  }
+  if (collisions_.empty()) return std::nullopt;
+  const auto found = collisions_.find({id, digest});
+  if (found == collisions_.end()) return std::nullopt;
+  out.collided_ = &found->second.holders;
+  return out;
+}
+
+std::size_t ContentIndex::Holders::count() const {
+  return collided_ != nullptr ? collided_->size() : store_->count(set_);
+}
+
+std::size_t ContentIndex::Holders::list(std::span<const std::uint64_t> mask,
+                                        std::span<NodeSlot> out) const {
+  WAGGLE_ASSERT(out.size() > count());
+  if (collided_ == nullptr) return store_->list(set_, mask, out);
+  std::size_t count = 0;
+  for (const NodeSlot slot : *collided_) {
+    if (has_slot(mask, slot)) out[count++] = slot;
+  }
+  return count;
+}
+
+std::span<std::uint64_t> ContentIndex::Holders::expand(std::span<const std::uint64_t> mask,
+                                                       SlotWords& words) const {
   WAGGLE_ASSERT(mask.size() <= words.size());
   const auto out = std::span(words).first(mask.size());
-  const auto number = find(id);
-  if (number && (entries_[*number].algorithm == 0 || stands_for(entries_[*number], digest))) {
-    holders_.expand(*number, out);
-  } else if (!collisions_.empty()) {
-    const auto found = collisions_.find({id, digest});
-    if (found == collisions_.end()) return {};
+  if (collided_ == nullptr) {
+    store_->expand(set_, out);
+  } else {
     std::fill(out.begin(), out.end(), 0);
-    for (const NodeSlot slot : found->second.holders) {
+    for (const NodeSlot slot : *collided_) {
       if (slot / 64U < out.size()) out[slot / 64U] |= std::uint64_t{1} << (slot % 64U);
     }
-  } else {
-    return {};
   }
   for (std::size_t i = 0; i < out.size(); ++i) out[i] &= mask[i];
   return out;

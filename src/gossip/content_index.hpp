@@ -58,19 +58,37 @@ class ContentIndex {
   /// The same for several nodes in one pass.
   [[nodiscard]] std::vector<std::vector<Id64>> ids_of(std::span<const NodeSlot> slots) const;
 
+  /// The holders of one digest where they lie in the index, until it changes. Masks have bit i of
+  /// word i/64 for slot i. Nothing here allocates.
+  class Holders {
+   public:
+    /// How many, whatever the mask.
+    [[nodiscard]] std::size_t count() const;
+    /// Writes those in `mask`, ascending; how many. @pre out.size() > count()
+    std::size_t list(std::span<const std::uint64_t> mask, std::span<NodeSlot> out) const;
+    /// Those in `mask` as bits in `words`: as many words as the mask has.
+    /// @pre mask.size() <= words.size()
+    [[nodiscard]] std::span<std::uint64_t> expand(std::span<const std::uint64_t> mask,
+                                                  SlotWords& words) const;
+
+   private:
+    friend class ContentIndex;
+    const HolderStore* store_ = nullptr;
+    std::uint32_t set_ = 0;
+    const std::vector<NodeSlot>* collided_ = nullptr;  // instead, ascending
+  };
+  /// Nullopt when nobody is known. What this costs is waiting for memory: 3 lines, one after the
+  /// other.
+  [[nodiscard]] std::optional<Holders> find_holders(Id64 id, const Digest& digest) const;
   /// Calls visit(slot) for the holders of `digest` in `mask`, ascending. Allocates nothing.
   template <typename Visit>
   void for_each_holder(Id64 id, const Digest& digest, std::span<const std::uint64_t> mask,
                        Visit visit) const {
     SlotWords words;  // as far as the mask goes
-    for_each_slot(holders(id, digest, mask, words), visit);
+    if (const auto found = find_holders(id, digest)) {
+      for_each_slot(found->expand(mask, words), visit);
+    }
   }
-  /// The holders of `digest` in `mask` (bit i of word i/64: slot i), as bits in `words`: as many
-  /// words as the mask has, none when nobody is known. Allocates nothing.
-  /// @pre mask.size() <= words.size()
-  [[nodiscard]] std::span<std::uint64_t> holders(Id64 id, const Digest& digest,
-                                                 std::span<const std::uint64_t> mask,
-                                                 SlotWords& words) const;
 
   [[nodiscard]] std::size_t id_count() const { return entry_count_ + collisions_.size(); }
   [[nodiscard]] std::size_t fact_count() const { return fact_count_; }

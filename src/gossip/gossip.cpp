@@ -483,6 +483,7 @@ GossipStats Gossip::stats() const {
   stats.incompatible = table.incompatible();
   stats.index_digests = impl_->announcements.digest_count();
   stats.index_facts = impl_->announcements.fact_count();
+  stats.announcement_lag = impl_->announcements.lag();
   return stats;
 }
 

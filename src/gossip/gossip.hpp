@@ -9,6 +9,7 @@
 #include "base/identity.hpp"
 #include "base/ids.hpp"
 #include "base/keys.hpp"
+#include "base/latency_histogram.hpp"
 #include "base/random_source.hpp"
 #include "base/time.hpp"
 #include "gossip/records.hpp"
@@ -120,6 +121,7 @@ struct GossipStats {
   std::size_t alive = 0, suspect = 0, faulty = 0, left = 0;  ///< alive counts the node itself
   std::size_t incompatible = 0;  ///< live members that share no protocol version with this node
   std::size_t index_digests = 0, index_facts = 0;
+  LatencyHistogram announcement_lag;  ///< Announcements::lag()
 };
 
 /// Contract: after any input, drain poll_transmit and poll_event, then re-read poll_timeout, before

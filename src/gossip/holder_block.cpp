@@ -11,6 +11,7 @@
 namespace waggle::gossip::holder_block {
 namespace {
 
+constexpr std::size_t run_words = run_slots / 64;
 constexpr std::size_t list_max = bitmap_bytes - 1;
 /// A bitmap this small becomes a list again; the distance keeps a run at the border from going
 /// back and forth.
@@ -148,7 +149,6 @@ std::size_t erase(std::span<std::byte> set, NodeSlot slot) {
 }
 
 void expand(std::span<const std::byte> set, std::span<std::uint64_t> words) {
-  constexpr std::size_t run_words = run_slots / 64;
   const std::size_t runs = runs_of(set);
   const std::byte* at = set.data() + 1 + runs;
   for (std::size_t run = 0; run < runs && run * run_words < words.size(); ++run) {
@@ -167,6 +167,37 @@ void expand(std::span<const std::byte> set, std::span<std::uint64_t> words) {
     std::copy_n(bits.begin(), std::min(run_words, out.size()), out.begin());
     at += length;
   }
+}
+
+std::size_t list(std::span<const std::byte> set, std::span<const std::uint64_t> mask,
+                 std::span<NodeSlot> out) {
+  const std::size_t runs = runs_of(set);
+  const std::byte* at = set.data() + 1 + runs;
+  std::size_t count = 0;
+  for (std::size_t run = 0; run < runs && run * run_words < mask.size(); ++run) {
+    const std::size_t length = to_size(set[1 + run]);
+    const auto first = static_cast<NodeSlot>(run * run_slots);
+    std::array<std::uint64_t, run_words> live{};  // the last words may not fill a run
+    const auto of_run = mask.subspan(run * run_words);
+    std::copy_n(of_run.begin(), std::min(run_words, of_run.size()), live.begin());
+    if (length == bitmap_bytes) {
+      for (std::size_t i = 0; i < run_words; ++i) {
+        const auto base = static_cast<NodeSlot>(first + i * 64);
+        for (std::uint64_t bits = load_le<std::uint64_t>({at + 8 * i, 8}) & live[i]; bits != 0;
+             bits &= bits - 1) {
+          out[count++] = static_cast<NodeSlot>(base + std::countr_zero(bits));
+        }
+      }
+    } else {
+      for (std::size_t i = 0; i < length; ++i) {  // no branch: who is live is hard to predict
+        const std::size_t low = to_size(at[i]);
+        out[count] = static_cast<NodeSlot>(first + low);
+        count += (live[low / 64] >> (low % 64)) & 1U;
+      }
+    }
+    at += length;
+  }
+  return count;
 }
 
 }  // namespace waggle::gossip::holder_block

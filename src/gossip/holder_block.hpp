@@ -40,6 +40,11 @@ std::size_t erase(std::span<std::byte> set, NodeSlot slot);
 /// Sets bit i of word i/64 for every slot i; slots beyond `words` are left out.
 /// @pre all words are 0
 void expand(std::span<const std::byte> set, std::span<std::uint64_t> words);
+/// Writes the slots whose bit in `mask` (bit i of word i/64: slot i) is set, ascending; how many.
+/// Cost about a nanosecond per slot of the set.
+/// @pre out has room for all of the set and one more
+std::size_t list(std::span<const std::byte> set, std::span<const std::uint64_t> mask,
+                 std::span<NodeSlot> out);
 
 }  // namespace holder_block
 }  // namespace waggle::gossip

@@ -150,6 +150,28 @@ void HolderStore::expand(std::uint32_t number, std::span<std::uint64_t> words) c
   }
 }
 
+std::size_t HolderStore::list(std::uint32_t number, std::span<const std::uint64_t> mask,
+                              std::span<NodeSlot> out) const {
+  const Set& set = sets_[number];
+  if (!is_inline(set)) return holder_block::list(set_bytes(place_of(set)), mask, out);
+  std::size_t count = 0;
+  for (const NodeSlot slot : inline_slots(set)) {
+    if (has_slot(mask, slot)) out[count++] = slot;
+  }
+  return count;
+}
+
+void HolderStore::prefetch_block(std::uint32_t number) const {
+  constexpr std::size_t line_bytes = 64;
+  constexpr std::size_t lines = 3;  // a hundred holders; the processor sees the rest coming
+  const Set& set = sets_[number];
+  if (is_inline(set)) return;
+  const auto block = pool_.bytes(place_of(set));
+  for (std::size_t at = 0; at < std::min(lines * line_bytes, block.size()); at += line_bytes) {
+    __builtin_prefetch(block.data() + at);
+  }
+}
+
 void HolderStore::check_invariants() const {
   std::size_t blocks = 0;
   SlotWords words;

@@ -20,6 +20,11 @@ namespace waggle::gossip {
 /// One bit per node slot, on the stack of a lookup.
 using SlotWords = std::array<std::uint64_t, slots_max / 64>;
 
+/// Bit `slot` of `words`; false beyond them.
+[[nodiscard]] inline bool has_slot(std::span<const std::uint64_t> words, NodeSlot slot) {
+  return slot / 64U < words.size() && ((words[slot / 64U] >> (slot % 64U)) & 1U) != 0;
+}
+
 /// Calls visit(slot) for every bit of `words`, ascending.
 template <typename Visit>
 void for_each_slot(std::span<const std::uint64_t> words, Visit visit) {
@@ -48,6 +53,14 @@ class HolderStore {
   /// Writes bit i of word i/64 for every slot i of the set, 0 for all others; slots beyond `words`
   /// are left out.
   void expand(std::uint32_t set, std::span<std::uint64_t> words) const;
+  /// Writes the slots of the set whose bit in `mask` is set, ascending; how many.
+  /// @pre out has room for count(set) and one more
+  std::size_t list(std::uint32_t set, std::span<const std::uint64_t> mask,
+                   std::span<NodeSlot> out) const;
+  /// Asks for the set's record, and then for its block: each is a miss of the cache that the caller
+  /// can spend on something else.
+  void prefetch(std::uint32_t set) const { __builtin_prefetch(&sets_[set]); }
+  void prefetch_block(std::uint32_t set) const;
 
   /// Calls visit(set, i) for every set that contains slots[i], in no order that means something but
   /// always the same. Reads all sets in the order of memory: a pass costs O(sets), about 10 ns

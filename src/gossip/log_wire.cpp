@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <optional>
 #include <utility>
 
@@ -17,6 +18,9 @@ enum class RecordKind : std::uint8_t { have = 0, defined_have = 1, drop = 2, nam
 constexpr std::uint8_t whole_id = 0x80;  // of a head byte; the rest is a number
 constexpr unsigned kind_shift = 5;       // of a run byte; below it the count less one
 constexpr std::size_t run_max = 1U << kind_shift;
+constexpr std::uint8_t first_age = 0xa0;  // where a run byte would stand: 5 kinds leave the rest
+static_assert(first_age == 5U << kind_shift && first_age + age_codes == 0x100);
+constexpr Duration age_step = std::chrono::milliseconds(4);
 constexpr std::size_t prefix_bytes = 4;
 constexpr std::size_t hlc_bytes = 6;
 constexpr std::size_t signature_bytes = 64;
@@ -172,12 +176,32 @@ NodeId NodeRef::lowest(std::uint32_t prefix) {
   return id;
 }
 
+// A code is a number of 4 bits before the point: 0..15 as it is, then eight for each power of two.
+std::uint8_t age_code(Duration age) {
+  constexpr unsigned mantissa_bits = 4;
+  constexpr std::uint64_t half = 1U << (mantissa_bits - 1);
+  const Duration bounded = std::clamp(age, Duration{0}, age_of(age_codes - 1));
+  const auto steps = static_cast<std::uint64_t>((bounded + age_step / 2) / age_step);
+  if (steps < 2 * half) return static_cast<std::uint8_t>(steps);
+  const auto power = static_cast<unsigned>(std::bit_width(steps)) - mantissa_bits;
+  // Rounding up may carry into the next power, whose first code is the next one.
+  const std::uint64_t mantissa = (steps + (std::uint64_t{1} << power) / 2) >> power;
+  return static_cast<std::uint8_t>(power * half + mantissa);
+}
+
+Duration age_of(std::uint8_t code) {
+  constexpr unsigned half = 8;
+  if (code < 2 * half) return code * age_step;
+  return (half + code % half) * (age_step * (std::int64_t{1} << (code / half - 1)));
+}
+
 void append_packed(Bytes& out, const LogSlice& slice) {
   WAGGLE_ASSERT(!slice.records.empty() && slice.records.size() <= limits::records_per_slice_max);
   out.push_back(head_of(slice.origin, slice.records.size() - 1));
   append_ref(out, slice.origin);
   append_le(out, slice.incarnation);
   append_varint(out, slice.first_seq);
+  if (slice.age) out.push_back(static_cast<std::byte>(first_age + age_code(*slice.age)));
   for (std::size_t i = 0; i < slice.records.size();) {
     const RecordKind kind = kind_of(slice.records[i]);
     std::size_t end = i + 1;
@@ -203,6 +227,10 @@ LogSlice read_slice(PackedReader& in) {
   std::optional<std::pair<std::uint8_t, std::size_t>> last_run;  // kind, count
   while (in.ok() && slice.records.size() < count) {
     const auto run = in.le<std::uint8_t>();
+    if (run >= first_age && !slice.age && slice.records.empty()) {
+      slice.age = age_of(static_cast<std::uint8_t>(run - first_age));
+      continue;
+    }
     const auto kind = static_cast<std::uint8_t>(run >> kind_shift);
     const std::size_t length = (run & (run_max - 1)) + 1;
     // One form for each list: runs are as long as they can be.
@@ -255,8 +283,8 @@ LogRange read_range(PackedReader& in) {
 }
 
 SliceSize::SliceSize(const LogSlice& head)
-    : bytes_(1 + ref_bytes(head.origin) + sizeof(head.incarnation) + varint_bytes(head.first_seq)) {
-}
+    : bytes_(1 + ref_bytes(head.origin) + sizeof(head.incarnation) + varint_bytes(head.first_seq) +
+             (head.age ? 1 : 0)) {}
 
 bool SliceSize::joins_run(const Record& next) const {
   return run_records_ > 0 && run_records_ < run_max && next.index() == run_kind_;

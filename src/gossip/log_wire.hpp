@@ -7,12 +7,14 @@
 #include "base/identity.hpp"
 #include "base/ids.hpp"
 #include "base/siphash.hpp"
+#include "base/time.hpp"
 #include "gossip/packed.hpp"
 #include "gossip/records.hpp"
 
 #include <compare>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <variant>
 #include <vector>
@@ -90,7 +92,17 @@ struct LogSlice {
   std::uint16_t incarnation = 0;  ///< low_bits()
   std::uint64_t first_seq = 1;
   std::vector<Record> records;  ///< 1..limits::records_per_slice_max
+  /// Of the first record when the slice is sent: since its origin appended it, as far as the sender
+  /// knows. Rounded on the wire (age_code()).
+  std::optional<Duration> age;
 };
+
+/// Ages travel as a number below age_codes: steps of 4 ms up to 64 ms, then of an eighth to a
+/// sixteenth, up to 61 s; the nearest one. Longer ones count as 61 s, negative ones as 0.
+inline constexpr std::uint8_t age_codes = 96;
+[[nodiscard]] std::uint8_t age_code(Duration age);
+/// @pre code < age_codes
+[[nodiscard]] Duration age_of(std::uint8_t code);
 
 /// State of one log at the sender.
 struct LogState {
@@ -122,7 +134,7 @@ void append_packed(Bytes& out, const LogRange& range);
 /// How many bytes append_packed() writes for a slice that grows record by record.
 class SliceSize {
  public:
-  /// @param head  its origin and first_seq count, its records do not
+  /// @param head  its origin, first_seq and age count, its records do not
   explicit SliceSize(const LogSlice& head);
   /// What one more record would add.
   [[nodiscard]] std::size_t cost_of(const Record& next) const;

@@ -64,12 +64,4 @@ void NodeSlots::set_load(TimePoint now, NodeSlot slot, std::uint8_t load) {
   average_ = average_ - average_ / 16 + load * 16U;
 }
 
-std::uint8_t NodeSlots::load(TimePoint now, NodeSlot slot) const {
-  constexpr auto age_max = std::chrono::duration_cast<std::chrono::seconds>(load_age_max).count();
-  const Load& of = loads_[slot];
-  const std::uint32_t age = (second_of(now) - of.heard) & 0xffffffU;
-  if (of.heard == 0 || age > age_max) return static_cast<std::uint8_t>(average_ / 256);
-  return static_cast<std::uint8_t>(of.value);
-}
-
 }  // namespace waggle::gossip

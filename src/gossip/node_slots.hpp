@@ -38,11 +38,26 @@ class NodeSlots {
   /// `fresh` is the second slot of the node of `former`: where a holder set has both, lookups count
   /// the node once. Ends with the release of either.
   void pair(NodeSlot former, NodeSlot fresh);
+  /// False while no node has two slots: then drop_doubles() has nothing to do.
+  [[nodiscard]] bool has_doubles() const { return !pairs_.empty(); }
   /// Takes the former slots out of `words` (bit i of word i/64: slot i) where both are there.
   void drop_doubles(std::span<std::uint64_t> words) const;
   /// 0 = idle, 255 = every upload slot busy, as the node said at `now`.
   void set_load(TimePoint now, NodeSlot slot, std::uint8_t load);
-  [[nodiscard]] std::uint8_t load(TimePoint now, NodeSlot slot) const;
+  [[nodiscard]] std::uint8_t load(TimePoint now, NodeSlot slot) const {
+    return load_at(second_of(now), slot);
+  }
+  /// The time as loads are dated, for load_at(): taken once for many slots.
+  [[nodiscard]] static std::uint32_t second_of(TimePoint now);
+  [[nodiscard]] std::uint8_t load_at(std::uint32_t second, NodeSlot slot) const {
+    constexpr auto age_max = std::chrono::duration_cast<std::chrono::seconds>(load_age_max).count();
+    const Load& of = loads_[slot];
+    const std::uint32_t age = (second - of.heard) & 0xffffffU;
+    // No branch: whether a load is fresh is hard to predict. All bits of `fresh`, or none.
+    const std::uint32_t fresh = 0U - (static_cast<std::uint32_t>(of.heard != 0) &
+                                      static_cast<std::uint32_t>(age <= age_max));
+    return static_cast<std::uint8_t>((of.value & fresh) | (average_ / 256 & ~fresh));
+  }
   [[nodiscard]] std::size_t taken() const { return ids_.size() - quarantined_.size(); }
 
  private:
@@ -59,7 +74,6 @@ class NodeSlots {
     NodeSlot former;
     NodeSlot fresh;
   };
-  [[nodiscard]] static std::uint32_t second_of(TimePoint now);
 
   std::vector<NodeId> ids_;  // by slot; zero when free
   std::vector<Load> loads_;

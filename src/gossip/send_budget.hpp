@@ -40,6 +40,8 @@ class SendBudget {
   /// Copies that each receiver gets: one more than two while little is sent, when all a lost pair
   /// could save is a repair round.
   [[nodiscard]] std::size_t redundancy(TimePoint now) const;
+  /// So little is sent that nothing waits for a batch.
+  [[nodiscard]] bool is_light(TimePoint now) const;
   /// 0: nothing is stretched.
   [[nodiscard]] unsigned level() const { return level_; }
 
@@ -47,7 +49,6 @@ class SendBudget {
   static constexpr unsigned level_max = 6;
 
   void close_window(TimePoint now);
-  [[nodiscard]] bool is_light(TimePoint now) const;
 
   TokenBucket hard_;
   TimePoint window_began_;

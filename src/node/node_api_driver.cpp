@@ -270,6 +270,7 @@ std::string NodeDriver::metrics() {
   levels.left = gossip.left;
   levels.index_digests = gossip.index_digests;
   levels.index_facts = gossip.index_facts;
+  levels.announcement_lag = gossip.announcement_lag;
   levels.gossip_tx_bytes = gossip.tx_bytes;
   levels.gossip_rx_bytes = gossip.rx_bytes;
   levels.gossip_tx_packets = gossip.tx_packets;

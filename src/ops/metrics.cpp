@@ -9,6 +9,7 @@
 
 #include <array>
 #include <map>
+#include <vector>
 
 namespace waggle::ops {
 namespace {
@@ -32,6 +33,22 @@ constexpr std::array<const char*, 3> source_names = {"local", "peer", "upstream"
 void follow(Counter& counter, std::uint64_t value) {
   const double increase = static_cast<double>(value) - counter.Value();
   if (increase > 0) counter.Increment(increase);
+}
+
+/// A histogram that follows one that a core keeps; `seen` is what it has of it.
+void follow(Histogram& histogram, LatencyHistogram& seen, const LatencyHistogram& now) {
+  std::vector<double> increase;
+  for (std::size_t i = 0; i < now.counts.size(); ++i) {
+    increase.push_back(static_cast<double>(now.counts[i] - seen.counts[i]));
+  }
+  histogram.ObserveMultiple(increase, to_seconds(now.sum - seen.sum));
+  seen = now;
+}
+
+Histogram::BucketBoundaries bounds_of_latency() {
+  Histogram::BucketBoundaries bounds;
+  for (const Duration bound : LatencyHistogram::bounds) bounds.push_back(to_seconds(bound));
+  return bounds;
 }
 
 }  // namespace
@@ -66,6 +83,11 @@ struct Metrics::Impl {
   Gauge& index_digests = gauges("index_digests", "Distinct digests in the content index").Add({});
   Gauge& index_facts =
       gauges("index_facts", "Holder facts (node, digest) in the content index").Add({});
+  Histogram& announcement_lag =
+      histograms("announcement_lag_seconds",
+                 "From the append of an announcement at its origin to its application here")
+          .Add({}, bounds_of_latency());
+  LatencyHistogram announcement_lag_seen;
   Counter& gossip_tx = counters("gossip_tx_bytes_total", "Gossip bytes sent, UDP payload").Add({});
   Counter& gossip_rx =
       counters("gossip_rx_bytes_total", "Gossip bytes received, UDP payload").Add({});
@@ -119,6 +141,7 @@ void Metrics::set_levels(const CoreLevels& levels) {
   m.cloned_identities.Set(static_cast<double>(levels.cloned_identities));
   m.index_digests.Set(static_cast<double>(levels.index_digests));
   m.index_facts.Set(static_cast<double>(levels.index_facts));
+  follow(m.announcement_lag, m.announcement_lag_seen, levels.announcement_lag);
   follow(m.gossip_tx, levels.gossip_tx_bytes);
   follow(m.gossip_rx, levels.gossip_rx_bytes);
   follow(m.gossip_packets.Add({{"dir", "tx"}}), levels.gossip_tx_packets);

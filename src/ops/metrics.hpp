@@ -2,6 +2,7 @@
 // never a digest, a peer or a repository. Reference: docs/metrics.md.
 #pragma once
 
+#include "base/latency_histogram.hpp"
 #include "base/time.hpp"
 
 #include <cstdint>
@@ -16,6 +17,7 @@ struct CoreLevels {
   std::size_t alive = 0, suspect = 0, faulty = 0, left = 0;
   std::size_t cloned_identities = 0;
   std::size_t index_digests = 0, index_facts = 0;
+  LatencyHistogram announcement_lag;
   std::uint64_t gossip_tx_bytes = 0, gossip_rx_bytes = 0, gossip_tx_packets = 0,
                 gossip_rx_packets = 0;
   std::uint64_t dropped_unknown_key = 0, dropped_unauthenticated = 0, dropped_replay = 0,

@@ -66,7 +66,7 @@ std::vector<Bytes> seeds() {
                 7,
                 {Have{Id64{5}}, DefinedHave{definition}, Drop{Id64{1ULL << 63U}}, Named{name},
                  Base{299, 6, 0x1234}}},
-               {NodeRef{b}, 1, 1, {Have{Id64{1}}, Have{Id64{2}}}}}},
+               {NodeRef{b}, 1, 1, {Have{Id64{1}}, Have{Id64{2}}}, std::chrono::seconds(1)}}},
       AeRoot{0x0123456789abcdef, true},
       AeStates{true,
                0,

@@ -6,7 +6,7 @@ import subprocess
 from harness.cases import case, expect, expect_equal
 from harness.clients import http_get
 from harness.cluster import make_key, program
-from harness.process import clean_environment
+from harness.process import clean_environment, wait_for
 
 
 def check_config(context, text, env=None):
@@ -88,13 +88,19 @@ def _(context):
 def _(context):
     registry = context.registry()
     image = context.image(registry, 2 << 20)
-    node = context.cluster(registry, 1).nodes[0]
+    node, other = context.cluster(registry, 2).nodes
     http_get(f"{node.mirror}/v2/{image.repo}/blobs/{image.biggest.digest}")
+    lag = "waggle_announcement_lag_seconds"
+    wait_for(lambda: other.metrics().total(lag + "_count") >= 1, 10, "the announcement counts at the other node")
+    told = other.metrics()
+    seconds = told.total(lag + "_sum") / told.total(lag + "_count")
+    expect(0.015 <= seconds <= 5, f"{seconds} s is not the delay of a batch, nor of a repair")
+    expect_equal(node.metrics().total(lag + "_count"), 0, "own announcements have no lag")
     metrics = node.metrics()
-    for name in ("members", "index_digests", "index_facts", "bytes_total", "upstream_requests_total",
-                 "requests_total", "swarms", "cache_bytes"):
+    for name in ("members", "index_digests", "index_facts", "announcement_lag_seconds_bucket", "bytes_total",
+                 "upstream_requests_total", "requests_total", "swarms", "cache_bytes"):
         expect("waggle_" + name in metrics.names(), f"waggle_{name} is missing")
-    expect_equal(metrics.total("waggle_members", state="alive"), 1.0, "alive members of a cluster of one")
+    expect_equal(metrics.total("waggle_members", state="alive"), 2.0, "alive members of a cluster of two")
     expect(not any("sha256" in value for _, labels, _ in metrics.samples for value in labels.values()),
            "a digest in a label")
     expect_equal(node.api("status")["ready"], True, "status.ready")

@@ -63,13 +63,17 @@ std::vector<Golden> golden_messages() {
                  7,
                  {Have{Id64{5}}, DefinedHave{definition()}, Drop{Id64{1ULL << 63U}}, Named{name()},
                   Base{299, 6, 0x1234}}},
-                {NodeRef{node_b()}, 0xffff, 1, {Have{Id64{1}}, Have{Id64{2}}}}}},
-       "930110c4e404010203042c01070005000000000000002001aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                {NodeRef{node_b()},
+                 0xffff,
+                 1,
+                 {Have{Id64{1}}, Have{Id64{2}}},
+                 std::chrono::milliseconds(1024)}}},
+       "930110c4e504010203042c01070005000000000000002001aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa802040000000000000008060770000000000000001aaaaaa"
        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa0903612f62e80300000000"
        "55555555555555555555555555555555555555555555555555555555555555555555555555555555"
        "55555555555555555555555555555555555555555555555580ab0206341200000000000081111111"
-       "11111111111111111111111111ffff010101000000000000000200000000000000"},
+       "11111111111111111111111111ffff01d00101000000000000000200000000000000"},
       {AeRoot{0x0123456789abcdef, true}, "9302cf0123456789abcdefc3"},
       {AeStates{
            true,
@@ -327,6 +331,7 @@ TEST_SUITE("gossip/announcement_wire") {
                      static_cast<std::uint16_t>(round),
                      1 + (prng.next() >> prng.below(63)),
                      {}};
+      if (round % 3 == 0) slice.age = std::chrono::milliseconds(prng.below(5000));
       SliceSize size(slice);
       while (slice.records.size() < 1 + prng.below(limits::records_per_slice_max)) {
         // Runs longer than one run byte can count, and changes of kind.

@@ -83,6 +83,12 @@ TEST_SUITE("gossip/content_index") {
     CHECK(index.fact_count() == 3);
     CHECK(index.ids_of(3) == std::vector<Id64>{Id64{5}});
     index.check_invariants();
+    const auto found = index.find_holders(Id64{5}, two.digest);
+    REQUIRE(found);
+    CHECK(found->count() == 2);
+    std::vector<NodeSlot> listed(3);
+    CHECK(found->list(std::vector<std::uint64_t>{1U << 3U}, listed) == 1);
+    CHECK(listed[0] == 3);
     CHECK(index.remove(Id64{5}, 2));
     CHECK(index.remove(Id64{5}, 3));
     CHECK(index.is_plain(Id64{5}, one.digest));

@@ -7,6 +7,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
 #include <vector>
 
@@ -33,13 +34,17 @@ struct World {
       slots.set_live(*slot, true);
     }
   }
-  void hold(std::size_t slot) { words[slot / 64] |= std::uint64_t{1} << (slot % 64); }
+  void hold(std::size_t slot) {
+    words.resize(std::max(words.size(), slot / 64 + 1));
+    words[slot / 64] |= std::uint64_t{1} << (slot % 64);
+  }
   void hold_all(std::size_t count) {
     for (std::size_t n = 0; n < count; ++n) hold(n);
   }
   std::vector<NodeSlot> choose(std::size_t wanted, TimePoint now = start) {
     std::vector<NodeSlot> out(wanted);
-    total = choose_slots(now, words, slots, prng, out);
+    auto left = words;
+    total = choose_slots(now, left, slots, prng, out);
     out.resize(std::min(wanted, total));
     return out;
   }
@@ -69,16 +74,47 @@ TEST_SUITE("gossip/holder_choice") {
     }
   }
 
-  TEST_CASE("with equal loads every holder is as likely to come first") {
-    for (const std::size_t count : {10UL, 500UL}) {  // listed and ranked
-      World world(count);
-      world.hold_all(count);
-      std::vector<int> first(count);
-      const int rounds = 400 * static_cast<int>(count);
-      for (int i = 0; i < rounds; ++i) ++first[world.choose(2).front()];
+  TEST_CASE("with equal loads every holder is as likely to come at any place") {
+    struct Shape {
+      std::size_t count;
+      std::size_t every;  // so many slots is one a holder
+    };
+    // All of a list; some of a list; some of a bitmap, dense and half full.
+    for (const Shape& shape : {Shape{4, 1}, Shape{60, 16}, Shape{500, 1}, Shape{500, 2}}) {
+      CAPTURE(shape.count);
+      CAPTURE(shape.every);
+      World world(shape.count * shape.every);
+      for (std::size_t n = 0; n < shape.count; ++n) world.hold(n * shape.every);
+      std::vector<int> first(shape.count);
+      std::vector<int> last(shape.count);
+      const int rounds = 400 * static_cast<int>(shape.count);
+      for (int i = 0; i < rounds; ++i) {
+        const auto chosen = world.choose(3);
+        ++first[chosen.front() / shape.every];
+        ++last[chosen.back() / shape.every];
+      }
       // 400 expected, standard deviation 20.
-      CHECK(*std::min_element(first.begin(), first.end()) > 300);
-      CHECK(*std::max_element(first.begin(), first.end()) < 500);
+      for (const auto& times : {first, last}) {
+        CHECK(*std::min_element(times.begin(), times.end()) > 300);
+        CHECK(*std::max_element(times.begin(), times.end()) < 500);
+      }
+    }
+  }
+
+  TEST_CASE("the second place does not depend on the first but for being another one") {
+    for (const std::size_t every : {1UL, 16UL}) {  // bitmap and list
+      constexpr std::size_t count = 40;
+      World world(count * every);
+      for (std::size_t n = 0; n < count; ++n) world.hold(n * every);
+      std::vector<int> distance(count);
+      constexpr int rounds = 400 * (count - 1);
+      for (int i = 0; i < rounds; ++i) {
+        const auto chosen = world.choose(2);
+        ++distance[(chosen[1] / every + count - chosen[0] / every) % count];
+      }
+      CHECK(distance[0] == 0);
+      CHECK(*std::min_element(distance.begin() + 1, distance.end()) > 300);
+      CHECK(*std::max_element(distance.begin() + 1, distance.end()) < 500);
     }
   }
 
@@ -105,6 +141,28 @@ TEST_SUITE("gossip/holder_choice") {
     }
   }
 
+  TEST_CASE("many are wanted: one of four is busy, and those that lost come last") {
+    for (const std::size_t count : {100UL, 101UL, 1000UL}) {
+      CAPTURE(count);
+      World world(count);
+      world.hold_all(count);
+      for (std::size_t n = 0; n < count; ++n) {
+        world.slots.set_load(start, static_cast<NodeSlot>(n), n % 2 == 0 ? 255 : 0);
+      }
+      std::array<int, 4> busy{};  // of 16 places each
+      constexpr int rounds = 300;
+      for (int round = 0; round < rounds; ++round) {
+        const auto chosen = world.choose(64);
+        for (std::size_t i = 0; i < 64; ++i) busy[i / 16] += chosen[i] % 2 == 0 ? 1 : 0;
+      }
+      for (std::size_t i = 0; i < 3; ++i) {
+        CHECK(busy[i] > rounds * 16 * 20 / 100);
+        CHECK(busy[i] < rounds * 16 * 30 / 100);
+      }
+      CHECK((busy[3] > rounds * 16 * 50 / 100) == (count < 128));
+    }
+  }
+
   TEST_CASE("one idle holder that is known draws no herd: it comes first at most twice as often") {
     World world(100);
     world.hold_all(100);
@@ -115,6 +173,38 @@ TEST_SUITE("gossip/holder_choice") {
     for (int i = 0; i < rounds; ++i) chosen += world.choose(1).front() == 42 ? 1 : 0;
     CHECK(chosen > rounds / 100 * 3 / 2);
     CHECK(chosen < rounds / 100 * 5 / 2);
+  }
+
+  TEST_CASE("holders that are not live are neither named nor counted, however many") {
+    constexpr std::size_t count = 1000;
+    for (const std::size_t held : {3UL, 60UL, 400UL, 1000UL}) {
+      for (const std::size_t dead_of_ten : {0UL, 1UL, 9UL, 10UL}) {
+        CAPTURE(held);
+        CAPTURE(dead_of_ten);
+        World world(count);
+        ContentIndex index(1, 10);
+        const Definition definition{sha256_of(as_bytes("blob")), 1};
+        std::set<NodeSlot> live;
+        for (std::size_t n = 0; n < held; ++n) {
+          const auto slot = static_cast<NodeSlot>(n * count / held);
+          index.add(Id64{1}, slot, &definition, false);
+          const bool dead = n % 10 < dead_of_ten;
+          world.slots.set_live(slot, !dead);
+          if (!dead) live.insert(slot);
+        }
+        const auto found = index.find_holders(Id64{1}, definition.digest);
+        REQUIRE(found);
+        CHECK(found->count() == held);
+        for (const std::size_t wanted : {0UL, 1UL, 8UL, 64UL, limits::lookup_holders_max}) {
+          std::vector<NodeSlot> out(wanted);
+          CHECK(choose_holders(start, *found, world.slots, world.prng, out) == live.size());
+          out.resize(std::min(wanted, live.size()));
+          const std::set<NodeSlot> distinct(out.begin(), out.end());
+          CHECK(distinct.size() == out.size());
+          CHECK(std::includes(live.begin(), live.end(), distinct.begin(), distinct.end()));
+        }
+      }
+    }
   }
 
   TEST_CASE("a load older than 10 s counts as the average of what was heard last") {

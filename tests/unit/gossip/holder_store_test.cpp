@@ -22,6 +22,13 @@ std::vector<NodeSlot> all_of(const HolderStore& store, std::uint32_t set) {
   return out;
 }
 
+std::vector<NodeSlot> listed(const HolderStore& store, std::uint32_t set,
+                             std::span<const std::uint64_t> mask) {
+  std::vector<NodeSlot> out(store.count(set) + 1);
+  out.resize(store.list(set, mask, out));
+  return out;
+}
+
 std::vector<NodeSlot> to_vector(const std::set<NodeSlot>& set) { return {set.begin(), set.end()}; }
 
 /// Bytes beyond those of an empty store.
@@ -55,6 +62,31 @@ TEST_SUITE("gossip/holder_store") {
       for (const NodeSlot slot : std::set(model)) CHECK(store.erase(0, slot));
       CHECK(store.empty(0));
       store.check_invariants();
+    }
+  }
+
+  TEST_CASE("a list names what the bitmap has under the same mask, also under a short one") {
+    for (const std::uint64_t range : {4ULL, 100ULL, 300ULL, 1000ULL, 65'536ULL}) {
+      for (const std::size_t count : {0UL, 3UL, 5UL, 40UL, 900UL}) {
+        CAPTURE(range);
+        CAPTURE(count);
+        Prng prng(range + count);
+        HolderStore store;
+        store.push_back();
+        for (std::size_t i = 0; i < count; ++i) {
+          store.insert(0, static_cast<NodeSlot>(prng.below(range)));
+        }
+        const std::vector<NodeSlot> all = all_of(store, 0);
+        for (const std::size_t words : {0UL, 1UL, 3UL, 5UL, 1024UL}) {
+          std::vector<std::uint64_t> mask(words);
+          for (auto& word : mask) word = prng.next() | prng.next();
+          std::vector<NodeSlot> live;
+          for (const NodeSlot slot : all) {
+            if (has_slot(mask, slot)) live.push_back(slot);
+          }
+          CHECK(listed(store, 0, mask) == live);
+        }
+      }
     }
   }
 
