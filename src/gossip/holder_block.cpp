@@ -169,4 +169,65 @@ void expand(std::span<const std::byte> set, std::span<std::uint64_t> words) {
   }
 }
 
+// ---- from bits ----
+
+namespace {
+
+constexpr std::size_t words_per_run = run_slots / 64;
+using RunBits = std::array<std::uint64_t, words_per_run>;
+
+RunBits bits_of(std::span<const std::uint64_t> words, std::size_t run) {
+  RunBits bits{};
+  const auto from = words.subspan(run * words_per_run);
+  std::copy_n(from.begin(), std::min(from.size(), words_per_run), bits.begin());
+  return bits;
+}
+std::size_t count_of(const RunBits& bits) {
+  std::size_t count = 0;
+  for (const std::uint64_t word : bits) count += static_cast<std::size_t>(std::popcount(word));
+  return count;
+}
+std::size_t runs_for(std::span<const std::uint64_t> words) {
+  std::size_t used = words.size();
+  while (words[used - 1] == 0) --used;
+  return (used + words_per_run - 1) / words_per_run;
+}
+
+}  // namespace
+
+std::size_t bytes_for_words(std::span<const std::uint64_t> words) {
+  const std::size_t runs = runs_for(words);
+  std::size_t bytes = 1 + runs;
+  for (std::size_t run = 0; run < runs; ++run) {
+    bytes += std::min(count_of(bits_of(words, run)), bitmap_bytes);
+  }
+  return bytes;
+}
+
+std::size_t write_words(std::span<std::byte> bytes, std::span<const std::uint64_t> words) {
+  const std::size_t runs = runs_for(words);
+  bytes[0] = static_cast<std::byte>(runs - 1);
+  std::size_t used = 1 + runs;
+  for (std::size_t run = 0; run < runs; ++run) {
+    const RunBits bits = bits_of(words, run);
+    const std::size_t length = std::min(count_of(bits), bitmap_bytes);
+    bytes[1 + run] = static_cast<std::byte>(length);
+    auto out = bytes.subspan(used, length);
+    used += length;
+    for (std::size_t i = 0; i < words_per_run; ++i) {
+      if (length == bitmap_bytes) {
+        store_le(out.subspan(8 * i, 8), bits[i]);
+        continue;
+      }
+      for (std::uint64_t rest = bits[i]; rest != 0; rest &= rest - 1) {
+        out[0] = static_cast<std::byte>(i * 64 + static_cast<unsigned>(std::countr_zero(rest)));
+        out = out.subspan(1);
+      }
+    }
+  }
+  return used;
+}
+
+std::size_t word_count(std::span<const std::byte> set) { return runs_of(set) * words_per_run; }
+
 }  // namespace waggle::gossip::holder_block

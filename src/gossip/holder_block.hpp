@@ -41,5 +41,12 @@ std::size_t erase(std::span<std::byte> set, NodeSlot slot);
 /// @pre all words are 0
 void expand(std::span<const std::byte> set, std::span<std::uint64_t> words);
 
+/// The same for a set given as bits (bit i of word i/64: slot i).
+/// @pre at least one bit is set; bytes has room: bytes_for_words(words)
+std::size_t write_words(std::span<std::byte> bytes, std::span<const std::uint64_t> words);
+[[nodiscard]] std::size_t bytes_for_words(std::span<const std::uint64_t> words);
+/// Words that hold every slot of the set.
+[[nodiscard]] std::size_t word_count(std::span<const std::byte> set);
+
 }  // namespace holder_block
 }  // namespace waggle::gossip
