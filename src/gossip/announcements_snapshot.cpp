@@ -118,7 +118,7 @@ bool Announcements::import_instead(TimePoint now, const NodeId& peer,
   }
   std::size_t missing = 0;
   for (const auto& [id, origin] : origins_) {
-    missing += origin.live && origin.log.seq() == 0 ? 1U : 0U;
+    missing += origin.live && origin.log.seq() == 0 && id != config_.self ? 1U : 0U;
   }
   if (missing * missing_share < cluster_size()) return false;
   const bool joining = !matched_root_ && now - started_ < join_time;

@@ -115,8 +115,14 @@ void ContentIndex::erase_if_empty(Number number) {
   if (holders_.empty(number)) erase(number);
 }
 
-void ContentIndex::grow() {
-  buckets_.assign(buckets_.size() * 2, 0);
+void ContentIndex::reserve(std::size_t ids) {
+  std::size_t factor = 1;
+  while (std::min(ids, ids_max_) * 8 > buckets_.size() * factor * 7) factor *= 2;
+  if (factor > 1) grow(factor);
+}
+
+void ContentIndex::grow(std::size_t factor) {
+  buckets_.assign(buckets_.size() * factor, 0);
   for (Number number = 0; number < entries_.size(); ++number) {
     if (entries_[number].used != 0) place(number);
   }

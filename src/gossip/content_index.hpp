@@ -37,6 +37,8 @@ class ContentIndex {
   /// @pre at least one bit is set, and none of the nodes holds anything under the id yet
   [[nodiscard]] bool add_all(Id64 id, std::span<const std::uint64_t> slots,
                              const Definition* definition);
+  /// Makes room for so many ids at once instead of by doubling: growing looks up every id again.
+  void reserve(std::size_t ids);
   /// False when there was no such fact. The id goes with its last holder.
   bool remove(Id64 id, NodeSlot slot);
   /// Fills in what a known id stands for; true when that was missing.
@@ -155,7 +157,7 @@ class ContentIndex {
   void place(Number number);  // enters it in the table
   void erase(Number number);
   void erase_if_empty(Number number);
-  void grow();
+  void grow(std::size_t factor = 2);
   Change insert(Number number, NodeSlot slot);
   Change add_collision(Id64 id, NodeSlot slot, const Definition& definition);
   [[nodiscard]] Range range_of(Id64 from, Id64 last) const;

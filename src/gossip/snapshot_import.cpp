@@ -5,6 +5,7 @@
 #include "base/limits.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace waggle::gossip {
@@ -146,7 +147,9 @@ SnapshotImport::Verdict SnapshotImport::apply(const SnapshotPart& part, const Id
   SlotWords words;
   const auto slots = std::span(words).first(slot_words);
   SnapshotReader reader(part.entries, part.origin_count);
+  std::size_t entries = 0;
   while (const auto entry = reader.next()) {
+    ++entries;
     const Id64 id = entry->id64(key);
     const std::uint64_t hash = id_hash(key, id);
     std::fill(slots.begin(), slots.end(), 0);
@@ -172,6 +175,12 @@ SnapshotImport::Verdict SnapshotImport::apply(const SnapshotPart& part, const Id
   for (Column& column : columns_) {
     if (column.id_count <= limits::ids_per_origin_max) continue;
     column.left = overfull_ = true;
+  }
+  if (part.from == SnapshotCursor{} && part.next != 0) {
+    // Ids are hashes: the others are as many as their range is wide.
+    const double all =
+        std::ldexp(static_cast<double>(entries), 64) / static_cast<double>(part.next);
+    index.reserve(static_cast<std::size_t>(std::min<double>(all, limits::distinct_ids_max)));
   }
   if (part.next != 0) {
     cursor_.at = part.next;

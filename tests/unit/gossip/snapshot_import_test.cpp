@@ -47,6 +47,40 @@ std::vector<SnapshotOrigin> table_of(std::initializer_list<unsigned> nodes, std:
   return table;
 }
 
+/// A node with members that the test plays; the first `full` of them have sets to pull.
+struct Joiner {
+  Identity us = identity_of(1);
+  std::vector<Identity> others;
+  Announcements core{{cluster_key(), us.node_id(), 5, 1200, 1}, us, TimePoint{}};
+
+  Joiner(std::size_t known, std::size_t unknown) {
+    SeededRandomSource random(7);
+    for (std::size_t i = 0; i < known + unknown; ++i) others.push_back(Identity::generate(random));
+    for (std::size_t i = 0; i < known; ++i) {
+      core.member_up(TimePoint{}, others[i].node_id(), 1, others[i].public_key());
+    }
+    drain();
+  }
+  void drain() {
+    while (core.poll_message()) {
+    }
+  }
+  /// What it asks for when member 0 tells states of [first, last).
+  std::vector<BulkMessage> told(TimePoint now, std::size_t first, std::size_t last) {
+    AeStates states;
+    for (std::size_t i = first; i < last; ++i) {
+      states.states.push_back({NodeRef{others[i].node_id()}, 1, 300, 7, 0});
+    }
+    std::sort(states.states.begin(), states.states.end());
+    core.handle_message(now, others[0].node_id(), encode(states));
+    drain();
+    std::vector<BulkMessage> asked;
+    while (const auto bulk = core.poll_bulk()) asked.push_back(*decode_bulk(bulk->frame));
+    core.check_invariants();
+    return asked;
+  }
+};
+
 /// An import from node 1 with its index; node n has slot 10 + n and is wanted.
 struct Lab {
   TimePoint now{};
@@ -256,6 +290,43 @@ TEST_SUITE("gossip/snapshot_import") {
     CHECK(now == TimePoint(limits::snapshot_retry_interval * 6));
     CHECK_FALSE(SnapshotImport(now, node(1)).has_failed(now + 59s));
     CHECK(SnapshotImport(now, node(1)).has_failed(now + 60s));
+  }
+
+  TEST_CASE("no import begins before the members are known, for 10 s at most") {
+    Joiner joiner(30, 10);
+    CHECK(joiner.told(TimePoint(1s), 0, 40).empty());
+    CHECK(joiner.told(TimePoint(2s), 0, 12).size() == 1);  // few are pulled as before
+    Joiner other(30, 10);
+    const auto asked = other.told(TimePoint(1s), 0, 31);
+    REQUIRE(asked.size() == 1);
+    CHECK(std::get<SnapshotPull>(asked[0]).from == SnapshotCursor{false, 0});
+    CHECK(other.told(TimePoint(1s), 0, 31).empty());  // one import at a time, and no sets beside it
+    Joiner late(30, 10);
+    const auto after = late.told(TimePoint(11s), 0, 40);
+    REQUIRE(after.size() == 1);
+    CHECK(std::holds_alternative<SnapshotPull>(after[0]));
+  }
+
+  TEST_CASE("sets of few among many members are pulled one by one") {
+    constexpr std::size_t missing = limits::set_pulls_max + 1;
+    for (const std::size_t known : {missing * 8 - 1, missing * 8}) {
+      Joiner joiner(known, 0);
+      for (std::size_t i = missing; i < known; ++i) {
+        const NodeId& id = joiner.others[i].node_id();
+        joiner.core.handle_message(TimePoint{}, id, encode(one_log(id, 1, 1, {Have{Id64{i}}})));
+      }
+      const auto asked = joiner.told(TimePoint(20s), 0, missing);
+      REQUIRE(asked.size() == 1);
+      CHECK(std::holds_alternative<SnapshotPull>(asked[0]) == (known < missing * 8));
+    }
+  }
+
+  TEST_CASE("members of the first protocol version are asked for sets") {
+    Joiner joiner(30, 0);
+    joiner.core.set_version(1);
+    const auto asked = joiner.told(TimePoint(1s), 0, 30);
+    REQUIRE(asked.size() == 1);
+    CHECK(std::get<SetPull>(asked[0]).origins.size() == limits::set_pulls_max);
   }
 
   TEST_CASE("64 parts a second are given, further askers are told to go elsewhere") {
