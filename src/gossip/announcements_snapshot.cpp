@@ -193,10 +193,13 @@ std::vector<std::optional<SnapshotImport::Match>> Announcements::matches_of(
     const SnapshotPart& part) {
   std::vector<std::optional<SnapshotImport::Match>> rows;
   rows.reserve(part.origins.size());
+  auto last = origins_.cend();
   for (const SnapshotOrigin& row : part.origins) {
     auto& match = rows.emplace_back();
     const auto found = find(row.origin);
-    if (found == origins_.end() || found->first == config_.self) continue;
+    // A short and a whole id of the same origin, one after the other: only the first counts.
+    if (found == origins_.end() || found->first == config_.self || found == last) continue;
+    last = found;
     const Origin& origin = found->second;
     if (low_bits(origin.log.incarnation()) != row.incarnation) continue;
     const bool wanted = origin.live && origin.log.seq() == 0 && !origin.transition;

@@ -73,7 +73,8 @@ class SnapshotImport {
   // Parts.
   /// Whether this answers the question, and holds together.
   [[nodiscard]] Verdict check(const NodeId& from, const SnapshotPart& part, const IdKey& key) const;
-  /// Takes the table, when there is one. @param rows  the origin here of each row  @return false
+  /// Takes the table, when there is one. @param rows  the origin here of each row, ascending, each
+  /// once  @return false
   /// when it lacks too many origins: nothing changed then  @pre check() said taken
   [[nodiscard]] bool take_table(const SnapshotPart& part,
                                 std::span<const std::optional<Match>> rows);

@@ -307,6 +307,32 @@ TEST_SUITE("gossip/snapshot_import") {
     CHECK(std::holds_alternative<SnapshotPull>(after[0]));
   }
 
+  TEST_CASE("a table that names an origin twice, or the asker, imports each other one once") {
+    Joiner joiner(20, 0);
+    const auto asked = joiner.told(TimePoint(1s), 0, 20);
+    REQUIRE(std::holds_alternative<SnapshotPull>(asked.at(0)));
+    const NodeId twice = joiner.others[3].node_id();
+    const NodeId& own = joiner.us.node_id();
+    std::vector<SnapshotOrigin> table;
+    for (const NodeRef& ref : {NodeRef::short_of(twice), NodeRef{twice}, NodeRef{own}}) {
+      table.push_back({ref, ref.id == own ? std::uint16_t{5} : std::uint16_t{1}, 300,
+                       id_hash(cluster_key(), Id64{5})});
+    }
+    std::sort(table.begin(), table.end());
+    const NodeId& giver = joiner.others[0].node_id();
+    joiner.core.handle_bulk(TimePoint(1s), giver,
+                            encode_bulk(part_of({false, 0}, 0, table, {{5, 0b111}})));
+    joiner.core.check_invariants();
+    CHECK(joiner.core.fact_count() == 1);
+    joiner.core.handle_timeout(TimePoint(2s));
+    joiner.core.handle_bulk(TimePoint(2s), giver, encode_bulk(part_of({true, 0}, 0, table, {})));
+    joiner.core.check_invariants();
+    CHECK(joiner.core.stats().snapshots_taken == 1);
+    REQUIRE(joiner.core.live_states().size() == 1);
+    CHECK(joiner.core.live_states()[0].origin == twice);
+    CHECK(joiner.core.live_states()[0].seq == 300);
+  }
+
   TEST_CASE("sets of few among many members are pulled one by one") {
     constexpr std::size_t missing = limits::set_pulls_max + 1;
     for (const std::size_t known : {missing * 8 - 1, missing * 8}) {

@@ -304,7 +304,7 @@ TEST_SUITE("gossip/snapshot_join") {
 
   TEST_CASE("an import takes a minute at most") {
     Join join(16);
-    // Each answer but the first comes so late that the next member has just been asked.
+    // Every other answer is lost, and its giver waited for.
     join.to_joiner = [&](std::size_t, Bytes&) { return join.parts.size() % 2 == 1; };
     join.net.restart(joiner);
     join.net.run_for(59s);
