@@ -118,6 +118,22 @@ inline constexpr std::size_t relay_records_max =
 inline constexpr std::size_t set_pulls_max = 16;  ///< outstanding at a time, others wait a round
 inline constexpr std::size_t set_pulls_served_per_second =
     64;  ///< each walks the index: further ones are told to ask another node
+inline constexpr std::size_t snapshot_part_bytes_max =
+    384 * KiB;  ///< packed entries of one part of a snapshot: the rest comes with the next
+inline constexpr std::size_t snapshot_names_per_part_max =
+    128;  ///< each costs the receiver the check of a signature
+inline constexpr std::size_t snapshot_parts_served_per_second =
+    64;  ///< to all askers: further ones are told to ask another node
+inline constexpr std::size_t snapshot_bytes_per_second =
+    32 * MiB;  ///< of a snapshot being received: the next part is asked for later
+inline constexpr Duration snapshot_silence_max =
+    5s;  ///< of the member asked: another one is asked for the same part
+inline constexpr Duration snapshot_retry_interval =
+    250ms;  ///< from the second member on that gave no part
+inline constexpr std::size_t snapshot_tries_max =
+    8;  ///< members in a row that gave no part: single sets are pulled instead
+inline constexpr Duration snapshot_time_max = 60s;  ///< of a whole import, likewise
+inline constexpr Duration snapshot_pause = 60s;     ///< after an import that failed, likewise
 inline constexpr std::size_t repair_reply_bytes_per_second =
     1 * MiB;  ///< answers to questions by datagram: further questions get none
 inline constexpr std::size_t announcement_replies_max =

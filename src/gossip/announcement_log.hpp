@@ -56,6 +56,8 @@ class AnnouncementLog {
   [[nodiscard]] std::optional<Record> take_parked();
   /// A whole set at `seq` replaces what the records said.
   void install(std::uint64_t seq, std::uint64_t set_hash, std::uint64_t id_count);
+  /// Says how many ids there are, once that is known better than the records alone tell it.
+  void recount(std::uint64_t id_count) { id_count_ = id_count; }
   /// Records from `from_seq` to seq(); empty when some of them are gone. Those of kind defined_have
   /// come as Have with their number in `defined`, for the caller to fill in.
   [[nodiscard]] std::vector<Record> records_from(std::uint64_t from_seq,

@@ -23,6 +23,9 @@ enum class Kind : std::uint8_t {
   set_data = 8,
   set_none = 9,
   ae_buckets = 10,
+  snapshot_pull = 11,
+  snapshot_part = 12,
+  snapshot_none = 13,
 };
 
 constexpr MsgLimits message_limits{.depth = 3,
@@ -176,6 +179,21 @@ void write(MsgWriter& out, const SetNone& m) {
   out.array(2).uint(number(Kind::set_none)).bin(m.origin.bytes);
 }
 
+void write(MsgWriter& out, const SnapshotPull& m) {
+  out.array(4).uint(number(Kind::snapshot_pull)).boolean(m.from.names).uint(m.from.at);
+  out.uint(m.table_hash);
+}
+void write(MsgWriter& out, const SnapshotPart& m) {
+  out.array(9).uint(number(Kind::snapshot_part)).boolean(m.from.names).uint(m.from.at);
+  out.uint(m.next).uint(m.table_hash).uint(m.origin_count).bin(pack(m.origins)).bin(m.entries);
+  out.array(m.names.size());
+  for (const auto& name : m.names) {
+    out.array(7).bin(name->author.bytes);
+    write_name(out, *name);
+  }
+}
+void write(MsgWriter& out, const SnapshotNone&) { out.array(1).uint(number(Kind::snapshot_none)); }
+
 /// Each origin once: nothing to sort, and nobody can ask for the same a hundred times.
 template <typename T>
 bool ascends(const std::vector<T>& items) {
@@ -240,6 +258,48 @@ SetData read_set_data(MsgReader& in) {
     if (!child.done()) list.fail(child.error());
     return name;
   });
+  return m;
+}
+
+SnapshotCursor read_cursor(MsgReader& in) {
+  SnapshotCursor cursor;
+  cursor.names = in.boolean();
+  cursor.at = in.uint();
+  return cursor;
+}
+
+SnapshotPart read_snapshot_part(MsgReader& in) {
+  SnapshotPart m;
+  m.from = read_cursor(in);
+  m.next = in.uint();
+  m.table_hash = in.uint();
+  m.origin_count = in.uint(limits::members_max);
+  m.origins = read_packed(in, 0, limits::members_max, read_snapshot_origin);
+  const ByteView entries = in.bin();
+  m.names = read_list(in, 0, limits::snapshot_names_per_part_max, [](MsgReader& list) {
+    MsgReader child = list.array();
+    const NodeId author = read_node(child);
+    auto name = read_name(child, author);
+    if (!child.done()) list.fail(child.error());
+    return name;
+  });
+  if (entries.size() > limits::snapshot_part_bytes_max) in.fail(BaseError::limit_exceeded);
+  const bool goes_on = m.next == 0 || m.next > m.from.at;
+  const bool has_table = m.origins.empty() || m.origins.size() == m.origin_count;
+  const bool in_phase = m.from.names ? entries.empty() : m.names.empty();
+  if (!goes_on || !has_table || !in_phase || !ascends(m.origins)) in.fail(BaseError::malformed);
+  const auto out_of_order = [](const auto& a, const auto& b) {
+    return a->record.key64 >= b->record.key64;
+  };
+  if (in.ok() &&
+      std::adjacent_find(m.names.begin(), m.names.end(), out_of_order) != m.names.end()) {
+    in.fail(BaseError::malformed);
+  }
+  SnapshotReader reader(entries, m.origin_count);
+  while (in.ok() && reader.next()) {
+  }
+  if (!reader.ok()) in.fail(BaseError::malformed);
+  if (in.ok()) m.entries = to_bytes(entries);
   return m;
 }
 
@@ -322,7 +382,7 @@ Result<BulkMessage> decode_bulk(ByteView frame) {
     return make_error_code(BaseError::limit_exceeded);
   }
   MsgReader in = MsgReader::parse(frame, bulk_limits);
-  switch (static_cast<Kind>(in.uint(number(Kind::set_none)))) {
+  switch (static_cast<Kind>(in.uint(number(Kind::snapshot_none)))) {
     case Kind::set_pull: {
       SetPull m{read_list(in, 1, limits::set_pulls_max, read_node)};
       return finish<BulkMessage>(in, std::move(m));
@@ -343,6 +403,17 @@ Result<BulkMessage> decode_bulk(ByteView frame) {
       Definitions m{read_list(in, 0, limits::definitions_per_frame_max, read_definition)};
       return finish<BulkMessage>(in, std::move(m));
     }
+    case Kind::snapshot_pull: {
+      const SnapshotCursor from = read_cursor(in);
+      const SnapshotPull m{from, in.uint()};
+      return finish<BulkMessage>(in, m);
+    }
+    case Kind::snapshot_part: {
+      auto m = read_snapshot_part(in);
+      return finish<BulkMessage>(in, std::move(m));
+    }
+    case Kind::snapshot_none:
+      return finish<BulkMessage>(in, SnapshotNone{});
     default:
       break;
   }

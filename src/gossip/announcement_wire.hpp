@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/ids.hpp"
 #include "gossip/log_wire.hpp"
+#include "gossip/snapshot_wire.hpp"
 
 #include <array>
 #include <cstdint>
@@ -84,7 +85,8 @@ struct SetNone {
   NodeId origin;
 };
 
-using BulkMessage = std::variant<SetPull, SetData, SetNone, DefinitionPull, Definitions>;
+using BulkMessage = std::variant<SetPull, SetData, SetNone, DefinitionPull, Definitions,
+                                 SnapshotPull, SnapshotPart, SnapshotNone>;
 
 [[nodiscard]] Bytes encode(const Message& message);
 [[nodiscard]] Bytes encode_bulk(const BulkMessage& message);

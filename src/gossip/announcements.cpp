@@ -26,7 +26,10 @@ Announcements::Announcements(const AnnouncementsConfig& config, const Identity& 
       now_(now),
       repair_bytes_(limits::repair_reply_bytes_per_second, limits::repair_reply_bytes_per_second,
                     now),
-      set_pulls_(limits::set_pulls_served_per_second, limits::set_pulls_served_per_second, now) {
+      set_pulls_(limits::set_pulls_served_per_second, limits::set_pulls_served_per_second, now),
+      snapshot_parts_(limits::snapshot_parts_served_per_second,
+                      limits::snapshot_parts_served_per_second, now),
+      import_after_(now) {
   WAGGLE_ASSERT(config.self == identity.node_id());
   WAGGLE_ASSERT(config.message_bytes_max >= 512);
   const auto slot = slots_.allocate(now, config.self);
@@ -198,6 +201,7 @@ void Announcements::member_down(TimePoint now, const NodeId& id) {
   plan_.remove(id);
   choose_spreading();
   anti_entropy_.cancel_peer(id);
+  leave_import(now, id);
   arm_sweep(found->second.clear_at);
 }
 
@@ -208,6 +212,9 @@ void Announcements::mask(Origin& origin) {
 
 void Announcements::begin_transition(TimePoint now, const NodeId& id, Origin& origin,
                                      std::uint64_t incarnation) {
+  leave_import(now, id);
+  clear_left();
+  origin.replay.reset();
   // Without a record of the last incarnation the facts are still those of the one before.
   if (!origin.transition || origin.log.seq() > 0) {
     end_transition(now, origin);
@@ -225,32 +232,41 @@ void Announcements::begin_transition(TimePoint now, const NodeId& id, Origin& or
 }
 
 void Announcements::end_transition(TimePoint now, Origin& origin) {
+  Emptied emptied;
+  end_transition(origin, emptied);
+  empty(now, emptied);
+}
+
+void Announcements::end_transition(Origin& origin, Emptied& emptied) {
   if (!origin.transition) return;
   if (origin.old_slot) {
-    drop_old_slot(now, origin);
+    drop_old_slot(origin, emptied);
   } else if (origin.log.seq() == 0) {
-    index_.clear(origin.slot);  // the new log never began
+    emptied.slots.push_back(origin.slot);  // the new log never began
   }
   origin.transition.reset();
 }
 
-void Announcements::forget(TimePoint now, const NodeId& id) {
+void Announcements::forget(const NodeId& id, Emptied& emptied) {
   Origin& origin = origins_.at(id);
-  drop_slot(now, origin.slot);
-  drop_old_slot(now, origin);
+  emptied.slots.push_back(origin.slot);
+  emptied.freed.push_back(origin.slot);
+  drop_old_slot(origin, emptied);
   anti_entropy_.cancel(id);
   WAGGLE_ASSERT(origin.root_hash == 0);  // it is down
   origins_.erase(id);
 }
 
-void Announcements::drop_slot(TimePoint now, NodeSlot slot) {
-  index_.clear(slot);
-  slots_.release(now, slot);
+void Announcements::empty(TimePoint now, const Emptied& emptied) {
+  if (emptied.slots.empty()) return;
+  index_.clear(emptied.slots);
+  for (const NodeSlot slot : emptied.freed) slots_.release(now, slot);
 }
 
-void Announcements::drop_old_slot(TimePoint now, Origin& origin) {
+void Announcements::drop_old_slot(Origin& origin, Emptied& emptied) {
   if (!origin.old_slot) return;
-  drop_slot(now, *origin.old_slot);
+  emptied.slots.push_back(*origin.old_slot);
+  emptied.freed.push_back(*origin.old_slot);
   origin.old_slot.reset();
   --old_slot_count_;
 }
@@ -273,6 +289,9 @@ void Announcements::handle_timeout(TimePoint now) {
       case Timer::sweep:
         sweep(now);
         break;
+      case Timer::snapshot:
+        drive_import(now);
+        break;
       case Timer::count:
         break;
     }
@@ -282,14 +301,16 @@ void Announcements::handle_timeout(TimePoint now) {
 void Announcements::sweep(TimePoint now) {
   anti_entropy_.expire(now);
   std::vector<NodeId> gone;
+  Emptied emptied;  // one pass over the index, however many go
   for (auto& [id, origin] : origins_) {
     if (origin.clear_at && *origin.clear_at <= now) {
       gone.push_back(id);
     } else if (origin.transition && origin.transition->until <= now) {
-      end_transition(now, origin);
+      end_transition(origin, emptied);
     }
   }
-  for (const auto& id : gone) forget(now, id);
+  for (const auto& id : gone) forget(id, emptied);
+  empty(now, emptied);
   arm_sweep(anti_entropy_.next_deadline());
   for (const auto& [id, origin] : origins_) {
     arm_sweep(origin.clear_at);
@@ -408,15 +429,23 @@ void Announcements::check_invariants() const {
     WAGGLE_ASSERT(!origin.old_slot || origin.transition);
     WAGGLE_ASSERT(slots_.id(origin.slot) == id);
     const std::vector<Id64> ids = index_.ids_of(origin.slot);
-    WAGGLE_ASSERT(ids.size() <= limits::ids_per_origin_max);
+    WAGGLE_ASSERT(ids.size() <= limits::ids_per_origin_max || is_importing(id));
     slots += origin.old_slot ? 2 : 1;
     old_slots += origin.old_slot ? 1 : 0;
     facts += ids.size() + (origin.old_slot ? index_.ids_of(*origin.old_slot).size() : 0);
-    // The set hash is that of the facts, unless some were refused or the new log has not begun.
-    if (!origin.whole || (origin.transition && origin.log.seq() == 0)) continue;
+    // The set hash is that of the facts, unless some were refused, records have to be replayed or
+    // the new log has not begun.
+    WAGGLE_ASSERT(!origin.replay || (!origin.whole && origin.log.seq() < origin.replay->until));
     std::uint64_t hash = 0;
     for (const Id64 held : ids) hash ^= id_hash(config_.id_key, held);
-    WAGGLE_ASSERT(hash == origin.log.set_hash());
+    if (origin.replay) {
+      WAGGLE_ASSERT(hash == origin.replay->facts_hash && ids.size() == origin.replay->id_count);
+    }
+    if (is_importing(id)) {
+      WAGGLE_ASSERT(origin.log.seq() == 0 && !origin.transition);
+    } else if (origin.whole && !(origin.transition && origin.log.seq() == 0)) {
+      WAGGLE_ASSERT(hash == origin.log.set_hash());
+    }
   }
   WAGGLE_ASSERT(slots == slots_.taken());
   WAGGLE_ASSERT(old_slots == old_slot_count_);

@@ -8,6 +8,7 @@
 #include "base/identity.hpp"
 #include "base/ids.hpp"
 #include "base/latency_histogram.hpp"
+#include "base/limits.hpp"
 #include "base/prng.hpp"
 #include "base/siphash.hpp"
 #include "base/time.hpp"
@@ -22,6 +23,7 @@
 #include "gossip/records.hpp"
 #include "gossip/relay_plan.hpp"
 #include "gossip/send_budget.hpp"
+#include "gossip/snapshot_import.hpp"
 
 #include <cstdint>
 #include <deque>
@@ -41,6 +43,8 @@ struct AnnouncementsConfig {
   std::size_t message_bytes_max = 1200;  ///< of one UDP message body; at least 512
   std::uint64_t seed = 1;                ///< choices only
   BroadcastMode broadcast = BroadcastMode::automatic;
+  /// Packed entries of a part that this node gives; up to that limit.
+  std::size_t snapshot_part_bytes = limits::snapshot_part_bytes_max;
   std::optional<ToldLog> told;  ///< of this node's last process: the own log opens with its set
 };
 /// To be sealed and sent by datagram.
@@ -69,6 +73,10 @@ struct AnnouncementStats {
   std::uint64_t gaps = 0;               ///< RECORDS beyond the window of their log
   std::uint64_t sets_pulled = 0;
   std::uint64_t sets_served = 0;
+  std::uint64_t snapshots_taken = 0;  ///< imports that came to their end
+  std::uint64_t snapshot_parts_taken = 0;
+  std::uint64_t snapshot_parts_served = 0;
+  std::uint64_t refused_parts = 0;  ///< that nobody asked for, or that contradict themselves
 };
 
 /// Own log, other nodes' logs, index, names, anti-entropy.
@@ -80,7 +88,9 @@ struct AnnouncementStats {
 /// copies: every loss (and every full queue) is found by comparing roots with a random live
 /// node each 2 s (250 ms until the first equal root, 500 ms after a question without an answer or
 /// one that found much), and repaired from logs or by pulling whole sets over bulk frames. Logs in
-/// which records came in the last 2 s are left alone: the rest is on its way. Facts of a node that
+/// which records came in the last 2 s are left alone: the rest is on its way. A node that lacks the
+/// sets of more than limits::set_pulls_max origins and of an eighth of the members imports a
+/// snapshot of another one's index (snapshot_import.hpp) instead. Facts of a node that
 /// is down leave lookups at once and are cleared after 60 s. Facts of a former incarnation stay
 /// until the new log has the same set, at most 10 s.
 ///
@@ -107,7 +117,7 @@ class Announcements {
   static constexpr std::size_t relay_above = 40;
   /// While much is sent, one batch of so many says how old it is (lag()).
   static constexpr std::uint64_t aged_batches_share = 8;
-  /// Protocol version from which members know the relay and buckets.
+  /// Protocol version from which members know the relay, buckets and snapshots.
   static constexpr std::uint8_t relay_version = 2;
   static constexpr Duration old_facts_time = std::chrono::seconds(10);
   static constexpr Duration down_facts_time = std::chrono::seconds(60);
@@ -190,7 +200,7 @@ class Announcements {
   void check_invariants() const;
 
  private:
-  enum class Timer { flush, relay, repair, sweep, count };
+  enum class Timer { flush, relay, repair, sweep, snapshot, count };
 
   /// When a record was appended at its origin. Of an origin the next one that waits for its turn,
   /// else the last one that had it; of this node the first one that it has not told, else the first
@@ -207,6 +217,12 @@ class Announcements {
     std::uint64_t id_count = 0;
     TimePoint until;
   };
+  /// An imported set that is whole once the records up to `until` were applied too.
+  struct Replay {
+    std::uint64_t until = 0;
+    std::uint64_t facts_hash = 0;  // XOR of id_hash() of the facts in the index
+    std::size_t id_count = 0;      // of them
+  };
   struct Origin {
     NodePublicKey key;
     AnnouncementLog log;
@@ -221,8 +237,14 @@ class Announcements {
     std::uint64_t root_hash = 0;          // what it put into roots_
     bool live = true;
     bool whole = true;  // false once a fact was refused: its set is not given to others
+    std::unique_ptr<Replay> replay;  // then it is not whole
   };
   using Origins = std::map<NodeId, Origin>;
+  /// Slots whose facts go in one pass, and those of them that nobody has any more.
+  struct Emptied {
+    std::vector<NodeSlot> slots;
+    std::vector<NodeSlot> freed;
+  };
   struct Outgoing {
     std::optional<NodeId> to;
     std::shared_ptr<const Bytes> body;  // one body may go to everybody
@@ -241,12 +263,13 @@ class Announcements {
   bool confirm(Id64 id, const Definition& definition);
   void begin_transition(TimePoint now, const NodeId& id, Origin& origin, std::uint64_t incarnation);
   void end_transition(TimePoint now, Origin& origin);
+  void end_transition(Origin& origin, Emptied& emptied);
   void mask(Origin& origin);
-  void forget(TimePoint now, const NodeId& id);
+  void forget(const NodeId& id, Emptied& emptied);
+  void empty(TimePoint now, const Emptied& emptied);
   void sweep(TimePoint now);
   void arm_sweep(std::optional<TimePoint> deadline);
-  void drop_slot(TimePoint now, NodeSlot slot);
-  void drop_old_slot(TimePoint now, Origin& origin);
+  void drop_old_slot(Origin& origin, Emptied& emptied);
   /// Brings roots_ up to date with one origin.
   void note_state(const NodeId& id, Origin& origin);
   [[nodiscard]] NodeRef ref_of(Origins::const_iterator origin) const;
@@ -316,6 +339,31 @@ class Announcements {
   [[nodiscard]] LogSlice slice_from(TimePoint now, Origins::const_iterator found,
                                     std::uint64_t from_seq) const;
 
+  // announcements_snapshot.cpp: giving and importing snapshots.
+  void handle_bulk_message(TimePoint now, const NodeId& from, const SnapshotPull& message);
+  void handle_bulk_message(TimePoint now, const NodeId& from, const SnapshotPart& message);
+  void handle_bulk_message(TimePoint now, const NodeId& from, const SnapshotNone& message);
+  [[nodiscard]] std::vector<SnapshotOrigin> snapshot_table(std::vector<std::uint16_t>& rows) const;
+  void fill_part(SnapshotPart& part, const std::vector<std::uint16_t>& rows) const;
+  /// True when the sets that `peer` has come by a snapshot, or may do so. @param listed, unknown
+  /// states that the peer told, and how many of them were of members not known yet
+  [[nodiscard]] bool import_instead(TimePoint now, const NodeId& peer,
+                                    const std::vector<NodeId>& sets, std::size_t listed,
+                                    std::size_t unknown);
+  [[nodiscard]] bool is_importing(const NodeId& id) const { return import_ && import_->has(id); }
+  [[nodiscard]] std::vector<std::optional<SnapshotImport::Match>> matches_of(
+      const SnapshotPart& part);
+  void take_contents(const SnapshotPart& part, SnapshotImport::Verdict& verdict);
+  /// Asks what is due, or gives up.
+  void drive_import(TimePoint now);
+  void ask_another(TimePoint now);
+  void leave_import(TimePoint now, const NodeId& id);
+  void clear_left();
+  void finish_import(TimePoint now);
+  void install_column(TimePoint now, const SnapshotImport::Column& column);
+  void note_replayed(Origin& origin, Id64 id, bool added);
+  void end_replay(Origin& origin);
+
   AnnouncementsConfig config_;
   const Identity& identity_;
   Prng prng_;
@@ -352,6 +400,9 @@ class Announcements {
   std::size_t bulk_bytes_ = 0;
   TokenBucket repair_bytes_;
   TokenBucket set_pulls_;
+  TokenBucket snapshot_parts_;
+  std::unique_ptr<SnapshotImport> import_;
+  TimePoint import_after_;  // the last one failed
   AnnouncementStats stats_;
   LatencyHistogram lag_;
 };

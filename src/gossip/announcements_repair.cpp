@@ -61,7 +61,8 @@ void Announcements::handle(TimePoint now, const NodeId& from, Records message) {
       ++stats_.refused_records;
       continue;
     }
-    take_slice(now, from, found, slice);
+    // Records of what is being imported come again by anti-entropy.
+    if (!is_importing(found->first)) take_slice(now, from, found, slice);
     note_state(found->first, found->second);
     // Also what is known already: an origin says it once, and others may not have it.
     if (for_relay && found->first == from) {
@@ -147,6 +148,7 @@ bool Announcements::apply(TimePoint now, const NodeId& id, Origin& origin, const
                unresolved);
   } else if (const auto* drop = std::get_if<Drop>(&record)) {
     const bool held = index_.remove(drop->id, origin.slot);
+    if (held) note_replayed(origin, drop->id, false);
     origin.log.append({LogRecord::Kind::drop, drop->id, nullptr}, held || !origin.whole);
   } else {
     auto name = std::make_shared<SignedName>(*std::get<Named>(record).name);
@@ -154,6 +156,7 @@ bool Announcements::apply(TimePoint now, const NodeId& id, Origin& origin, const
     accept_name(origin, name);
     origin.log.append({LogRecord::Kind::name, Id64{}, name}, false);
   }
+  end_replay(origin);
   settle(now, origin);
   return true;
 }
@@ -167,12 +170,14 @@ void Announcements::apply_have(Origin& origin, Id64 id, const Definition* defini
   if (change == ContentIndex::Change::refused) {
     ++stats_.refused_facts;
     origin.whole = origin.whole && held;
+    origin.replay.reset();
   } else if (index_.is_unresolved(id)) {
     unresolved.push_back(id);
     if (unresolved_.size() < limits::unresolved_ids_max) unresolved_.insert(id);
   } else if (definition != nullptr) {
     unresolved_.erase(id);
   }
+  if (change == ContentIndex::Change::added && !held) note_replayed(origin, id, true);
   const auto kind = definition != nullptr ? LogRecord::Kind::defined_have : LogRecord::Kind::have;
   origin.log.append({kind, id, nullptr}, !held || !origin.whole);
 }
@@ -324,7 +329,7 @@ void Announcements::handle(TimePoint now, const NodeId& from, const AeStates& me
   AePull pull;
   const auto consider = [&](Origins::iterator found, const LogState& theirs) {
     Origin& origin = found->second;
-    if (in_motion(now, origin)) return;
+    if (in_motion(now, origin) || is_importing(found->first)) return;
     const OriginState mine = state_of(found->first, origin);
     switch (compare(mine, theirs, config_.self, from)) {
       case Repair::none:
@@ -343,8 +348,14 @@ void Announcements::handle(TimePoint now, const NodeId& from, const AeStates& me
         break;
     }
   };
+  std::size_t unknown = 0;
   for (const LogState& theirs : message.states) {
-    if (const auto found = find(theirs.origin); found != origins_.end()) consider(found, theirs);
+    const auto found = find(theirs.origin);
+    if (found == origins_.end()) {
+      ++unknown;
+    } else {
+      consider(found, theirs);
+    }
   }
   if (message.full) {
     note_answer(now, from);
@@ -363,7 +374,9 @@ void Announcements::handle(TimePoint now, const NodeId& from, const AeStates& me
     reply(from, std::move(body));
   for (auto& body : pack_pulls(pull.ranges, config_.message_bytes_max))
     reply(from, std::move(body));
-  request_sets(now, from, sets);
+  if (!import_instead(now, from, sets, message.states.size(), unknown)) {
+    request_sets(now, from, sets);
+  }
   const std::size_t found = ahead.size() + pull.ranges.size() + sets.size();
   if (found * few_differences_share >= std::max(cluster_size(), few_differences_share)) {
     hurry_repair(now);
@@ -552,6 +565,7 @@ void Announcements::install_set(TimePoint now, const NodeId& from, const SetData
     }
   }
   origin.whole = true;
+  origin.replay.reset();
   DefinitionPull pull;
   for (const Id64 id : set.ids) {
     if (index_.add(id, origin.slot, nullptr, false) == ContentIndex::Change::refused) {

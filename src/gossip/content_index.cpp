@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::size_t buckets_min = 64;
 constexpr unsigned tag_bits = 11;
+/// Of so many nodes the facts are looked for one by one.
+constexpr std::size_t few_slots = 8;
 
 bool insert_sorted(std::vector<NodeSlot>& slots, NodeSlot slot) {
   const auto at = std::lower_bound(slots.begin(), slots.end(), slot);
@@ -115,8 +117,14 @@ void ContentIndex::erase_if_empty(Number number) {
   if (holders_.empty(number)) erase(number);
 }
 
-void ContentIndex::grow() {
-  buckets_.assign(buckets_.size() * 2, 0);
+void ContentIndex::reserve(std::size_t ids) {
+  std::size_t factor = 1;
+  while (std::min(ids, ids_max_) * 8 > buckets_.size() * factor * 7) factor *= 2;
+  if (factor > 1) grow(factor);
+}
+
+void ContentIndex::grow(std::size_t factor) {
+  buckets_.assign(buckets_.size() * factor, 0);
   for (Number number = 0; number < entries_.size(); ++number) {
     if (entries_[number].used != 0) place(number);
   }
@@ -147,11 +155,15 @@ bool ContentIndex::define(Id64 id, const Definition& definition) {
 
 std::optional<Definition> ContentIndex::definition(Id64 id) const {
   const auto number = find(id);
-  if (!number || entries_[*number].algorithm == 0) return std::nullopt;
-  const Entry& entry = entries_[*number];
+  return number ? definition_at(*number) : std::nullopt;
+}
+
+std::optional<Definition> ContentIndex::definition_at(Number number) const {
+  const Entry& entry = entries_[number];
+  if (entry.algorithm == 0) return std::nullopt;
   const auto algorithm = static_cast<DigestAlgorithm>(entry.algorithm);
-  const auto digest =
-      algorithm == DigestAlgorithm::sha512 ? long_digests_.at(id) : Digest(algorithm, entry.hash);
+  const auto digest = algorithm == DigestAlgorithm::sha512 ? long_digests_.at(entry.id)
+                                                           : Digest(algorithm, entry.hash);
   return Definition{digest, entry.size};
 }
 
@@ -243,7 +255,49 @@ bool ContentIndex::remove(Id64 id, NodeSlot slot) {
   return false;
 }
 
+bool ContentIndex::add_all(Id64 id, std::span<const std::uint64_t> slots,
+                           const Definition* definition) {
+  auto number = find(id);
+  if (number && definition != nullptr && entries_[*number].algorithm != 0 &&
+      !stands_for(entries_[*number], definition->digest)) {
+    bool taken = true;
+    for_each_slot(slots, [&](NodeSlot slot) {
+      taken = add_collision(id, slot, *definition) != Change::refused && taken;
+    });
+    return taken;
+  }
+  if (!number) {
+    if (id_count() >= ids_max_) return false;
+    number = create(id);
+  }
+  Entry& entry = entries_[*number];
+  if (definition != nullptr && entry.algorithm == 0) set_definition(entry, *definition);
+  fact_count_ += holders_.insert_all(*number, slots);
+  return true;
+}
+
 void ContentIndex::clear(std::span<const NodeSlot> slots) {
+  clear_facts(slots);
+  for (auto it = collisions_.begin(); it != collisions_.end();) {
+    for (const NodeSlot slot : slots) {
+      if (erase_sorted(it->second.holders, slot)) --fact_count_;
+    }
+    it = it->second.holders.empty() ? collisions_.erase(it) : std::next(it);
+  }
+}
+
+void ContentIndex::clear_facts(std::span<const NodeSlot> slots) {
+  // Looking for one node in a set costs a tenth of taking the set apart.
+  if (slots.size() > few_slots) {
+    SlotWords gone;
+    to_bits({slots.begin(), slots.end()}, gone);
+    for (Number number = 0; number < entries_.size(); ++number) {
+      const std::size_t erased = holders_.erase_all(number, gone);
+      fact_count_ -= erased;
+      if (erased > 0) erase_if_empty(number);
+    }
+    return;
+  }
   std::vector<std::pair<Number, NodeSlot>> facts;  // erasing moves sets: first find, then erase
   holders_.for_each_with(
       slots, [&](Number number, std::size_t i) { facts.emplace_back(number, slots[i]); });
@@ -252,11 +306,33 @@ void ContentIndex::clear(std::span<const NodeSlot> slots) {
     --fact_count_;
     erase_if_empty(number);
   }
-  for (auto it = collisions_.begin(); it != collisions_.end();) {
-    for (const NodeSlot slot : slots) {
-      if (erase_sorted(it->second.holders, slot)) --fact_count_;
+}
+
+// ---- ranges of ids ----
+
+ContentIndex::Range ContentIndex::range_of(Id64 from, Id64 last) const {
+  Range range;
+  for (Number number = 0; number < entries_.size(); ++number) {
+    const Entry& entry = entries_[number];
+    if (entry.used != 0 && entry.id >= from && entry.id <= last) {
+      range.found.emplace_back(entry.id, number);
     }
-    it = it->second.holders.empty() ? collisions_.erase(it) : std::next(it);
+  }
+  // Members choose ids: a range may be as crowded as the whole index.
+  if (range.found.size() > ids_per_range_max) {
+    const auto end = range.found.begin() + ids_per_range_max;
+    std::nth_element(range.found.begin(), end, range.found.end());
+    range.more = end->first;
+    range.found.erase(end, range.found.end());
+  }
+  std::sort(range.found.begin(), range.found.end());
+  return range;
+}
+
+void ContentIndex::to_bits(const std::vector<NodeSlot>& slots, std::span<std::uint64_t> words) {
+  std::fill(words.begin(), words.end(), 0);
+  for (const NodeSlot slot : slots) {
+    if (slot / 64U < words.size()) words[slot / 64U] |= std::uint64_t{1} << (slot % 64U);
   }
 }
 

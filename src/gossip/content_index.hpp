@@ -32,6 +32,13 @@ class ContentIndex {
 
   /// Adds a fact. @param definition  null when the announcer gave none  @param own  never refused
   Change add(Id64 id, NodeSlot slot, const Definition* definition, bool own);
+  /// Adds facts of many nodes at once (bit i of word i/64: slot i): as add() for each of them, with
+  /// one search of the id. False when they were refused.
+  /// @pre at least one bit is set, and none of the nodes holds anything under the id yet
+  [[nodiscard]] bool add_all(Id64 id, std::span<const std::uint64_t> slots,
+                             const Definition* definition);
+  /// Makes room for so many ids at once instead of by doubling: growing looks up every id again.
+  void reserve(std::size_t ids);
   /// False when there was no such fact. The id goes with its last holder.
   bool remove(Id64 id, NodeSlot slot);
   /// Fills in what a known id stands for; true when that was missing.
@@ -90,6 +97,45 @@ class ContentIndex {
     }
   }
 
+  /// Something held: an id with all its holders, as bits.
+  struct Held {
+    Id64 id{};
+    std::optional<Definition> definition;
+    std::span<const std::uint64_t> holders;  ///< as many words as asked for
+  };
+  /// Calls visit(Held) for what is known of the ids in [from, last], ascending, until it says
+  /// false; an id with several definitions comes several times in a row. Holders are given as far
+  /// as `word_count` words go. Returns the first id that was not visited to its end. Cost O(all
+  /// ids) to find them, 2 to 3 ms at 200,000.
+  template <typename Visit>
+  [[nodiscard]] std::optional<Id64> for_each_held(Id64 from, Id64 last, std::size_t word_count,
+                                                  Visit visit) const {
+    Range range = range_of(from, last);
+    SlotWords words;
+    const auto holders = std::span(words).first(word_count);
+    auto collision = collisions_.lower_bound({from, Digest{}});
+    const auto collisions_below = [&](Id64 end, bool inclusive) -> std::optional<Id64> {
+      for (; collision != collisions_.end(); ++collision) {
+        const Id64 id = collision->first.first;
+        if (inclusive ? id > end : id >= end) break;
+        to_bits(collision->second.holders, holders);
+        const Definition definition{collision->first.second, collision->second.size};
+        if (!visit(Held{id, definition, holders})) return id;
+      }
+      return std::nullopt;
+    };
+    for (const auto& [id, number] : range.found) {
+      if (const auto stopped = collisions_below(id, false)) return stopped;
+      holders_.expand(number, holders);
+      if (!visit(Held{id, definition_at(number), holders})) return id;
+    }
+    if (range.more) {
+      const auto stopped = collisions_below(*range.more, false);
+      return stopped ? stopped : range.more;
+    }
+    return collisions_below(last, true);
+  }
+
   [[nodiscard]] std::size_t id_count() const { return entry_count_ + collisions_.size(); }
   [[nodiscard]] std::size_t fact_count() const { return fact_count_; }
   /// Heap bytes of the whole index.
@@ -113,6 +159,12 @@ class ContentIndex {
   };
   using CollisionKey = std::pair<Id64, Digest>;
   using Number = std::uint32_t;  // of an entry and its holder set
+  /// The entries of a range of ids, ascending; of a crowded one the first ids_per_range_max.
+  struct Range {
+    std::vector<std::pair<Id64, Number>> found;
+    std::optional<Id64> more;  // the next one
+  };
+  static constexpr std::size_t ids_per_range_max = 32'768;
 
   [[nodiscard]] std::uint64_t hash_of(Id64 id) const;
   [[nodiscard]] std::size_t find_bucket(Id64 id) const;
@@ -123,9 +175,13 @@ class ContentIndex {
   void place(Number number);  // enters it in the table
   void erase(Number number);
   void erase_if_empty(Number number);
-  void grow();
+  void grow(std::size_t factor = 2);
   Change insert(Number number, NodeSlot slot);
   Change add_collision(Id64 id, NodeSlot slot, const Definition& definition);
+  [[nodiscard]] Range range_of(Id64 from, Id64 last) const;
+  [[nodiscard]] std::optional<Definition> definition_at(Number number) const;
+  static void to_bits(const std::vector<NodeSlot>& slots, std::span<std::uint64_t> words);
+  void clear_facts(std::span<const NodeSlot> slots);
 
   std::uint64_t seed_;
   std::size_t ids_max_;

@@ -38,6 +38,16 @@ void flip(std::span<std::byte> bitmap, std::size_t low) {
   bitmap[low / 8] ^= static_cast<std::byte>(1U << (low % 8));
 }
 
+/// The words of one run; the last ones may not fill it.
+using RunBits = std::array<std::uint64_t, run_words>;
+
+RunBits bits_of(std::span<const std::uint64_t> words, std::size_t run) {
+  RunBits bits{};
+  const auto from = words.subspan(run * run_words);
+  std::copy_n(from.begin(), std::min(from.size(), run_words), bits.begin());
+  return bits;
+}
+
 /// Moves what lies from `at` to `used` by `by` bytes up.
 void shift_up(std::span<std::byte> bytes, std::size_t at, std::size_t used, std::size_t by) {
   std::memmove(bytes.data() + at + by, bytes.data() + at, used - at);
@@ -177,9 +187,7 @@ std::size_t list(std::span<const std::byte> set, std::span<const std::uint64_t> 
   for (std::size_t run = 0; run < runs && run * run_words < mask.size(); ++run) {
     const std::size_t length = to_size(set[1 + run]);
     const auto first = static_cast<NodeSlot>(run * run_slots);
-    std::array<std::uint64_t, run_words> live{};  // the last words may not fill a run
-    const auto of_run = mask.subspan(run * run_words);
-    std::copy_n(of_run.begin(), std::min(run_words, of_run.size()), live.begin());
+    const RunBits live = bits_of(mask, run);
     if (length == bitmap_bytes) {
       for (std::size_t i = 0; i < run_words; ++i) {
         const auto base = static_cast<NodeSlot>(first + i * 64);
@@ -199,5 +207,57 @@ std::size_t list(std::span<const std::byte> set, std::span<const std::uint64_t> 
   }
   return count;
 }
+
+// ---- from bits ----
+
+namespace {
+
+std::size_t count_of(const RunBits& bits) {
+  std::size_t count = 0;
+  for (const std::uint64_t word : bits) count += static_cast<std::size_t>(std::popcount(word));
+  return count;
+}
+std::size_t runs_for(std::span<const std::uint64_t> words) {
+  std::size_t used = words.size();
+  while (words[used - 1] == 0) --used;
+  return (used + run_words - 1) / run_words;
+}
+
+}  // namespace
+
+std::size_t bytes_for_words(std::span<const std::uint64_t> words) {
+  const std::size_t runs = runs_for(words);
+  std::size_t bytes = 1 + runs;
+  for (std::size_t run = 0; run < runs; ++run) {
+    bytes += std::min(count_of(bits_of(words, run)), bitmap_bytes);
+  }
+  return bytes;
+}
+
+std::size_t write_words(std::span<std::byte> bytes, std::span<const std::uint64_t> words) {
+  const std::size_t runs = runs_for(words);
+  bytes[0] = static_cast<std::byte>(runs - 1);
+  std::size_t used = 1 + runs;
+  for (std::size_t run = 0; run < runs; ++run) {
+    const RunBits bits = bits_of(words, run);
+    const std::size_t length = std::min(count_of(bits), bitmap_bytes);
+    bytes[1 + run] = static_cast<std::byte>(length);
+    auto out = bytes.subspan(used, length);
+    used += length;
+    for (std::size_t i = 0; i < run_words; ++i) {
+      if (length == bitmap_bytes) {
+        store_le(out.subspan(8 * i, 8), bits[i]);
+        continue;
+      }
+      for (std::uint64_t rest = bits[i]; rest != 0; rest &= rest - 1) {
+        out[0] = static_cast<std::byte>(i * 64 + static_cast<unsigned>(std::countr_zero(rest)));
+        out = out.subspan(1);
+      }
+    }
+  }
+  return used;
+}
+
+std::size_t word_count(std::span<const std::byte> set) { return runs_of(set) * run_words; }
 
 }  // namespace waggle::gossip::holder_block

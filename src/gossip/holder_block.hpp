@@ -46,5 +46,12 @@ void expand(std::span<const std::byte> set, std::span<std::uint64_t> words);
 std::size_t list(std::span<const std::byte> set, std::span<const std::uint64_t> mask,
                  std::span<NodeSlot> out);
 
+/// The same for a set given as bits (bit i of word i/64: slot i).
+/// @pre at least one bit is set; bytes has room: bytes_for_words(words)
+std::size_t write_words(std::span<std::byte> bytes, std::span<const std::uint64_t> words);
+[[nodiscard]] std::size_t bytes_for_words(std::span<const std::uint64_t> words);
+/// Words that hold every slot of the set.
+[[nodiscard]] std::size_t word_count(std::span<const std::byte> set);
+
 }  // namespace holder_block
 }  // namespace waggle::gossip

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 namespace waggle::gossip {
 
@@ -136,6 +137,64 @@ void HolderStore::become_inline(std::uint32_t number) {
   const BlockPool::Place place = place_of(sets_[number]);
   sets_[number] = small;
   release(place);
+}
+
+// ---- many at once ----
+
+std::size_t HolderStore::word_count(std::uint32_t number) const {
+  const Set& set = sets_[number];
+  if (!is_inline(set)) return holder_block::word_count(set_bytes(place_of(set)));
+  return set.form == 0 ? 0 : set.slots[set.form - 1U] / 64U + 1U;
+}
+
+std::size_t HolderStore::insert_all(std::uint32_t number, std::span<const std::uint64_t> words) {
+  const std::size_t before = count(number);
+  if (before == 0) {
+    assign(number, words);
+    return count(number);
+  }
+  SlotWords merged;
+  const auto both = std::span(merged).first(std::max(words.size(), word_count(number)));
+  expand(number, both);
+  for (std::size_t i = 0; i < words.size(); ++i) both[i] |= words[i];
+  assign(number, both);
+  return count(number) - before;
+}
+
+std::size_t HolderStore::erase_all(std::uint32_t number, std::span<const std::uint64_t> words) {
+  SlotWords left;
+  const auto rest = std::span(left).first(word_count(number));
+  expand(number, rest);
+  bool changes = false;
+  for (std::size_t i = 0; i < std::min(words.size(), rest.size()); ++i) {
+    changes = changes || (rest[i] & words[i]) != 0;
+    rest[i] &= ~words[i];
+  }
+  if (!changes) return 0;
+  const std::size_t before = count(number);
+  assign(number, rest);
+  return before - count(number);
+}
+
+void HolderStore::assign(std::uint32_t number, std::span<const std::uint64_t> words) {
+  std::size_t count = 0;
+  for (const std::uint64_t word : words) count += static_cast<std::size_t>(std::popcount(word));
+  Set& set = sets_[number];
+  const auto old = is_inline(set) ? std::nullopt : std::optional(place_of(set));
+  if (count <= inline_max) {
+    set = Set{};
+    for_each_slot(words, [&](NodeSlot slot) { set.slots[set.form++] = slot; });
+    if (old) release(*old);
+    return;
+  }
+  const std::size_t bytes = used_bytes + holder_block::bytes_for_words(words);
+  const std::uint8_t size_class = BlockPool::class_for(bytes);
+  const bool stays = old && old->size_class == size_class;
+  const BlockPool::Place place = stays ? *old : pool_.allocate(size_class, number);
+  set_used(place, holder_block::write_words(room(place), words));
+  set_place(set, place);
+  set_block_count(set, static_cast<std::uint32_t>(count));
+  if (old && !stays) release(*old);
 }
 
 void HolderStore::expand(std::uint32_t number, std::span<std::uint64_t> words) const {

@@ -47,6 +47,11 @@ class HolderStore {
   bool insert(std::uint32_t set, NodeSlot slot);
   /// False when it was not there.
   bool erase(std::uint32_t set, NodeSlot slot);
+  /// Adds all slots of `words` (bit i of word i/64: slot i); how many were not there. Cost
+  /// O(words).
+  std::size_t insert_all(std::uint32_t set, std::span<const std::uint64_t> words);
+  /// Takes out all slots of `words`; how many were there. Cost O(words of the set).
+  std::size_t erase_all(std::uint32_t set, std::span<const std::uint64_t> words);
   [[nodiscard]] bool contains(std::uint32_t set, NodeSlot slot) const;
   [[nodiscard]] std::size_t count(std::uint32_t set) const;
   [[nodiscard]] bool empty(std::uint32_t set) const { return count(set) == 0; }
@@ -128,6 +133,10 @@ class HolderStore {
   /// Moves the set to a block with room for `bytes`.
   void move_to_class(std::uint32_t number, std::uint8_t size_class);
   void become_inline(std::uint32_t number);
+  /// The set is what `words` say.
+  void assign(std::uint32_t number, std::span<const std::uint64_t> words);
+  /// Words that hold every slot of the set.
+  [[nodiscard]] std::size_t word_count(std::uint32_t number) const;
   void release(BlockPool::Place place);
 
   Chunked<Set, 512> sets_;

@@ -55,6 +55,15 @@ std::vector<std::shared_ptr<const SignedName>> NameTable::names_of(const NodeId&
   return names;
 }
 
+std::vector<std::shared_ptr<const SignedName>> NameTable::names_from(std::uint64_t key64,
+                                                                     std::size_t count) const {
+  std::vector<std::shared_ptr<const SignedName>> names;
+  for (auto it = names_.lower_bound(key64); it != names_.end() && names.size() < count; ++it) {
+    names.push_back(it->second.name);
+  }
+  return names;
+}
+
 void NameTable::check_invariants() const {
   WAGGLE_ASSERT(names_.size() == by_age_.size());
   WAGGLE_ASSERT(names_.size() <= limits::names_max);

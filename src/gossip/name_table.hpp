@@ -24,6 +24,9 @@ class NameTable {
   [[nodiscard]] const SignedName* find(std::uint64_t key64) const;
   /// All current names of one author, oldest written first.
   [[nodiscard]] std::vector<std::shared_ptr<const SignedName>> names_of(const NodeId& author) const;
+  /// Up to `count` names from `key64` on, ascending by key.
+  [[nodiscard]] std::vector<std::shared_ptr<const SignedName>> names_from(std::uint64_t key64,
+                                                                          std::size_t count) const;
   [[nodiscard]] std::size_t size() const { return names_.size(); }
   void check_invariants() const;
 

@@ -39,6 +39,14 @@ void run_bulk(ByteView frame) {
   expect(again.size() <= frame.size(), "a decoded frame takes no more bytes than it came in");
   const auto twice = decode_bulk(again);
   expect(twice && encode_bulk(*twice) == again, "decode and encode of frames are inverse");
+  if (const auto* part = std::get_if<SnapshotPart>(&*message)) {
+    SnapshotReader reader(part->entries, part->origin_count);
+    SnapshotPacker packer(part->origin_count, limits::snapshot_part_bytes_max);
+    while (const auto entry = reader.next()) {
+      expect(packer.append(*entry), "what was read takes no more bytes when it is packed again");
+    }
+    expect(reader.ok() && packer.size() <= part->entries.size(), "entries decode to their end");
+  }
 }
 
 /// One byte chooses datagram body or bulk frame.
@@ -78,13 +86,28 @@ std::vector<Bytes> seeds() {
       DefinitionPull{{Id64{1}, Id64{1ULL << 40U}}},
       Definitions{{definition}},
   };
-  const std::vector<BulkMessage> frames = {
+  std::vector<BulkMessage> frames = {
       SetPull{{a, b}},
       SetData{a, 5, 9, 77, 0, 2, {Id64{1}, Id64{2}}, {name}},
       SetNone{a},
+      SnapshotPull{{false, 300}, 7},
+      SnapshotNone{},
       DefinitionPull{{Id64{1}, Id64{1ULL << 40U}}},
       Definitions{{definition}},
   };
+  for (const std::size_t rows : {2U, 40U}) {  // a bitmap, a list
+    SnapshotPart part{{false, 1}, 9, 7, rows, {}, {}, {}};
+    for (std::uint32_t row = 0; row < rows; ++row) {
+      part.origins.push_back({NodeRef{NodeRef::lowest(row), row % 2 == 0}, 1, 7, 8});
+    }
+    SnapshotPacker packer(rows, 1000);
+    const std::uint64_t holders = 3;
+    expect(packer.append({definition, {}, {&holders, 1}}), "there is room");
+    expect(packer.append({std::nullopt, Id64{5}, {&holders, 1}}), "there is room");
+    part.entries = packer.take();
+    frames.emplace_back(part);
+  }
+  frames.emplace_back(SnapshotPart{{true, 0}, 0, 7, 2, {}, {}, {name}});
   std::vector<Bytes> out;
   for (const auto& message : messages) {
     out.push_back({std::byte{0}});

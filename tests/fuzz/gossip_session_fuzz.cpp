@@ -107,6 +107,11 @@ std::vector<Bytes> seeds() {
   append_step(bulk, 9, frame(SetPull{{test::id_of(1)}}));
   append_step(bulk, 9, frame(SetData{peer, 1, 9, 0, 0, 1, {Id64{5}}, {}}));
   append_step(bulk, 9, frame(Definitions{{definition}}));
+  append_step(bulk, 9, frame(SnapshotPull{{false, 0}, 0}));
+  append_step(bulk, 9, frame(SnapshotPull{{true, 0}, 7}));
+  append_step(bulk, 9,
+              frame(SnapshotPart{{false, 0}, 0, 7, 1, {{NodeRef{peer}, 1, 1, 7}}, {}, {}}));
+  append_step(bulk, 9, frame(SnapshotNone{}));
   append_step(bulk, 9, bytes_of(std::string("\1\7\0\0\0\0\0\0\0", 9)));
   append_step(bulk, 9, bytes_of(std::string("\2\7\0\0\0\0\0\0\0", 9)));
   return {facts, members, bulk};

@@ -163,6 +163,42 @@ TEST_SUITE("scenario/large") {
     cluster.check_settled();
   }
 
+  TEST_CASE("who joins full members takes their index from one of them") {
+    constexpr sim::NodeIndex joiner = 59;
+    constexpr std::size_t each = limits::log_records_per_origin_max + 20;
+    sim::GossipWorld world({.node_count = joiner + 1, .seed = 10, .link = {.loss = 0.01}});
+    world.warm_start();
+    world.crash(joiner);
+    const auto blob_of = [](sim::NodeIndex i, std::size_t n) {  // half of them everybody's
+      return content(std::to_string(n < each / 2 ? joiner : i) + ":" + std::to_string(n));
+    };
+    for (sim::NodeIndex i = 0; i < joiner; ++i) {
+      for (std::size_t n = 0; n < each; ++n) world.announce(i, blob_of(i, n));
+    }
+    REQUIRE(world.run_until(sim::agree, 120s));
+    world.reset_traffic();
+    const TimePoint start = world.now();
+    world.start(joiner);
+    const auto knows_all = [](sim::GossipWorld& w) {
+      return w.at(joiner).index_root() == w.at(0).index_root();
+    };
+    CHECK(world.run_until(knows_all, 5s, 10ms));
+    const Duration took = world.now() - start;
+    for (sim::NodeIndex i = 0; i < joiner; ++i) {
+      std::vector<NodeId> holders;
+      world.at(joiner).holders(blob_of(i, each - 1).digest, holders);
+      CHECK(holders == std::vector<NodeId>{world.id_of(i)});
+      CHECK(world.at(joiner).content_size(blob_of(i, each - 1).digest) ==
+            blob_of(i, each - 1).size);
+    }
+    world.at(joiner).check_invariants();
+    const auto& asked = world.traffic(joiner);
+    MESSAGE("60 nodes: ", asked.bulk_frames, " questions, all known after ", to_seconds(took),
+            " s");
+    CHECK(asked.bulk_frames <= 8);  // 59 sets and what their ids stand for would take sixty
+    CHECK(world.run_until(sim::agree, 15s));
+  }
+
   TEST_CASE("a seed gives the same trace twice") {
     std::vector<std::uint64_t> hashes;
     for (int run = 0; run < 2; ++run) {

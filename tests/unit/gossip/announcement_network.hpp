@@ -5,11 +5,13 @@
 #include "base/assert.hpp"
 #include "base/digest.hpp"
 #include "base/identity.hpp"
+#include "base/limits.hpp"
 #include "base/prng.hpp"
 #include "base/random_source.hpp"
 #include "gossip/announcements.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -28,10 +30,17 @@ inline Digest digest_of(std::uint64_t number) {
 
 inline IdKey cluster_key() { return IdKey::for_cluster("test"); }
 
+/// What all nodes of a network have in common.
+struct NodeOptions {
+  BroadcastMode broadcast = BroadcastMode::automatic;
+  std::size_t snapshot_part_bytes = limits::snapshot_part_bytes_max;
+};
+
 class AnnouncementNetwork {
  public:
-  AnnouncementNetwork(std::size_t count, std::uint64_t seed, double loss = 0)
-      : prng_(seed), seed_(seed), loss_(loss) {
+  AnnouncementNetwork(std::size_t count, std::uint64_t seed, double loss = 0,
+                      const NodeOptions& options = {})
+      : prng_(seed), seed_(seed), loss_(loss), options_(options) {
     SeededRandomSource random(seed);
     for (std::size_t i = 0; i < count; ++i) {
       nodes_.push_back(
@@ -165,16 +174,20 @@ class AnnouncementNetwork {
   }
   /// What every node names is exactly what the running nodes hold.
   [[nodiscard]] bool is_exact(std::uint64_t blobs) {
-    for (std::size_t i = 0; i < size(); ++i) {
-      if (!running(i)) continue;
-      for (std::uint64_t blob = 0; blob < blobs; ++blob) {
-        std::vector<NodeId> truth;
-        for (std::size_t j = 0; j < size(); ++j) {
-          if (j == i || !running(j)) continue;
-          if (held_[id(j)].contains(digest_of(blob))) truth.push_back(id(j));
+    for (std::uint64_t blob = 0; blob < blobs; ++blob) {
+      const Digest digest = digest_of(blob);
+      std::set<NodeId> truth;
+      for (std::size_t j = 0; j < size(); ++j) {
+        if (running(j) && held_[id(j)].contains(digest)) truth.insert(id(j));
+      }
+      for (std::size_t i = 0; i < size(); ++i) {
+        if (!running(i)) continue;
+        std::vector<NodeId> known;
+        at(i).holders(digest, known);
+        if (truth.contains(id(i))) known.push_back(id(i));
+        if (std::set(known.begin(), known.end()) != truth || known.size() != truth.size()) {
+          return false;
         }
-        std::sort(truth.begin(), truth.end());
-        if (holders(i, blob) != truth) return false;
       }
     }
     return true;
@@ -233,6 +246,8 @@ class AnnouncementNetwork {
     AnnouncementsConfig config{cluster_key(), id(i), node.incarnation, 1200,
                                seed_ + i * 1000 + ++node.starts};
     config.told = told;
+    config.broadcast = options_.broadcast;
+    config.snapshot_part_bytes = options_.snapshot_part_bytes;
     node.core = std::make_unique<Announcements>(config, *node.identity, now_);
   }
   void meet(std::size_t i) {
@@ -270,6 +285,7 @@ class AnnouncementNetwork {
       WAGGLE_ASSERT(bulk->frame.size() <= 1024 * 1024);
       mix(bulk->frame);
       ++bulk_frames_;
+      if (on_bulk_ && !on_bulk_(i, by_id_.at(bulk->to), bulk->frame)) continue;
       deliver(5ms, {i, by_id_.at(bulk->to), std::move(bulk->frame), true});
     }
     if (++steps_ % check_every_ == 0) at(i).check_invariants();
@@ -317,11 +333,14 @@ class AnnouncementNetwork {
 
  public:
   std::uint64_t check_every_ = 1;  ///< raised by tests with thousands of facts
+  /// Sees every bulk frame (from, to, frame) that leaves, may change it, and says false to lose it.
+  std::function<bool(std::size_t, std::size_t, Bytes&)> on_bulk_;
 
  private:
   Prng prng_;
   std::uint64_t seed_;
   double loss_;
+  NodeOptions options_;
   TimePoint now_{};
   std::vector<Node> nodes_;
   std::map<NodeId, std::size_t> by_id_;

@@ -46,6 +46,21 @@ AeBuckets counting_buckets() {
   return buckets;
 }
 
+/// Row 0 holds the definition's id, row 1 that and id 5.
+SnapshotPart snapshot_part() {
+  SnapshotPart part{{false, 1}, 9, 7, 2, {}, {}, {}};
+  part.origins = {{NodeRef::short_of(node_a()), 300, 7, 0x1234},
+                  {NodeRef{node_b()}, 0xffff, 200, 1}};
+  const std::uint64_t both = 3;
+  const std::uint64_t second = 2;
+  SnapshotPacker packer(2, 1000);
+  CHECK(packer.append({definition(), {}, {&both, 1}}));
+  CHECK(packer.append({std::nullopt, Id64{5}, {&second, 1}}));
+  part.entries = packer.take();
+  return part;
+}
+SnapshotPart snapshot_names() { return {{true, 0x77}, 0, 7, 2, {}, {}, {name()}}; }
+
 struct Golden {
   Message message;
   std::string hex;
@@ -114,6 +129,18 @@ std::vector<GoldenBulk> golden_frames() {
        "aa09a3612f62cd03e8c4405555555555555555555555555555555555555555555555555555555555"
        "5555555555555555555555555555555555555555555555555555555555555555555555"},
       {SetNone{node_a()}, "9209c4100102030405060708090a0b0c0d0e0f10"},
+      {SnapshotPull{{false, 300}, 0x0123456789abcdef}, "940bc2cd012ccf0123456789abcdef"},
+      {snapshot_part(),
+       "990cc201090702c42d00010203042c010734120000000000008011111111111111111111111111111111"
+       "ffffc8010100000000000000c42e81aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+       "aaaaaaaaaa80200380050000000000000002"
+       "90"},
+      {snapshot_names(),
+       "990cc377000702c400c4009197c4100102030405060708090a0b0c0d0e0f1077c42101aaaaaaaaaa"
+       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa09a3612f62cd03e8c440555555"
+       "55555555555555555555555555555555555555555555555555555555555555555555555555555555"
+       "555555555555555555555555555555555555555555"},
+      {SnapshotNone{}, "910d"},
       {DefinitionPull{{Id64{1}, Id64{1ULL << 40U}}}, "9205c41001000000000000000000000000010000"},
       {Definitions{{definition()}},
        "92069192c42101aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacd"
@@ -238,6 +265,38 @@ TEST_SUITE("gossip/announcement_wire") {
     CHECK_FALSE(bulk_failure(data).has_value());
     data.ids.push_back(Id64{1'000'000});
     CHECK(bulk_failure(data) == limit);
+    SnapshotPart names = snapshot_names();
+    while (names.names.size() < limits::snapshot_names_per_part_max) {
+      SignedName next = *names.names.back();
+      ++next.record.key64;
+      names.names.push_back(std::make_shared<SignedName>(next));
+    }
+    CHECK_FALSE(bulk_failure(names).has_value());
+    names.names.insert(names.names.begin(), std::make_shared<SignedName>());
+    CHECK(bulk_failure(names) == limit);
+    SnapshotPart part = snapshot_part();
+    part.origins.clear();
+    for (std::uint32_t row = 0; row < limits::members_max; ++row) {
+      part.origins.push_back({NodeRef{NodeRef::lowest(row << 8U)}, 1, UINT64_MAX, UINT64_MAX});
+    }
+    part.origin_count = part.origins.size();
+    SnapshotPacker packer(part.origin_count, limits::snapshot_part_bytes_max);
+    SnapshotBits bits{};
+    bits[127] = 1;
+    while (packer.append({std::nullopt, Id64{5}, bits})) {
+    }
+    part.entries = packer.take();
+    CHECK(encode_bulk(part).size() <= limits::control_frame_bytes_max);
+    CHECK_FALSE(bulk_failure(part).has_value());
+    SnapshotPacker larger(part.origin_count, limits::snapshot_part_bytes_max + 100);
+    while (larger.append({std::nullopt, Id64{5}, bits})) {
+    }
+    part.entries = larger.take();
+    CHECK(bulk_failure(part) == limit);
+    part.entries.clear();
+    part.origins.push_back({NodeRef{node_b()}, 1, 1, 1});
+    ++part.origin_count;
+    CHECK(bulk_failure(part).has_value());
   }
 
   TEST_CASE("values out of range are refused") {
@@ -280,6 +339,26 @@ TEST_SUITE("gossip/announcement_wire") {
     CHECK(bulk_failure(SetData{node_a(), 1, 1, 0, 1, 1, {}, {}}).has_value());
     const SetData many_parts{node_a(), 1, 1, 0, 0, limits::set_parts_max + 1, {}, {}};
     CHECK(bulk_failure(many_parts).has_value());
+    const auto changed = [](auto change) {
+      SnapshotPart part = snapshot_part();
+      change(part);
+      return bulk_failure(part).has_value();
+    };
+    CHECK_FALSE(changed([](SnapshotPart& part) { part.next = 2; }));
+    CHECK(changed([](SnapshotPart& part) { part.next = 1; }));  // goes nowhere
+    CHECK_FALSE(changed([](SnapshotPart& part) { part.next = 0; }));
+    CHECK_FALSE(changed([](SnapshotPart& part) { part.origins.clear(); }));
+    CHECK(changed([](SnapshotPart& part) { part.origins.pop_back(); }));
+    CHECK(changed([](SnapshotPart& part) { std::swap(part.origins[0], part.origins[1]); }));
+    CHECK(changed([](SnapshotPart& part) { part.origins[1] = part.origins[0]; }));
+    CHECK(changed([](SnapshotPart& part) { part.origins[1].seq = 0; }));
+    CHECK(changed([](SnapshotPart& part) { part.origin_count = 1; }));
+    CHECK(changed([](SnapshotPart& part) { part.entries.pop_back(); }));
+    CHECK(changed([](SnapshotPart& part) { part.from.names = true; }));  // ids among names
+    CHECK(changed([](SnapshotPart& part) { part.names = {name()}; }));   // names among ids
+    SnapshotPart names = snapshot_names();
+    names.names.push_back(names.names[0]);
+    CHECK(bulk_failure(names).has_value());
     // Bulk kinds are no datagrams, unknown kinds nothing, foreign digests neither.
     CHECK_FALSE(decode_message(encode_bulk(SetNone{node_a()})).has_value());
     CHECK_FALSE(decode_bulk(encode(AeRoot{1, false})).has_value());

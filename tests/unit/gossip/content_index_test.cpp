@@ -7,8 +7,11 @@
 #include <doctest/doctest.h>
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
+#include <tuple>
+#include <vector>
 
 using namespace waggle;
 using namespace waggle::gossip;
@@ -197,5 +200,87 @@ TEST_SUITE("gossip/content_index") {
     for (const auto& [id, slots] : model) {
       CHECK(holders_of(index, Id64{id}, {}) == std::vector<NodeSlot>(slots.begin(), slots.end()));
     }
+  }
+
+  TEST_CASE("many facts at once are as one after the other, under collisions too") {
+    ContentIndex index(1, 3);
+    const Definition one = definition_of(1);
+    const Definition two = definition_of(2);
+    const std::vector<std::uint64_t> first{0b1110, 1};  // slots 1, 2, 3, 64
+    const std::vector<std::uint64_t> second{0b110000};
+    CHECK(index.add(Id64{5}, 9, nullptr, false) == Change::added);
+    CHECK(index.add_all(Id64{5}, first, &one));
+    CHECK(holders_of(index, Id64{5}, one.digest) == std::vector<NodeSlot>{1, 2, 3, 9, 64});
+    CHECK(index.size(Id64{5}, one.digest) == 1);
+    CHECK(index.add_all(Id64{5}, second, &two));
+    CHECK(holders_of(index, Id64{5}, two.digest) == std::vector<NodeSlot>{4, 5});
+    CHECK(index.fact_count() == 7);
+    CHECK(index.add_all(Id64{6}, second, nullptr));
+    CHECK(index.is_unresolved(Id64{6}));
+    CHECK_FALSE(index.add_all(Id64{7}, second, &one));  // no room for another id
+    CHECK(index.add_all(Id64{6}, first, nullptr));
+    CHECK(index.fact_count() == 13);
+    index.check_invariants();
+    std::vector<NodeSlot> all;
+    for (NodeSlot slot = 0; slot < 70; ++slot) all.push_back(slot == 9 ? 70 : slot);
+    index.clear(all);  // more than are looked for one by one
+    CHECK(index.fact_count() == 1);
+    CHECK(index.holds(Id64{5}, 9));
+    index.check_invariants();
+  }
+
+  TEST_CASE("a range of ids comes in order, with all its definitions") {
+    ContentIndex index(1, 1000);
+    const Definition one = definition_of(1);
+    const Definition two = definition_of(2);
+    index.add(Id64{50}, 1, &one, false);
+    index.add(Id64{50}, 2, &two, false);
+    index.add(Id64{60}, 1, &two, false);
+    index.add(Id64{60}, 70, &one, false);
+    index.remove(Id64{60}, 1);  // only a second definition is left
+    index.add(Id64{10}, 3, nullptr, false);
+    index.add(Id64{UINT64_MAX}, 64, nullptr, false);
+    using Seen = std::vector<std::tuple<std::uint64_t, std::uint64_t, NodeSlot>>;  // size, slot
+    const auto range = [&](std::uint64_t from, std::uint64_t last, std::size_t count,
+                           std::optional<std::uint64_t> stop) {
+      Seen seen;
+      const auto stopped = index.for_each_held(Id64{from}, Id64{last}, 2, [&](const auto& held) {
+        if (seen.size() == count) return false;
+        for_each_slot(held.holders, [&](NodeSlot slot) {
+          seen.emplace_back(to_value(held.id), held.definition ? held.definition->size : 0, slot);
+        });
+        return true;
+      });
+      CHECK(stopped == (stop ? std::optional(Id64{*stop}) : std::nullopt));
+      return seen;
+    };
+    CHECK(range(0, UINT64_MAX, 9, std::nullopt) ==
+          Seen{{10, 0, 3}, {50, 1, 1}, {50, 2, 2}, {60, 1, 70}, {UINT64_MAX, 0, 64}});
+    CHECK(range(11, 50, 9, std::nullopt) == Seen{{50, 1, 1}, {50, 2, 2}});
+    CHECK(range(11, 49, 9, std::nullopt).empty());
+    CHECK(range(60, 60, 9, std::nullopt) == Seen{{60, 1, 70}});
+    CHECK(range(0, 60, 2, 50) == Seen{{10, 0, 3}, {50, 1, 1}});
+    CHECK(range(0, 60, 3, 60).size() == 3);
+    CHECK(range(51, UINT64_MAX, 1, UINT64_MAX) == Seen{{60, 1, 70}});
+  }
+
+  TEST_CASE("a crowded range comes in pieces") {
+    ContentIndex index(1, 100'000);
+    for (std::uint64_t id = 0; id < 40'000; ++id) index.add(Id64{id * 3}, 1, nullptr, false);
+    std::uint64_t count = 0;
+    std::uint64_t at = 0;
+    int pieces = 0;
+    for (;;) {
+      ++pieces;
+      const auto stopped =
+          index.for_each_held(Id64{at}, Id64{UINT64_MAX}, 1, [&](const ContentIndex::Held& held) {
+            CHECK(to_value(held.id) == 3 * count++);
+            return true;
+          });
+      if (!stopped) break;
+      at = to_value(*stopped);
+    }
+    CHECK(count == 40'000);
+    CHECK(pieces == 2);
   }
 }

@@ -118,12 +118,22 @@ std::vector<std::pair<PacketType, Bytes>> samples(Insider& insider) {
   return out;
 }
 
+SnapshotPart snapshot_part() {
+  SnapshotPart part{{false, 0}, 0, 7, 1, {{NodeRef{id_of(9)}, 1, 1, 7}}, {}, {}};
+  SnapshotPacker packer(1, 100);
+  const std::uint64_t holders = 1;
+  CHECK(packer.append({Definition{sha256_of(as_bytes("z")), 4096}, {}, {&holders, 1}}));
+  part.entries = packer.take();
+  return part;
+}
+
 std::vector<Bytes> bulk_samples() {
   const Definition definition{sha256_of(as_bytes("y")), 4096};
   std::vector<Bytes> out;
   for (const BulkMessage& message : std::vector<BulkMessage>{
            SetPull{{id_of(0), id_of(1)}}, SetData{id_of(9), 1, 9, 77, 0, 1, {Id64{1}, Id64{2}}, {}},
-           SetNone{id_of(1)}, DefinitionPull{{Id64{1}}}, Definitions{{definition}}}) {
+           SetNone{id_of(1)}, SnapshotPull{{false, 0}, 0}, SnapshotPull{{true, 5}, 7},
+           snapshot_part(), SnapshotNone{}, DefinitionPull{{Id64{1}}}, Definitions{{definition}}}) {
     Bytes frame{std::byte{0}};
     append(frame, encode_bulk(message));
     out.push_back(std::move(frame));

@@ -179,4 +179,38 @@ TEST_SUITE("gossip/holder_store") {
     CHECK(words[0] == (1ULL << 63U | 0b110));
     CHECK(words[1] == (1ULL << 63U | 1));
   }
+
+  TEST_CASE("many slots at once are as one after the other") {
+    for (const std::uint64_t range : {5ULL, 60ULL, 300ULL, 1000ULL, 8000ULL}) {
+      CAPTURE(range);
+      Prng prng(range);
+      HolderStore store;
+      std::vector<std::set<NodeSlot>> model(8);
+      for (std::size_t i = 0; i < model.size(); ++i) store.push_back();
+      for (int step = 0; step < 1000; ++step) {
+        const auto set = static_cast<std::uint32_t>(prng.below(model.size()));
+        SlotWords words{};
+        std::set<NodeSlot> many;
+        for (std::uint64_t i = prng.below(range) + 1; i > 0; --i) {
+          const auto slot = static_cast<NodeSlot>(prng.below(range));
+          many.insert(slot);
+          words[slot / 64U] |= std::uint64_t{1} << (slot % 64U);
+        }
+        const std::size_t before = model[set].size();
+        const auto bits = std::span(words).first(*many.rbegin() / 64U + 1U);
+        if (prng.chance(0.5)) {
+          model[set].insert(many.begin(), many.end());
+          REQUIRE(store.insert_all(set, bits) == model[set].size() - before);
+        } else {
+          for (const NodeSlot slot : many) model[set].erase(slot);
+          REQUIRE(store.erase_all(set, bits) == before - model[set].size());
+        }
+        const auto slot = static_cast<NodeSlot>(prng.below(range));  // and single ones between
+        REQUIRE(store.insert(set, slot) == model[set].insert(slot).second);
+        REQUIRE(store.count(set) == model[set].size());
+        REQUIRE(all_of(store, set) == to_vector(model[set]));
+      }
+      store.check_invariants();
+    }
+  }
 }

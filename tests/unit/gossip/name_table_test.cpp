@@ -63,4 +63,18 @@ TEST_SUITE("gossip/name_table") {
     CHECK(table.find(1) != nullptr);
     table.check_invariants();
   }
+
+  TEST_CASE("names come by key, in pieces") {
+    NameTable table;
+    for (const std::uint64_t key : {9, 3, 7, 5}) CHECK(table.insert(name_of(key, 1, key)));
+    const auto keys = [&](std::uint64_t from, std::size_t count) {
+      std::vector<std::uint64_t> out;
+      for (const auto& name : table.names_from(from, count)) out.push_back(name->record.key64);
+      return out;
+    };
+    CHECK(keys(0, 9) == std::vector<std::uint64_t>{3, 5, 7, 9});
+    CHECK(keys(4, 2) == std::vector<std::uint64_t>{5, 7});
+    CHECK(keys(9, 2) == std::vector<std::uint64_t>{9});
+    CHECK(keys(10, 2).empty());
+  }
 }
