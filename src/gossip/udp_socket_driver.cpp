@@ -1,6 +1,7 @@
 // recvmsg and sendmsg with packet information; Asio waits.
 #include "gossip/udp_socket_driver.hpp"
 
+#include "base/descriptor_driver.hpp"
 #include "base/limits.hpp"
 
 #include <boost/asio/as_tuple.hpp>
@@ -30,8 +31,6 @@ constexpr int receive_buffer_bytes = 4 * 1024 * 1024;
 constexpr std::size_t read_bytes = limits::datagram_bytes_max + 1;
 /// Taken in one go before others on the executor have their turn.
 constexpr int receive_batch = 32;
-
-boost::system::error_code last_error() { return {errno, boost::system::system_category()}; }
 
 in_addr v4_of(const Endpoint& endpoint) {
   in_addr address{};
@@ -149,7 +148,7 @@ Result<void> UdpSocket::open(const Endpoint& endpoint, bool dual_stack) {
     set_option(IPPROTO_IP, IP_MULTICAST_TTL, 1);
     set_option(IPPROTO_IP, IP_MULTICAST_ALL, 0);
   }
-  if (broken_) return last_error();
+  if (broken_) return last_system_error();
   io_.non_blocking(true, error);
   if (error) return error;
   boost::system::error_code smaller;  // the system's limit may allow less: then that much
@@ -159,9 +158,9 @@ Result<void> UdpSocket::open(const Endpoint& endpoint, bool dual_stack) {
 
 Result<void> UdpSocket::bind_to(const Endpoint& endpoint, unsigned scope) {
   SocketAddress address = to_sockaddr(endpoint, is_v4_, scope);
-  if (::bind(io_.native_handle(), address.get(), address.size) != 0) return last_error();
+  if (::bind(io_.native_handle(), address.get(), address.size) != 0) return last_system_error();
   SocketAddress bound;
-  if (::getsockname(io_.native_handle(), bound.get(), &bound.size) != 0) return last_error();
+  if (::getsockname(io_.native_handle(), bound.get(), &bound.size) != 0) return last_system_error();
   local_ = from_sockaddr(bound.storage);
   return {};
 }
@@ -178,7 +177,7 @@ Result<void> UdpSocket::bind(const Endpoint& endpoint, bool dual_stack) {
 Result<void> UdpSocket::join(const Endpoint& group, const MulticastInterface& interface) {
   if (auto opened = open(group, false); !opened) return opened;
   share_port();
-  if (broken_) return last_error();
+  if (broken_) return last_system_error();
   if (auto bound = bind_to(group, interface.index); !bound) return bound;
   int joined = 0;
   if (is_v4_) {
@@ -194,7 +193,7 @@ Result<void> UdpSocket::join(const Endpoint& group, const MulticastInterface& in
     joined =
         ::setsockopt(io_.native_handle(), IPPROTO_IPV6, IPV6_JOIN_GROUP, &request, sizeof(request));
   }
-  if (joined != 0) return last_error();
+  if (joined != 0) return last_system_error();
   return {};
 }
 
@@ -237,7 +236,7 @@ Result<UdpSocket::Arrival> UdpSocket::receive(MutableByteView buffer) {
   message.msg_control = control.bytes.data();
   message.msg_controllen = control.bytes.size();
   const auto size = ::recvmsg(io_.native_handle(), &message, MSG_DONTWAIT);
-  if (size < 0) return last_error();
+  if (size < 0) return last_system_error();
   return Arrival{from_sockaddr(from), local_of(message, local_.port).value_or(local_),
                  static_cast<std::size_t>(size)};
 }
@@ -265,7 +264,7 @@ Result<void> UdpSocket::send(const Endpoint& to, ByteView datagram, const Source
     }
   }
   if (::sendmsg(io_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-    return last_error();
+    return last_system_error();
   return {};
 }
 

@@ -2,6 +2,7 @@
 // protocol.
 #include "mirror/http_server_driver.hpp"
 
+#include "base/descriptor_driver.hpp"
 #include "base/random_source.hpp"
 #include "mirror/callback_gate_driver.hpp"
 #include "mirror/cidr.hpp"
@@ -31,24 +32,6 @@ namespace asio = boost::asio;
 using boost::system::error_code;
 using Protocol = asio::generic::stream_protocol;
 using Acceptor = asio::basic_socket_acceptor<Protocol>;
-
-error_code last_system_error() { return {errno, boost::system::system_category()}; }
-
-/// Closes a descriptor unless it was released.
-class Descriptor {
- public:
-  explicit Descriptor(int value) : value_(value) {}
-  ~Descriptor() {
-    if (value_ >= 0) ::close(value_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int get() const { return value_; }
-  [[nodiscard]] int release() { return std::exchange(value_, -1); }
-
- private:
-  int value_;
-};
 
 sockaddr_in6 to_sockaddr6(const Endpoint& endpoint) {
   sockaddr_in6 address{};

@@ -1,6 +1,7 @@
 // Identity, incarnation and key files.
 #include "node/state_files_driver.hpp"
 
+#include "base/descriptor_driver.hpp"
 #include "node/error.hpp"
 
 #include <algorithm>
@@ -14,29 +15,12 @@
 namespace waggle::node {
 namespace {
 
-boost::system::error_code last_error() { return {errno, boost::system::system_category()}; }
-
-/// Closes on scope exit.
-class Descriptor {
- public:
-  explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-  }
-  [[nodiscard]] int get() const { return descriptor_; }
-
- private:
-  int descriptor_;
-};
-
 Result<void> sync_directory(const std::string& path) {
   const auto slash = path.rfind('/');
   const Descriptor directory(
       ::open(slash == std::string::npos ? "." : path.substr(0, slash).c_str(),
              O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (directory.get() < 0 || ::fsync(directory.get()) != 0) return last_error();
+  if (directory.get() < 0 || ::fsync(directory.get()) != 0) return last_system_error();
   return {};
 }
 
@@ -49,13 +33,13 @@ std::string trimmed(std::string text) {
 
 Result<std::string> read_file(const std::string& path, std::size_t bytes_max) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0) return last_error();
+  if (file.get() < 0) return last_system_error();
   std::string content(bytes_max + 1, '\0');
   std::size_t filled = 0;
   while (filled < content.size()) {
     const ssize_t count = ::read(file.get(), content.data() + filled, content.size() - filled);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return last_error();
+    if (count < 0) return last_system_error();
     if (count == 0) break;
     filled += static_cast<std::size_t>(count);
   }
@@ -70,14 +54,14 @@ Result<void> write_file_atomically(const std::string& path, const std::string& c
   ::unlink(temporary.c_str());
   {
     const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
-    if (file.get() < 0) return last_error();
+    if (file.get() < 0) return last_system_error();
     if (::write(file.get(), content.data(), content.size()) !=
             static_cast<ssize_t>(content.size()) ||
         ::fsync(file.get()) != 0) {
-      return last_error();
+      return last_system_error();
     }
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return last_error();
+  if (::rename(temporary.c_str(), path.c_str()) != 0) return last_system_error();
   return sync_directory(path);
 }
 

@@ -1,6 +1,7 @@
 // The file data_dir/told: what others were told that this node holds (told_log.hpp).
 #pragma once
 
+#include "base/descriptor_driver.hpp"
 #include "base/error.hpp"
 #include "node/told_log.hpp"
 
@@ -17,11 +18,6 @@ class ToldLogFile {
   /// @return the system's error when it is there and cannot be read or written
   [[nodiscard]] static Result<ToldLogFile> open(const std::string& data_dir,
                                                 const std::string& cluster_name);
-  ToldLogFile(ToldLogFile&& other) noexcept;
-  ToldLogFile& operator=(ToldLogFile&&) = delete;
-  ToldLogFile(const ToldLogFile&) = delete;
-  ToldLogFile& operator=(const ToldLogFile&) = delete;
-  ~ToldLogFile();
 
   [[nodiscard]] std::optional<gossip::ToldLog> log() const { return state_.log(); }
   /// After an error the file is behind: the next start tells more than it has to.
@@ -35,7 +31,7 @@ class ToldLogFile {
   std::string path_;
   Bytes header_;
   ToldLogState state_;
-  int descriptor_ = -1;
+  Descriptor file_;
   std::size_t bytes_ = 0;
   std::size_t rewrite_at_ = 0;
 };

@@ -233,7 +233,7 @@ void Node::pump() {
       sim_.network().send_datagram(
           index_, *to, [&sim = sim_, from = index_, to = *to, bytes = transmit->datagram] {
             sim.at_node(to, Duration{0},
-                        [&sim, from, bytes](Node& node) { node.receive(address_of(from), bytes); });
+                        [from, bytes](Node& node) { node.receive(address_of(from), bytes); });
           });
     }
     while (auto command = core_->poll_command()) {

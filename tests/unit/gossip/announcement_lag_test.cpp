@@ -120,9 +120,9 @@ TEST_SUITE("gossip/announcement_lag") {
     slice.records.assign(200, Have{Id64{1}});
     std::vector<std::optional<Duration>> ages;
     for (const Bytes& body : pack_records(0, {&slice, 1}, 1200)) {
-      for (const LogSlice& part : std::get<Records>(*decode_message(body)).logs) {
-        ages.push_back(part.age);
-      }
+      const auto message = decode_message(body);
+      REQUIRE(message.has_value());
+      for (const LogSlice& part : std::get<Records>(*message).logs) ages.push_back(part.age);
     }
     REQUIRE(ages.size() > 1);
     CHECK(ages[0] == 80ms);
