@@ -26,6 +26,13 @@ struct Bench {
       now = *prober.poll_timeout();
     }
   }
+  /// Who is pinged next; it answers.
+  NodeId ping() {
+    const auto step = next();
+    REQUIRE(step.kind == Kind::ping);
+    CHECK(prober.handle_ack(step.seq, step.target));
+    return step.target;
+  }
 };
 
 }  // namespace
@@ -54,18 +61,13 @@ TEST_SUITE("gossip/prober") {
         Bench bench;
         for (unsigned n = 1; n <= 8; ++n) bench.prober.add(id_of(n));
         std::map<NodeId, int> pings;
-        const auto ping = [&] {
-          const auto step = bench.next();
-          REQUIRE(step.kind == Kind::ping);
-          CHECK(bench.prober.handle_ack(step.seq, step.target));
-          ++pings[step.target];
-          return step.target;
-        };
-        for (int i = 0; i < before; ++i) ping();
+        for (int i = 0; i < before; ++i) ++pings[bench.ping()];
         const bool had_its_turn = pings.contains(id_of(hurried));
         bench.prober.hurry(id_of(hurried));
-        CHECK(ping() == id_of(hurried));
-        while (pings.size() < 8) ping();
+        const NodeId next = bench.ping();
+        CHECK(next == id_of(hurried));
+        ++pings[next];
+        while (pings.size() < 8) ++pings[bench.ping()];
         CHECK(pings[id_of(hurried)] == (had_its_turn ? 2 : 1));
         for (const auto& [id, count] : pings) {
           if (id != id_of(hurried)) CHECK(count == 1);
@@ -81,17 +83,11 @@ TEST_SUITE("gossip/prober") {
       Bench bench;
       for (unsigned n = 1; n <= 8; ++n) bench.prober.add(id_of(n));
       std::map<NodeId, int> pings;
-      const auto ping = [&] {
-        const auto step = bench.next();
-        REQUIRE(step.kind == Kind::ping);
-        CHECK(bench.prober.handle_ack(step.seq, step.target));
-        ++pings[step.target];
-      };
-      for (int i = 0; i < before; ++i) ping();
+      for (int i = 0; i < before; ++i) ++pings[bench.ping()];
       bench.prober.add(id_of(9));
       while (pings.size() < 9) {
         REQUIRE(bench.prober.target_count() == 9);
-        ping();
+        ++pings[bench.ping()];
         for (const auto& [id, count] : pings) CHECK(count == 1);
       }
     }
