@@ -173,6 +173,10 @@ TEST_SUITE("gossip/relay") {
       return !plan.shares_row(other.node_id(), rows);
     });
     REQUIRE(mate != others.end());
+    const auto second_mate = std::find_if(mate + 1, others.end(), [&](const Identity& other) {
+      return plan.shares_row(other.node_id(), rows);
+    });
+    REQUIRE(second_mate != others.end());
     REQUIRE(far != others.end());
     const auto say = [&](const Identity& from, const Records& records) {
       core.handle_message(now, from.node_id(), encode(records));
@@ -181,7 +185,7 @@ TEST_SUITE("gossip/relay") {
     CHECK(relayed() == plan.targets(rows, 3).size());
     say(*mate, one_log(mate->node_id(), 1, 2, {Have{Id64{2}}}));  // not to be relayed
     CHECK(relayed() == 0);
-    say(*far, one_log(mate->node_id(), 1, 3, {Have{Id64{3}}}, rows));  // not from its origin
+    say(*second_mate, one_log(mate->node_id(), 1, 3, {Have{Id64{3}}}, rows));  // not its origin
     CHECK(relayed() == 0);
     say(*far, one_log(far->node_id(), 1, 1, {Have{Id64{1}}}, rows));  // of another row
     CHECK(relayed() == 0);
