@@ -29,31 +29,6 @@ static_assert(limits::log_depth_told_max < whole_id);
 
 RecordKind kind_of(const Record& record) { return static_cast<RecordKind>(record.index()); }
 
-// ---- nodes ----
-
-std::size_t ref_bytes(const NodeRef& ref) { return ref.whole ? ref.id.bytes.size() : prefix_bytes; }
-
-std::byte head_of(const NodeRef& ref, std::size_t number) {
-  return static_cast<std::byte>((ref.whole ? whole_id : 0U) | number);
-}
-
-void append_ref(Bytes& out, const NodeRef& ref) {
-  append(out, ByteView(ref.id.bytes).first(ref_bytes(ref)));
-}
-
-NodeRef read_ref(PackedReader& in, bool whole) {
-  NodeRef ref{{}, whole};
-  const ByteView bytes = in.bytes(whole ? ref.id.bytes.size() : prefix_bytes);
-  std::copy(bytes.begin(), bytes.end(), ref.id.bytes.begin());
-  return ref;
-}
-
-std::uint64_t read_seq(PackedReader& in) {
-  const std::uint64_t seq = in.varint();
-  if (seq == 0) in.fail();
-  return seq;
-}
-
 // ---- records ----
 
 void append_digest(Bytes& out, const Digest& digest) { append(out, digest.to_wire()); }
@@ -195,12 +170,41 @@ Duration age_of(std::uint8_t code) {
   return (half + code % half) * (age_step * (std::int64_t{1} << (code / half - 1)));
 }
 
+// ---- heads ----
+
+std::size_t packed_bytes(const PieceHead& head) {
+  return 1 + (head.origin.whole ? head.origin.id.bytes.size() : prefix_bytes) +
+         sizeof(head.incarnation) + varint_bytes(head.seq);
+}
+
+void append_head(Bytes& out, const PieceHead& head) {
+  WAGGLE_ASSERT(head.number < whole_id);
+  out.push_back(static_cast<std::byte>((head.origin.whole ? whole_id : 0U) | head.number));
+  append(out, ByteView(head.origin.id.bytes)
+                  .first(head.origin.whole ? head.origin.id.bytes.size() : prefix_bytes));
+  append_le(out, head.incarnation);
+  append_varint(out, head.seq);
+}
+
+PieceHead read_head(PackedReader& in) {
+  PieceHead head;
+  const auto first = in.le<std::uint8_t>();
+  head.number = first & (whole_id - 1U);
+  head.origin.whole = (first & whole_id) != 0;
+  const ByteView id = in.bytes(head.origin.whole ? head.origin.id.bytes.size() : prefix_bytes);
+  std::copy(id.begin(), id.end(), head.origin.id.bytes.begin());
+  head.incarnation = in.le<std::uint16_t>();
+  head.seq = in.varint();
+  if (head.seq == 0) in.fail();
+  return head;
+}
+
+// ---- pieces ----
+
 void append_packed(Bytes& out, const LogSlice& slice) {
   WAGGLE_ASSERT(!slice.records.empty() && slice.records.size() <= limits::records_per_slice_max);
-  out.push_back(head_of(slice.origin, slice.records.size() - 1));
-  append_ref(out, slice.origin);
-  append_le(out, slice.incarnation);
-  append_varint(out, slice.first_seq);
+  const auto further = static_cast<std::uint8_t>(slice.records.size() - 1);
+  append_head(out, {further, slice.origin, slice.incarnation, slice.first_seq});
   if (slice.age) out.push_back(static_cast<std::byte>(first_age + age_code(*slice.age)));
   for (std::size_t i = 0; i < slice.records.size();) {
     const RecordKind kind = kind_of(slice.records[i]);
@@ -215,12 +219,9 @@ void append_packed(Bytes& out, const LogSlice& slice) {
 }
 
 LogSlice read_slice(PackedReader& in) {
-  LogSlice slice;
-  const auto head = in.le<std::uint8_t>();
-  const std::size_t count = (head & (whole_id - 1U)) + 1U;
-  slice.origin = read_ref(in, (head & whole_id) != 0);
-  slice.incarnation = in.le<std::uint16_t>();
-  slice.first_seq = read_seq(in);
+  const PieceHead head = read_head(in);
+  const std::size_t count = head.number + 1U;
+  LogSlice slice{head.origin, head.incarnation, head.seq, {}, {}};
   // Room for every record: sequence numbers never wrap.
   if (slice.first_seq > UINT64_MAX - limits::records_per_slice_max) in.fail();
   slice.records.reserve(std::min(count, in.remaining() / sizeof(Id64) + 1));
@@ -246,44 +247,29 @@ LogSlice read_slice(PackedReader& in) {
 
 void append_packed(Bytes& out, const LogState& state) {
   WAGGLE_ASSERT(state.log_depth <= limits::log_depth_told_max);
-  out.push_back(head_of(state.origin, state.log_depth));
-  append_ref(out, state.origin);
-  append_le(out, state.incarnation);
-  append_varint(out, state.seq);
+  append_head(out, {state.log_depth, state.origin, state.incarnation, state.seq});
   append_le(out, state.set_hash);
 }
 
 LogState read_state(PackedReader& in) {
-  LogState state;
-  const auto head = in.le<std::uint8_t>();
-  state.log_depth = head & (whole_id - 1U);
-  state.origin = read_ref(in, (head & whole_id) != 0);
-  state.incarnation = in.le<std::uint16_t>();
-  state.seq = read_seq(in);
-  state.set_hash = in.le<std::uint32_t>();
+  const PieceHead head = read_head(in);
+  LogState state{head.origin, head.incarnation, head.seq, in.le<std::uint32_t>(), head.number};
   if (state.log_depth > state.seq) in.fail();
   return state;
 }
 
 void append_packed(Bytes& out, const LogRange& range) {
-  out.push_back(head_of(range.origin, 0));
-  append_ref(out, range.origin);
-  append_le(out, range.incarnation);
-  append_varint(out, range.from_seq);
+  append_head(out, {0, range.origin, range.incarnation, range.from_seq});
 }
 
 LogRange read_range(PackedReader& in) {
-  LogRange range;
-  const auto head = in.le<std::uint8_t>();
-  if ((head & (whole_id - 1U)) != 0) in.fail();
-  range.origin = read_ref(in, (head & whole_id) != 0);
-  range.incarnation = in.le<std::uint16_t>();
-  range.from_seq = read_seq(in);
-  return range;
+  const PieceHead head = read_head(in);
+  if (head.number != 0) in.fail();
+  return {head.origin, head.incarnation, head.seq};
 }
 
 SliceSize::SliceSize(const LogSlice& head)
-    : bytes_(1 + ref_bytes(head.origin) + sizeof(head.incarnation) + varint_bytes(head.first_seq) +
+    : bytes_(packed_bytes(PieceHead{0, head.origin, head.incarnation, head.first_seq}) +
              (head.age ? 1 : 0)) {}
 
 bool SliceSize::joins_run(const Record& next) const {
@@ -301,7 +287,7 @@ void SliceSize::add(const Record& next) {
 }
 
 std::size_t packed_bytes(const LogState& state) {
-  return 1 + ref_bytes(state.origin) + sizeof(state.incarnation) + varint_bytes(state.seq) +
+  return packed_bytes(PieceHead{state.log_depth, state.origin, state.incarnation, state.seq}) +
          sizeof(state.set_hash);
 }
 

@@ -123,6 +123,17 @@ struct LogRange {
   auto operator<=>(const LogRange&) const = default;
 };
 
+/// How every packed piece begins: a number of 7 bits, a log, a place in it.
+struct PieceHead {
+  std::uint8_t number = 0;  ///< below 128
+  NodeRef origin;
+  std::uint16_t incarnation = 0;  ///< low_bits()
+  std::uint64_t seq = 1;
+};
+void append_head(Bytes& out, const PieceHead& head);
+[[nodiscard]] PieceHead read_head(PackedReader& in);
+[[nodiscard]] std::size_t packed_bytes(const PieceHead& head);
+
 void append_packed(Bytes& out, const LogSlice& slice);
 void append_packed(Bytes& out, const LogState& state);
 void append_packed(Bytes& out, const LogRange& range);

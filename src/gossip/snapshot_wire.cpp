@@ -12,7 +12,6 @@ namespace {
 // The first byte of an entry: what says the id, and how the holders are written.
 enum class What : std::uint8_t { bare_id = 0, sha256 = 1, sha512 = 2 };
 constexpr std::uint8_t bitmap_flag = 0x80;
-constexpr std::uint8_t whole_id_flag = 0x80;  // of a row's first byte
 
 std::size_t word_count(std::size_t origin_count) { return (origin_count + 63) / 64; }
 std::size_t bitmap_bytes(std::size_t origin_count) { return (origin_count + 7) / 8; }
@@ -39,25 +38,14 @@ void for_each_step(std::span<const std::uint64_t> words, Visit visit) {
 }  // namespace
 
 void append_packed(Bytes& out, const SnapshotOrigin& row) {
-  out.push_back(static_cast<std::byte>(row.origin.whole ? whole_id_flag : 0));
-  append(out, ByteView(row.origin.id.bytes).first(row.origin.whole ? 16 : 4));
-  append_le(out, row.incarnation);
-  append_varint(out, row.seq);
+  append_head(out, {0, row.origin, row.incarnation, row.seq});
   append_le(out, row.set_hash);
 }
 
 SnapshotOrigin read_snapshot_origin(PackedReader& in) {
-  SnapshotOrigin row;
-  const auto head = in.le<std::uint8_t>();
-  if ((head & ~unsigned{whole_id_flag}) != 0) in.fail();
-  row.origin.whole = head != 0;
-  const ByteView id = in.bytes(row.origin.whole ? 16 : 4);
-  std::copy(id.begin(), id.end(), row.origin.id.bytes.begin());
-  row.incarnation = in.le<std::uint16_t>();
-  row.seq = in.varint();
-  if (row.seq == 0) in.fail();
-  row.set_hash = in.le<std::uint64_t>();
-  return row;
+  const PieceHead head = read_head(in);
+  if (head.number != 0) in.fail();
+  return {head.origin, head.incarnation, head.seq, in.le<std::uint64_t>()};
 }
 
 std::uint64_t snapshot_table_hash(const IdKey& key, std::span<const SnapshotOrigin> table) {
