@@ -3,6 +3,7 @@
 
 #include "base/descriptor_driver.hpp"
 #include "base/limits.hpp"
+#include "base/socket_address_driver.hpp"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -32,65 +33,6 @@ constexpr std::size_t read_bytes = limits::datagram_bytes_max + 1;
 /// Taken in one go before others on the executor have their turn.
 constexpr int receive_batch = 32;
 
-in_addr v4_of(const Endpoint& endpoint) {
-  in_addr address{};
-  std::memcpy(&address, endpoint.address.data() + 12, sizeof(address));
-  return address;
-}
-
-in6_addr v6_of(const Endpoint& endpoint) {
-  in6_addr address{};
-  std::memcpy(&address, endpoint.address.data(), sizeof(address));
-  return address;
-}
-
-Endpoint from_v4(const in_addr& address, std::uint16_t port) {
-  std::array<std::uint8_t, 4> octets{};
-  std::memcpy(octets.data(), &address, octets.size());
-  return Endpoint::v4(octets[0], octets[1], octets[2], octets[3], port);
-}
-
-Endpoint from_v6(const in6_addr& address, std::uint16_t port) {
-  Endpoint endpoint;
-  std::memcpy(endpoint.address.data(), &address, endpoint.address.size());
-  endpoint.port = port;
-  return endpoint;
-}
-
-struct SocketAddress {
-  sockaddr_storage storage{};
-  socklen_t size = sizeof(storage);
-  [[nodiscard]] sockaddr* get() { return reinterpret_cast<sockaddr*>(&storage); }
-};
-
-SocketAddress to_sockaddr(const Endpoint& endpoint, bool as_v4, unsigned scope = 0) {
-  SocketAddress address;
-  if (as_v4) {
-    auto* v4 = reinterpret_cast<sockaddr_in*>(&address.storage);
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons(endpoint.port);
-    v4->sin_addr = v4_of(endpoint);
-    address.size = sizeof(sockaddr_in);
-  } else {
-    auto* v6 = reinterpret_cast<sockaddr_in6*>(&address.storage);
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(endpoint.port);
-    v6->sin6_addr = v6_of(endpoint);
-    v6->sin6_scope_id = scope;
-    address.size = sizeof(sockaddr_in6);
-  }
-  return address;
-}
-
-Endpoint from_sockaddr(const sockaddr_storage& storage) {
-  if (storage.ss_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in&>(storage);
-    return from_v4(v4.sin_addr, ntohs(v4.sin_port));
-  }
-  const auto& v6 = reinterpret_cast<const sockaddr_in6&>(storage);
-  return from_v6(v6.sin6_addr, ntohs(v6.sin6_port));
-}
-
 /// Room for one packet information of either family.
 struct Control {
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(in6_pktinfo)) * 2> bytes{};
@@ -114,12 +56,12 @@ std::optional<Endpoint> local_of(msghdr& message, std::uint16_t port) {
     if (header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_PKTINFO) {
       in_pktinfo info{};
       std::memcpy(&info, CMSG_DATA(header), sizeof(info));
-      return from_v4(info.ipi_spec_dst, port);
+      return endpoint_of(info.ipi_spec_dst, port);
     }
     if (header->cmsg_level == IPPROTO_IPV6 && header->cmsg_type == IPV6_PKTINFO) {
       in6_pktinfo info{};
       std::memcpy(&info, CMSG_DATA(header), sizeof(info));
-      return from_v6(info.ipi6_addr, port);
+      return endpoint_of(info.ipi6_addr, port);
     }
   }
   return std::nullopt;
@@ -157,11 +99,12 @@ Result<void> UdpSocket::open(const Endpoint& endpoint, bool dual_stack) {
 }
 
 Result<void> UdpSocket::bind_to(const Endpoint& endpoint, unsigned scope) {
-  SocketAddress address = to_sockaddr(endpoint, is_v4_, scope);
+  SocketAddress address =
+      is_v4_ ? to_v4_socket_address(endpoint) : to_v6_socket_address(endpoint, scope);
   if (::bind(io_.native_handle(), address.get(), address.size) != 0) return last_system_error();
   SocketAddress bound;
   if (::getsockname(io_.native_handle(), bound.get(), &bound.size) != 0) return last_system_error();
-  local_ = from_sockaddr(bound.storage);
+  local_ = endpoint_of(*bound.get()).value_or(endpoint);
   return {};
 }
 
@@ -225,24 +168,24 @@ void UdpSocket::close() {
 }
 
 Result<UdpSocket::Arrival> UdpSocket::receive(MutableByteView buffer) {
-  sockaddr_storage from{};
+  SocketAddress from;
   iovec part{buffer.data(), buffer.size()};
   Control control;
   msghdr message{};
-  message.msg_name = &from;
-  message.msg_namelen = sizeof(from);
+  message.msg_name = from.get();
+  message.msg_namelen = from.size;
   message.msg_iov = &part;
   message.msg_iovlen = 1;
   message.msg_control = control.bytes.data();
   message.msg_controllen = control.bytes.size();
   const auto size = ::recvmsg(io_.native_handle(), &message, MSG_DONTWAIT);
   if (size < 0) return last_system_error();
-  return Arrival{from_sockaddr(from), local_of(message, local_.port).value_or(local_),
+  return Arrival{endpoint_of(*from.get()).value_or(Endpoint{}), local_of(message, local_.port).value_or(local_),
                  static_cast<std::size_t>(size)};
 }
 
 Result<void> UdpSocket::send(const Endpoint& to, ByteView datagram, const Source& source) {
-  SocketAddress address = to_sockaddr(to, is_v4_);
+  SocketAddress address = is_v4_ ? to_v4_socket_address(to) : to_v6_socket_address(to);
   iovec part{const_cast<std::byte*>(datagram.data()), datagram.size()};
   Control control;
   msghdr message{};

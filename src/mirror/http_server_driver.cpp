@@ -4,6 +4,7 @@
 
 #include "base/descriptor_driver.hpp"
 #include "base/random_source.hpp"
+#include "base/socket_address_driver.hpp"
 #include "mirror/callback_gate_driver.hpp"
 #include "mirror/cidr.hpp"
 #include "mirror/http_connection_driver.hpp"
@@ -33,45 +34,11 @@ using boost::system::error_code;
 using Protocol = asio::generic::stream_protocol;
 using Acceptor = asio::basic_socket_acceptor<Protocol>;
 
-sockaddr_in6 to_sockaddr6(const Endpoint& endpoint) {
-  sockaddr_in6 address{};
-  address.sin6_family = AF_INET6;
-  address.sin6_port = htons(endpoint.port);
-  std::memcpy(&address.sin6_addr, endpoint.address.data(), endpoint.address.size());
-  return address;
-}
-
-sockaddr_in to_sockaddr4(const Endpoint& endpoint) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(endpoint.port);
-  std::memcpy(&address.sin_addr, endpoint.address.data() + 12, 4);
-  return address;
-}
-
 /// nullopt for sockets that have no IP address.
-std::optional<Endpoint> to_endpoint(const sockaddr_storage& storage) {
-  Endpoint endpoint;
-  if (storage.ss_family == AF_INET6) {
-    sockaddr_in6 address{};
-    std::memcpy(&address, &storage, sizeof(address));
-    std::memcpy(endpoint.address.data(), &address.sin6_addr, endpoint.address.size());
-    endpoint.port = ntohs(address.sin6_port);
-    return endpoint;
-  }
-  if (storage.ss_family != AF_INET) return std::nullopt;
-  sockaddr_in address{};
-  std::memcpy(&address, &storage, sizeof(address));
-  std::array<std::uint8_t, 4> octets{};
-  std::memcpy(octets.data(), &address.sin_addr, octets.size());
-  return Endpoint::v4(octets[0], octets[1], octets[2], octets[3], ntohs(address.sin_port));
-}
-
 std::optional<Endpoint> name_of(int descriptor, decltype(&::getsockname) function) {
-  sockaddr_storage storage{};
-  socklen_t size = sizeof(storage);
-  if (function(descriptor, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return std::nullopt;
-  return to_endpoint(storage);
+  SocketAddress name;
+  if (function(descriptor, name.get(), &name.size) != 0) return std::nullopt;
+  return endpoint_of(*name.get());
 }
 
 Result<int> open_tcp_listener(const Endpoint& endpoint) {
@@ -86,16 +53,12 @@ Result<int> open_tcp_listener(const Endpoint& endpoint) {
   const int on = 1;
   const int off = 0;
   ::setsockopt(descriptor.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  int bound = 0;
-  if (v4) {
-    const auto address = to_sockaddr4(endpoint);
-    bound = ::bind(descriptor.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
-  } else {
-    ::setsockopt(descriptor.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-    const auto address = to_sockaddr6(endpoint);
-    bound = ::bind(descriptor.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  if (!v4) ::setsockopt(descriptor.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+  SocketAddress address = to_socket_address(endpoint);
+  if (::bind(descriptor.get(), address.get(), address.size) != 0 ||
+      ::listen(descriptor.get(), SOMAXCONN) != 0) {
+    return last_system_error();
   }
-  if (bound != 0 || ::listen(descriptor.get(), SOMAXCONN) != 0) return last_system_error();
   return descriptor.release();
 }
 

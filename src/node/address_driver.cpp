@@ -1,6 +1,9 @@
 // getifaddrs, and the connected-UDP-socket question for routes.
 #include "node/address_driver.hpp"
 
+#include "base/descriptor_driver.hpp"
+#include "base/socket_address_driver.hpp"
+
 #include <algorithm>
 #include <charconv>
 #include <cstring>
@@ -23,18 +26,6 @@ struct LocalAddress {
   bool carries_multicast = false;  ///< up, and not loopback
 };
 
-Endpoint from_sockaddr(const sockaddr* address) {
-  if (address->sa_family == AF_INET) {
-    const auto* v4 = reinterpret_cast<const sockaddr_in*>(address);
-    const auto* octets = reinterpret_cast<const std::uint8_t*>(&v4->sin_addr);
-    return Endpoint::v4(octets[0], octets[1], octets[2], octets[3], 0);
-  }
-  Endpoint endpoint;
-  const auto* v6 = reinterpret_cast<const sockaddr_in6*>(address);
-  std::memcpy(endpoint.address.data(), &v6->sin6_addr, endpoint.address.size());
-  return endpoint;
-}
-
 std::vector<LocalAddress> local_addresses() {
   ifaddrs* list = nullptr;
   std::vector<LocalAddress> found;
@@ -42,12 +33,11 @@ std::vector<LocalAddress> local_addresses() {
   const std::unique_ptr<ifaddrs, decltype(&freeifaddrs)> owner(list, freeifaddrs);
   for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
     if (entry->ifa_addr == nullptr) continue;
-    const auto family = entry->ifa_addr->sa_family;
-    if (family != AF_INET && family != AF_INET6) continue;
-    const Endpoint endpoint = from_sockaddr(entry->ifa_addr);
-    if (is_link_local(endpoint)) continue;
+    auto endpoint = endpoint_of(*entry->ifa_addr);
+    if (!endpoint || is_link_local(*endpoint)) continue;
+    endpoint->port = 0;
     constexpr unsigned wanted = IFF_UP | IFF_MULTICAST;
-    found.push_back({entry->ifa_name, endpoint, (entry->ifa_flags & wanted) == wanted});
+    found.push_back({entry->ifa_name, *endpoint, (entry->ifa_flags & wanted) == wanted});
   }
   return found;
 }
@@ -109,35 +99,20 @@ Result<std::vector<Endpoint>> resolve_bind(const std::string& entry) {
 }
 
 std::optional<Endpoint> local_address_towards(const Endpoint& target, std::uint16_t port) {
-  const int family = target.is_v4() ? AF_INET : AF_INET6;
-  const int socket = ::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (socket < 0) return std::nullopt;
-  sockaddr_storage address{};
-  socklen_t size = 0;
-  if (target.is_v4()) {
-    auto* v4 = reinterpret_cast<sockaddr_in*>(&address);
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons(9);
-    std::memcpy(&v4->sin_addr, target.address.data() + 12, 4);
-    size = sizeof(sockaddr_in);
-  } else {
-    auto* v6 = reinterpret_cast<sockaddr_in6*>(&address);
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(9);
-    std::memcpy(&v6->sin6_addr, target.address.data(), 16);
-    size = sizeof(sockaddr_in6);
-  }
-  std::optional<Endpoint> local;
+  const Descriptor socket(
+      ::socket(target.is_v4() ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket.is_open()) return std::nullopt;
+  Endpoint discard = target;
+  discard.port = 9;
+  SocketAddress address = to_socket_address(discard);
   // Connecting a UDP socket sends nothing; it asks the routing table.
-  if (::connect(socket, reinterpret_cast<sockaddr*>(&address), size) == 0) {
-    sockaddr_storage own{};
-    socklen_t own_size = sizeof(own);
-    if (::getsockname(socket, reinterpret_cast<sockaddr*>(&own), &own_size) == 0) {
-      local = from_sockaddr(reinterpret_cast<sockaddr*>(&own));
-      local->port = port;
-    }
+  SocketAddress own;
+  if (::connect(socket.get(), address.get(), address.size) != 0 ||
+      ::getsockname(socket.get(), own.get(), &own.size) != 0) {
+    return std::nullopt;
   }
-  ::close(socket);
+  auto local = endpoint_of(*own.get());
+  if (local) local->port = port;
   return local;
 }
 

@@ -1,7 +1,9 @@
 // Probes run side by side; the examination ends when all have, or after its deadline.
 #include "node/doctor_driver.hpp"
 
+#include "base/descriptor_driver.hpp"
 #include "base/keys.hpp"
+#include "base/socket_address_driver.hpp"
 #include "node/address_driver.hpp"
 #include "node/state_files_driver.hpp"
 
@@ -82,29 +84,14 @@ void look_at_data_dir(ops::DoctorFacts& facts) {
 /// The kernel's path MTU towards `to`; 0 when it cannot tell.
 std::uint64_t path_mtu(const Endpoint& to) {
   const bool v4 = to.is_v4();
-  const int descriptor = ::socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (descriptor < 0) return 0;
-  int connected = -1;
-  if (v4) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(to.port);
-    std::copy_n(reinterpret_cast<const char*>(to.address.data()) + 12, 4,
-                reinterpret_cast<char*>(&address.sin_addr));
-    connected = ::connect(descriptor, reinterpret_cast<sockaddr*>(&address), sizeof(address));
-  } else {
-    sockaddr_in6 address{};
-    address.sin6_family = AF_INET6;
-    address.sin6_port = htons(to.port);
-    std::copy_n(reinterpret_cast<const char*>(to.address.data()), 16,
-                reinterpret_cast<char*>(&address.sin6_addr));
-    connected = ::connect(descriptor, reinterpret_cast<sockaddr*>(&address), sizeof(address));
-  }
+  const Descriptor socket(::socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket.is_open()) return 0;
+  SocketAddress address = to_socket_address(to);
+  if (::connect(socket.get(), address.get(), address.size) != 0) return 0;
   int mtu = 0;
   socklen_t size = sizeof(mtu);
-  const bool told = connected == 0 && ::getsockopt(descriptor, v4 ? IPPROTO_IP : IPPROTO_IPV6,
-                                                   v4 ? IP_MTU : IPV6_MTU, &mtu, &size) == 0;
-  ::close(descriptor);
+  const bool told = ::getsockopt(socket.get(), v4 ? IPPROTO_IP : IPPROTO_IPV6,
+                                 v4 ? IP_MTU : IPV6_MTU, &mtu, &size) == 0;
   return told && mtu > 0 ? static_cast<std::uint64_t>(mtu) : 0;
 }
 
