@@ -10,7 +10,7 @@ namespace waggle {
 Prng::Prng(std::uint64_t seed) {
   for (auto& word : state_) {
     word = mix_seed(seed);
-    seed += 0x9e3779b97f4a7c15U;
+    seed += splitmix_step;
   }
 }
 

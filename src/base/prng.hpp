@@ -34,9 +34,12 @@ class Prng {
   std::uint64_t state_[4];
 };
 
+/// What splitmix64 adds to its state with every number (Steele, Lea, Flood 2014: golden gamma).
+inline constexpr std::uint64_t splitmix_step = 0x9e3779b97f4a7c15U;
+
 /// One splitmix64 step of `value`: derives independent seeds from one seed.
 [[nodiscard]] constexpr std::uint64_t mix_seed(std::uint64_t value) {
-  value += 0x9e3779b97f4a7c15U;
+  value += splitmix_step;
   value = (value ^ (value >> 30U)) * 0xbf58476d1ce4e5b9U;
   value = (value ^ (value >> 27U)) * 0x94d049bb133111ebU;
   return value ^ (value >> 31U);

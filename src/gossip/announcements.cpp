@@ -179,7 +179,7 @@ void Announcements::member_up(TimePoint now, const NodeId& id, std::uint64_t inc
     flushed_seq_ = 0;
     arm_flush(now, first_company_delay);
   } else if (own->second.log.seq() > 0 && spreading() == BroadcastMode::unicast) {
-    const LogState state = to_wire(state_of(own->first, own->second), ref_of(own));
+    const LogState state = wire_state(own);
     send({&id, 1}, pack_some_states({&state, 1}, config_.message_bytes_max));
   }
   // The first member is asked at once, so that a joiner is ready after one exchange.
@@ -343,6 +343,10 @@ void Announcements::note_state(const NodeId& id, Origin& origin) {
 OriginState Announcements::state_of(const NodeId& id, const Origin& origin) {
   const AnnouncementLog& log = origin.log;
   return {id, log.incarnation(), log.seq(), log.set_hash(), log.first_kept()};
+}
+
+LogState Announcements::wire_state(Origins::const_iterator origin) const {
+  return to_wire(state_of(origin->first, origin->second), ref_of(origin));
 }
 
 NodeRef Announcements::ref_of(Origins::const_iterator origin) const {

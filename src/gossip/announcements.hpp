@@ -273,6 +273,7 @@ class Announcements {
   /// Brings roots_ up to date with one origin.
   void note_state(const NodeId& id, Origin& origin);
   [[nodiscard]] NodeRef ref_of(Origins::const_iterator origin) const;
+  [[nodiscard]] LogState wire_state(Origins::const_iterator origin) const;
   [[nodiscard]] Origins::iterator find(const NodeRef& ref);
   [[nodiscard]] std::size_t cluster_size() const { return plan_.member_count() + 1; }
   [[nodiscard]] Origin& self() { return origins_.at(config_.self); }

@@ -310,7 +310,7 @@ void Announcements::send_states(const NodeId& to, std::uint32_t from, std::uint3
   for (auto it = origins_.lower_bound(NodeRef::lowest(from));
        it != origins_.end() && NodeRef::prefix_of(it->first) <= last; ++it) {
     if (!it->second.live || it->second.log.seq() == 0) continue;
-    states.push_back(to_wire(state_of(it->first, it->second), ref_of(it)));
+    states.push_back(wire_state(it));
   }
   for (auto& body : pack_full_states(states, from, last, config_.message_bytes_max)) {
     reply(to, std::move(body));
@@ -337,7 +337,7 @@ void Announcements::handle(TimePoint now, const NodeId& from, const AeStates& me
       case Repair::peer_behind:
         if (!origin.live || !message.full) break;
         if (!push_records(now, from, found, theirs.seq)) {
-          ahead.push_back(to_wire(mine, ref_of(found)));
+          ahead.push_back(wire_state(found));
         }
         break;
       case Repair::pull_records:

@@ -73,7 +73,7 @@ void Announcements::fill_part(SnapshotPart& part, const std::vector<std::uint16_
   const std::uint64_t width = fitting >= ids ? UINT64_MAX : UINT64_MAX / ids * fitting;
   SnapshotPacker packer(part.origin_count, config_.snapshot_part_bytes);
   SnapshotBits bits;
-  const auto holders = std::span(bits).first((part.origin_count + 63) / 64);
+  const auto holders = std::span(bits).first(words_for(part.origin_count));
   std::optional<Id64> group;  // definitions of one id stand in one part
   std::size_t group_start = 0;
   bool cut = false;
@@ -84,7 +84,7 @@ void Announcements::fill_part(SnapshotPart& part, const std::vector<std::uint16_
     bool any = false;
     for_each_slot(held.holders, [&](NodeSlot slot) {
       if (rows[slot] == no_row) return;
-      holders[rows[slot] / 64U] |= std::uint64_t{1} << (rows[slot] % 64U);
+      set_slot(holders, rows[slot]);
       any = true;
     });
     if (!any || packer.append({held.definition, held.id, holders})) return true;

@@ -43,7 +43,7 @@ void Announcements::flush(TimePoint now) {
     note_told(first, {});
     // A burst beyond the log: say how far it goes, and receivers pull the set. Where not everybody
     // is told, they tell each other.
-    const LogState state = to_wire(state_of(own->first, own->second), ref_of(own));
+    const LogState state = wire_state(own);
     const bool to_all = mode == BroadcastMode::unicast;
     send(to_all ? live_members() : plan_.row_mates(),
          pack_some_states({&state, 1}, config_.message_bytes_max));

@@ -290,7 +290,7 @@ void ContentIndex::clear_facts(std::span<const NodeSlot> slots) {
   // Looking for one node in a set costs a tenth of taking the set apart.
   if (slots.size() > few_slots) {
     SlotWords gone;
-    to_bits({slots.begin(), slots.end()}, gone);
+    set_slots(gone, slots);
     for (Number number = 0; number < entries_.size(); ++number) {
       const std::size_t erased = holders_.erase_all(number, gone);
       fact_count_ -= erased;
@@ -327,13 +327,6 @@ ContentIndex::Range ContentIndex::range_of(Id64 from, Id64 last) const {
   }
   std::sort(range.found.begin(), range.found.end());
   return range;
-}
-
-void ContentIndex::to_bits(const std::vector<NodeSlot>& slots, std::span<std::uint64_t> words) {
-  std::fill(words.begin(), words.end(), 0);
-  for (const NodeSlot slot : slots) {
-    if (slot / 64U < words.size()) words[slot / 64U] |= std::uint64_t{1} << (slot % 64U);
-  }
 }
 
 bool ContentIndex::holds(Id64 id, NodeSlot slot) const {
@@ -396,10 +389,7 @@ std::span<std::uint64_t> ContentIndex::Holders::expand(std::span<const std::uint
   if (collided_ == nullptr) {
     store_->expand(set_, out);
   } else {
-    std::fill(out.begin(), out.end(), 0);
-    for (const NodeSlot slot : *collided_) {
-      if (slot / 64U < out.size()) out[slot / 64U] |= std::uint64_t{1} << (slot % 64U);
-    }
+    set_slots(out, *collided_);
   }
   for (std::size_t i = 0; i < out.size(); ++i) out[i] &= mask[i];
   return out;

@@ -118,7 +118,7 @@ class ContentIndex {
       for (; collision != collisions_.end(); ++collision) {
         const Id64 id = collision->first.first;
         if (inclusive ? id > end : id >= end) break;
-        to_bits(collision->second.holders, holders);
+        set_slots(holders, collision->second.holders);
         const Definition definition{collision->first.second, collision->second.size};
         if (!visit(Held{id, definition, holders})) return id;
       }
@@ -180,7 +180,6 @@ class ContentIndex {
   Change add_collision(Id64 id, NodeSlot slot, const Definition& definition);
   [[nodiscard]] Range range_of(Id64 from, Id64 last) const;
   [[nodiscard]] std::optional<Definition> definition_at(Number number) const;
-  static void to_bits(const std::vector<NodeSlot>& slots, std::span<std::uint64_t> words);
   void clear_facts(std::span<const NodeSlot> slots);
 
   std::uint64_t seed_;

@@ -170,7 +170,7 @@ void expand(std::span<const std::byte> set, std::span<std::uint64_t> words) {
     } else {
       for (std::size_t i = 0; i < length; ++i) {
         const std::size_t low = to_size(at[i]);
-        bits[low / 64] |= std::uint64_t{1} << (low % 64);
+        set_slot(bits, low);
       }
     }
     const auto out = words.subspan(run * run_words);
@@ -212,11 +212,6 @@ std::size_t list(std::span<const std::byte> set, std::span<const std::uint64_t> 
 
 namespace {
 
-std::size_t count_of(const RunBits& bits) {
-  std::size_t count = 0;
-  for (const std::uint64_t word : bits) count += static_cast<std::size_t>(std::popcount(word));
-  return count;
-}
 std::size_t runs_for(std::span<const std::uint64_t> words) {
   std::size_t used = words.size();
   while (words[used - 1] == 0) --used;
@@ -229,7 +224,7 @@ std::size_t bytes_for_words(std::span<const std::uint64_t> words) {
   const std::size_t runs = runs_for(words);
   std::size_t bytes = 1 + runs;
   for (std::size_t run = 0; run < runs; ++run) {
-    bytes += std::min(count_of(bits_of(words, run)), bitmap_bytes);
+    bytes += std::min(count_slots(bits_of(words, run)), bitmap_bytes);
   }
   return bytes;
 }
@@ -240,7 +235,7 @@ std::size_t write_words(std::span<std::byte> bytes, std::span<const std::uint64_
   std::size_t used = 1 + runs;
   for (std::size_t run = 0; run < runs; ++run) {
     const RunBits bits = bits_of(words, run);
-    const std::size_t length = std::min(count_of(bits), bitmap_bytes);
+    const std::size_t length = std::min(count_slots(bits), bitmap_bytes);
     bytes[1 + run] = static_cast<std::byte>(length);
     auto out = bytes.subspan(used, length);
     used += length;

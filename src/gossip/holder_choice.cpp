@@ -43,7 +43,7 @@ class Draws {
 
  private:
   [[nodiscard]] std::uint64_t next() {
-    state_ += 0x9e3779b97f4a7c15U;
+    state_ += splitmix_step;
     return mix_seed(state_);
   }
   [[nodiscard]] static std::size_t scale(std::uint64_t bits, std::size_t bound) {
@@ -123,8 +123,7 @@ std::size_t choose_listed(TimePoint now, std::span<NodeSlot> listed, const NodeS
 std::size_t choose_slots(TimePoint now, std::span<std::uint64_t> words, const NodeSlots& slots,
                          Prng& prng, std::span<NodeSlot> out) {
   WAGGLE_ASSERT(out.size() <= limits::lookup_holders_max);
-  std::size_t total = 0;
-  for (const std::uint64_t word : words) total += static_cast<std::size_t>(std::popcount(word));
+  const std::size_t total = count_slots(words);
   if (is_listed(total, out.size(), words.size() * 64)) {
     std::array<NodeSlot, listed_max> listed;
     std::size_t count = 0;

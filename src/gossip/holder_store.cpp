@@ -177,8 +177,7 @@ std::size_t HolderStore::erase_all(std::uint32_t number, std::span<const std::ui
 }
 
 void HolderStore::assign(std::uint32_t number, std::span<const std::uint64_t> words) {
-  std::size_t count = 0;
-  for (const std::uint64_t word : words) count += static_cast<std::size_t>(std::popcount(word));
+  const std::size_t count = count_slots(words);
   Set& set = sets_[number];
   const auto old = is_inline(set) ? std::nullopt : std::optional(place_of(set));
   if (count <= inline_max) {
@@ -198,15 +197,10 @@ void HolderStore::assign(std::uint32_t number, std::span<const std::uint64_t> wo
 }
 
 void HolderStore::expand(std::uint32_t number, std::span<std::uint64_t> words) const {
-  std::fill(words.begin(), words.end(), 0);
   const Set& set = sets_[number];
-  if (!is_inline(set)) {
-    holder_block::expand(set_bytes(place_of(set)), words);
-    return;
-  }
-  for (const NodeSlot slot : inline_slots(set)) {
-    if (slot / 64U < words.size()) words[slot / 64U] |= std::uint64_t{1} << (slot % 64U);
-  }
+  if (is_inline(set)) return set_slots(words, inline_slots(set));
+  std::fill(words.begin(), words.end(), 0);
+  holder_block::expand(set_bytes(place_of(set)), words);
 }
 
 std::size_t HolderStore::list(std::uint32_t number, std::span<const std::uint64_t> mask,

@@ -17,24 +17,6 @@
 
 namespace waggle::gossip {
 
-/// One bit per node slot, on the stack of a lookup.
-using SlotWords = std::array<std::uint64_t, slots_max / 64>;
-
-/// Bit `slot` of `words`; false beyond them.
-[[nodiscard]] inline bool has_slot(std::span<const std::uint64_t> words, NodeSlot slot) {
-  return slot / 64U < words.size() && ((words[slot / 64U] >> (slot % 64U)) & 1U) != 0;
-}
-
-/// Calls visit(slot) for every bit of `words`, ascending.
-template <typename Visit>
-void for_each_slot(std::span<const std::uint64_t> words, Visit visit) {
-  for (std::size_t word = 0; word < words.size(); ++word) {
-    for (std::uint64_t bits = words[word]; bits != 0; bits &= bits - 1) {
-      visit(static_cast<NodeSlot>(word * 64 + static_cast<unsigned>(std::countr_zero(bits))));
-    }
-  }
-}
-
 /// Up to 4 slots inside the set's 10 bytes, more in a block (gossip/holder_block.hpp) of the pool.
 /// Cost: contains, insert and erase O(runs of 256 slots); expand O(holders in lists + runs).
 class HolderStore {

@@ -34,7 +34,7 @@ void NodeSlots::release(TimePoint now, NodeSlot slot) {
 }
 
 void NodeSlots::set_live(NodeSlot slot, bool live) {
-  const std::uint64_t bit = std::uint64_t{1} << (slot % 64U);
+  const std::uint64_t bit = slot_bit(slot);
   live_[slot / 64U] = live ? live_[slot / 64U] | bit : live_[slot / 64U] & ~bit;
 }
 
@@ -45,11 +45,8 @@ void NodeSlots::pair(NodeSlot former, NodeSlot fresh) {
 }
 
 void NodeSlots::drop_doubles(std::span<std::uint64_t> words) const {
-  const auto has = [&](NodeSlot slot) {
-    return slot / 64U < words.size() && ((words[slot / 64U] >> (slot % 64U)) & 1U) != 0;
-  };
   for (const auto& [former, fresh] : pairs_) {
-    if (has(former) && has(fresh)) words[former / 64U] ^= std::uint64_t{1} << (former % 64U);
+    if (has_slot(words, former) && has_slot(words, fresh)) words[former / 64U] ^= slot_bit(former);
   }
 }
 

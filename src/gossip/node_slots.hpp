@@ -3,6 +3,7 @@
 
 #include "base/ids.hpp"
 #include "base/time.hpp"
+#include "gossip/slot_words.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -12,10 +13,6 @@
 #include <vector>
 
 namespace waggle::gossip {
-
-/// A node as this process numbers it.
-using NodeSlot = std::uint16_t;
-inline constexpr std::size_t slots_max = 65'536;
 
 /// Slots of nodes. A node has one, and a second while the facts of its last incarnation are kept
 /// beside the new ones. A released slot is quarantined for 60 s before another node may get it.

@@ -160,7 +160,7 @@ SnapshotImport::Verdict SnapshotImport::apply(const SnapshotPart& part, const Id
       if (column.left) return;
       column.facts_hash ^= hash;
       ++column.id_count;
-      slots[column.slot / 64U] |= std::uint64_t{1} << (column.slot % 64U);
+      set_slot(slots, column.slot);
       any = true;
     });
     if (!any) continue;

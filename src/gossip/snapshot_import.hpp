@@ -73,9 +73,9 @@ class SnapshotImport {
   // Parts.
   /// Whether this answers the question, and holds together.
   [[nodiscard]] Verdict check(const NodeId& from, const SnapshotPart& part, const IdKey& key) const;
-  /// Takes the table, when there is one. @param rows  the origin here of each row, ascending, each
-  /// once  @return false
-  /// when it lacks too many origins: nothing changed then  @pre check() said taken
+  /// Takes the table, when there is one. @pre check() said taken
+  /// @param rows  the origin here of each row, ascending, each once
+  /// @return false when it lacks too many origins: nothing changed then
   [[nodiscard]] bool take_table(const SnapshotPart& part,
                                 std::span<const std::optional<Match>> rows);
   /// Puts the part's facts into the index and moves the cursor. @param slot_words  words for every

@@ -13,7 +13,6 @@ namespace {
 enum class What : std::uint8_t { bare_id = 0, sha256 = 1, sha512 = 2 };
 constexpr std::uint8_t bitmap_flag = 0x80;
 
-std::size_t word_count(std::size_t origin_count) { return (origin_count + 63) / 64; }
 std::size_t bitmap_bytes(std::size_t origin_count) { return (origin_count + 7) / 8; }
 
 What what_of(const SnapshotEntry& entry) {
@@ -26,13 +25,10 @@ What what_of(const SnapshotEntry& entry) {
 template <typename Visit>
 void for_each_step(std::span<const std::uint64_t> words, Visit visit) {
   std::size_t next = 0;
-  for (std::size_t word = 0; word < words.size(); ++word) {
-    for (std::uint64_t bits = words[word]; bits != 0; bits &= bits - 1) {
-      const std::size_t row = word * 64 + static_cast<std::size_t>(std::countr_zero(bits));
-      visit(row - next);
-      next = row + 1;
-    }
-  }
+  for_each_slot(words, [&](std::size_t row) {
+    visit(row - next);
+    next = row + 1;
+  });
 }
 
 }  // namespace
@@ -57,7 +53,7 @@ std::uint64_t snapshot_table_hash(const IdKey& key, std::span<const SnapshotOrig
 // ---- entries ----
 
 bool SnapshotPacker::append(const SnapshotEntry& entry) {
-  WAGGLE_ASSERT(entry.holders.size() == word_count(origin_count_));
+  WAGGLE_ASSERT(entry.holders.size() == words_for(origin_count_));
   const std::size_t before = packed_.size();
   std::size_t count = 0;
   std::size_t list_bytes = 0;
@@ -113,10 +109,10 @@ std::optional<SnapshotEntry> SnapshotReader::next() {
     default:
       in_.fail();
   }
-  std::fill_n(bits_.begin(), word_count(origin_count_), 0);
+  std::fill_n(bits_.begin(), words_for(origin_count_), 0);
   (head & bitmap_flag) != 0 ? read_bitmap() : read_list();
   if (!in_.ok()) return std::nullopt;
-  entry.holders = std::span(bits_).first(word_count(origin_count_));
+  entry.holders = std::span(bits_).first(words_for(origin_count_));
   return entry;
 }
 
@@ -127,7 +123,7 @@ void SnapshotReader::read_list() {
   for (std::uint64_t i = 0; i < count && in_.ok(); ++i) {
     const std::uint64_t row = next + in_.varint(origin_count_);
     if (row >= origin_count_) return in_.fail();
-    bits_[row / 64] |= std::uint64_t{1} << (row % 64U);
+    set_slot(bits_, row);
     next = row + 1;
   }
 }

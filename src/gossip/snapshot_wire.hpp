@@ -8,6 +8,7 @@
 #include "base/siphash.hpp"
 #include "gossip/log_wire.hpp"
 #include "gossip/packed.hpp"
+#include "gossip/slot_words.hpp"
 
 #include <array>
 #include <compare>
@@ -61,7 +62,7 @@ void append_packed(Bytes& out, const SnapshotOrigin& row);
                                                 std::span<const SnapshotOrigin> table);
 
 /// One bit per row of the largest table.
-using SnapshotBits = std::array<std::uint64_t, limits::members_max / 64>;
+using SnapshotBits = std::array<std::uint64_t, words_for(limits::members_max)>;
 
 /// An id with its holders.
 struct SnapshotEntry {

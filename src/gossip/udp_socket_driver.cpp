@@ -180,8 +180,8 @@ Result<UdpSocket::Arrival> UdpSocket::receive(MutableByteView buffer) {
   message.msg_controllen = control.bytes.size();
   const auto size = ::recvmsg(io_.native_handle(), &message, MSG_DONTWAIT);
   if (size < 0) return last_system_error();
-  return Arrival{endpoint_of(*from.get()).value_or(Endpoint{}), local_of(message, local_.port).value_or(local_),
-                 static_cast<std::size_t>(size)};
+  return Arrival{endpoint_of(*from.get()).value_or(Endpoint{}),
+                 local_of(message, local_.port).value_or(local_), static_cast<std::size_t>(size)};
 }
 
 Result<void> UdpSocket::send(const Endpoint& to, ByteView datagram, const Source& source) {

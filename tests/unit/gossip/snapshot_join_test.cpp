@@ -68,6 +68,20 @@ struct Join {
   }
 };
 
+/// The part in `frame` with change(holders) of each entry. @pre at most 64 rows
+template <typename Change>
+Bytes with_holders(const Bytes& frame, Change change) {
+  auto part = std::get<SnapshotPart>(*decode_bulk(frame));
+  SnapshotPacker packer(part.origin_count, limits::snapshot_part_bytes_max);
+  SnapshotReader reader(part.entries, part.origin_count);
+  while (const auto entry = reader.next()) {
+    const std::uint64_t holders = change(entry->holders[0]);
+    REQUIRE(packer.append({entry->definition, entry->id, {&holders, 1}}));
+  }
+  part.entries = packer.take();
+  return encode_bulk(part);
+}
+
 }  // namespace
 
 TEST_SUITE("gossip/snapshot_join") {
@@ -194,18 +208,11 @@ TEST_SUITE("gossip/snapshot_join") {
   TEST_CASE("a false set is refused and pulled singly") {
     Join join(9);
     join.to_joiner = [&](std::size_t, Bytes& frame) {
-      auto part = std::get<SnapshotPart>(*decode_bulk(frame));
       if (join.parts.size() != 6) return true;
       // One member more is said to hold each blob that has one holder.
-      SnapshotPacker packer(part.origin_count, limits::snapshot_part_bytes_max);
-      SnapshotReader reader(part.entries, part.origin_count);
-      while (const auto entry = reader.next()) {
-        std::uint64_t holders = entry->holders[0];
-        if (std::has_single_bit(holders) && holders != 1) holders |= 1;
-        REQUIRE(packer.append({entry->definition, entry->id, {&holders, 1}}));
-      }
-      part.entries = packer.take();
-      frame = encode_bulk(part);
+      frame = with_holders(frame, [](std::uint64_t holders) {
+        return std::has_single_bit(holders) ? holders | 1 : holders;
+      });
       return true;
     };
     join.net.restart(joiner);
@@ -224,15 +231,7 @@ TEST_SUITE("gossip/snapshot_join") {
     join.to_joiner = [&](std::size_t, Bytes& frame) {
       if (join.parts.size() == 9) join.net.announce(lowest, blobs);
       if (join.parts.size() != 6) return true;
-      auto part = std::get<SnapshotPart>(*decode_bulk(frame));
-      SnapshotPacker packer(part.origin_count, limits::snapshot_part_bytes_max);
-      SnapshotReader reader(part.entries, part.origin_count);
-      while (const auto entry = reader.next()) {  // row 0 holds them all
-        const std::uint64_t holders = entry->holders[0] | 1;
-        REQUIRE(packer.append({entry->definition, entry->id, {&holders, 1}}));
-      }
-      part.entries = packer.take();
-      frame = encode_bulk(part);
+      frame = with_holders(frame, [](std::uint64_t holders) { return holders | 1; });
       return true;
     };
     join.net.restart(joiner);
