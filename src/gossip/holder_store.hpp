@@ -8,7 +8,6 @@
 #include "gossip/node_slots.hpp"
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

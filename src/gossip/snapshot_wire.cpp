@@ -4,7 +4,6 @@
 #include "base/assert.hpp"
 
 #include <algorithm>
-#include <bit>
 
 namespace waggle::gossip {
 namespace {

@@ -8,6 +8,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 using namespace waggle;
 using namespace waggle::transfer;
 using namespace waggle::transfer::testing;
@@ -41,6 +43,7 @@ struct Bench {
     map.set(0);
     open(to_ann, ann, {.all = false, .chunks = map});
   }
+  void ann_opens_with_all() { open(to_ann, ann, {.all = true, .chunks = {}}); }
   void bob_opens() { open(to_bob, bob, {.all = true, .chunks = {}}); }
   void open(SessionId session, const Identity& node, const HaveMap& have) {
     exchange->session_opened(now, session, node.node_id());
@@ -64,11 +67,26 @@ struct Bench {
   void answer(SessionId session, ChunkVerdict verdict, ChunkIndex chunk = head) {
     exchange->chunk_verified(now, swarm, chunk, session, verdict, std::nullopt);
   }
+  std::vector<ExchangeOutput> drain() {
+    std::vector<ExchangeOutput> outputs;
+    while (auto output = exchange->poll_output()) outputs.push_back(std::move(*output));
+    return outputs;
+  }
   template <typename Output>
   std::size_t count() {
+    const auto outputs = drain();
+    return static_cast<std::size_t>(std::count_if(
+        outputs.begin(), outputs.end(),
+        [](const ExchangeOutput& output) { return std::holds_alternative<Output>(output); }));
+  }
+  /// Blocks asked of peers since the last drain.
+  std::size_t requests() {
     std::size_t found = 0;
-    while (auto output = exchange->poll_output()) {
-      if (std::holds_alternative<Output>(*output)) ++found;
+    for (const ExchangeOutput& output : drain()) {
+      const auto* sent = std::get_if<SendControl>(&output);
+      if (sent == nullptr) continue;
+      const auto message = decode_session_message(sent->message);
+      if (message && std::holds_alternative<RequestMessage>(*message)) ++found;
     }
     return found;
   }
@@ -220,6 +238,40 @@ TEST_SUITE("transfer/liars") {
     bench.tell(to_ann, crec_by(bench, bench.ann));
     bench.send_chunk(to_ann);
     CHECK(bench.count<VerifyChunk>() == 1);
+  }
+
+  TEST_CASE("what passed under a list that was given up is worth nothing under another") {
+    Bench bench;
+    bench.ann_opens_with_all();
+    bench.bob_opens();
+    bench.bob_sends_list(bench.eve);
+    bench.send_chunk(to_bob);
+    bench.answer(to_bob, ChunkVerdict::ok);
+    bench.send_chunk(to_bob, ChunkIndex{1});
+    bench.answer(to_bob, ChunkVerdict::mismatch, ChunkIndex{1});
+    for (const ChunkIndex asked_before : {ChunkIndex{2}, ChunkIndex{7}}) {
+      bench.send_chunk(to_ann, asked_before);
+      bench.answer(to_ann, ChunkVerdict::ok, asked_before);
+    }
+    // Two sources fail alike: the list is the liar.
+    bench.send_chunk(to_ann, ChunkIndex{1});
+    bench.answer(to_ann, ChunkVerdict::mismatch, ChunkIndex{1});
+    CHECK(bench.banned().empty());
+    CHECK_FALSE(bench.exchange->is_tainted(bench.now, bench.key.digest));
+    bench.sleep_until(100ms);
+    (void)bench.drain();
+    bench.list[5].bytes[1] = std::byte{9};
+    bench.bob_sends_list(bench.bob);
+    CHECK(bench.exchange->is_tainted(bench.now, bench.key.digest));
+    const auto outputs = bench.drain();
+    CHECK(std::any_of(outputs.begin(), outputs.end(), [](const ExchangeOutput& output) {
+      const auto* closed = std::get_if<CloseBlob>(&output);
+      return closed != nullptr && closed->discard;
+    }));
+    // The swarm began anew, and its peers still have what they had.
+    bench.exchange->blob_opened(bench.now, bench.swarm, std::vector<StoredChunk>{});
+    bench.sleep_until(300ms);
+    CHECK(bench.requests() > 0);
   }
 
   TEST_CASE("a refuted digest is tainted, and its next swarm takes nobody's word") {
