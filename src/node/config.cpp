@@ -243,6 +243,7 @@ void KeyTable::add_transfer_and_upstream() {
   later("transfer.max_download", size(WAGGLE_KEY(transfer.max_download)));
   now("transfer.threads", count(WAGGLE_KEY(transfer.threads)));
   later("transfer.dscp", count(WAGGLE_KEY(transfer.dscp)));
+  now("transfer.relay", flag(WAGGLE_KEY(transfer.relay)));
   later("transfer.early_bytes", choice(WAGGLE_KEY(transfer.early_bytes), {"members", "own"}));
 
   now_list("upstream.allow", list(WAGGLE_KEY(upstream.allow)));

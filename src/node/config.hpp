@@ -47,6 +47,7 @@ struct Config {
     std::uint64_t threads = 0;
     std::uint64_t dscp = 0;
     std::string early_bytes = "members";
+    bool relay = true;
   } transfer;
   struct Upstream {
     std::vector<std::string> allow = {"*"};

@@ -25,6 +25,7 @@ constexpr std::size_t read_bytes = 256 * limits::KiB;
 /// Chunks hashed or written at once; beyond, the body waits, and TCP's window slows upstream.
 constexpr std::size_t chunks_in_store_max = 4;
 constexpr std::uint64_t progress_bytes = 256 * limits::KiB;
+constexpr auto relay_look = std::chrono::milliseconds(50);
 constexpr Duration resume_delay = std::chrono::milliseconds(100);  ///< doubled while in vain
 
 FetchEnd::Kind kind_of(const boost::system::error_code& error) {
@@ -59,6 +60,7 @@ struct FetchDriver::Fetch {
   asio::steady_timer wake;  ///< cancelled to say: look again
   bool canceled = false;
   bool store_failed = false;
+  bool waits_for_relay = false;
   std::size_t in_store = 0;
   BlobLayout layout;
   std::uint64_t at = 0;        ///< next byte of the blob
@@ -352,22 +354,31 @@ asio::awaitable<FetchEnd> FetchDriver::transfer_body(std::shared_ptr<Fetch> fetc
   if (const auto end = co_await open_body(fetch)) co_return *end;
   do {
     const ChunkIndex chunk = fetch->layout.chunk_at(fetch->at);
-    Bytes bytes(fetch->layout.chunk_size(chunk));
-    for (std::size_t filled = 0; filled < bytes.size();) {
+    // Filled here while blocks of it leave for other nodes, from its begin on.
+    const auto bytes = std::make_shared<Bytes>(fetch->layout.chunk_size(chunk));
+    payload_.lend_buffer(fetch->command.swarm, chunk, bytes);
+    for (std::size_t filled = 0; filled < bytes->size();) {
       const auto room =
-          MutableByteView(bytes).subspan(filled, std::min(read_bytes, bytes.size() - filled));
+          MutableByteView(*bytes).subspan(filled, std::min(read_bytes, bytes->size() - filled));
       const auto count = co_await read(fetch, room);
       if (!count) {
         const auto end = co_await resume(fetch, fetch->at + filled, count.error());
-        if (end) co_return *end;
+        if (end) {
+          payload_.drop_buffer({fetch->command.swarm, chunk, transfer::fetch_source});
+          co_return *end;
+        }
         continue;
       }
       filled += *count;
-      note_received(*fetch, *count);
+      note_received(*fetch, chunk, filled, *count);
+      co_await wait_for_relay(fetch);
+      if (fetch->canceled || fetch->store_failed) break;
     }
-    fetch->at += bytes.size();
+    payload_.drop_buffer({fetch->command.swarm, chunk, transfer::fetch_source});
+    if (fetch->canceled || fetch->store_failed) break;
+    fetch->at += bytes->size();
     if (!co_await wait(fetch, [&fetch] { return fetch->in_store < chunks_in_store_max; })) break;
-    deliver_chunk(fetch, chunk, std::move(bytes));
+    deliver_chunk(fetch, chunk, bytes);
   } while (fetch->at < fetch->stop);
   // The body's end gives the connection back to the pool.
   std::array<std::byte, 1> rest{};
@@ -376,8 +387,40 @@ asio::awaitable<FetchEnd> FetchDriver::transfer_body(std::shared_ptr<Fetch> fetc
   co_return FetchEnd{stored ? FetchEnd::Kind::complete : FetchEnd::Kind::failed, {}};
 }
 
-void FetchDriver::note_received(Fetch& fetch, std::size_t count) {
+// Not faster than it can be passed on: TCP's window slows upstream.
+asio::awaitable<void> FetchDriver::wait_for_relay(std::shared_ptr<Fetch> fetch) {
+  while (!fetch->canceled && !fetch->store_failed && is_relay_full()) {
+    boost::system::error_code woken;
+    fetch->waits_for_relay = true;
+    fetch->wake.expires_after(relay_look);  // sessions that stand still do not count for long
+    co_await fetch->wake.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+    fetch->waits_for_relay = false;
+  }
+}
+
+void FetchDriver::relay_moved() {
+  for (const auto& [id, fetch] : fetches_) {
+    if (fetch->waits_for_relay) fetch->wake.cancel();
+  }
+}
+
+bool FetchDriver::is_relay_full() {
+  bool full = false;
+  input_([&](TimePoint now, transfer::Exchange& exchange) { full = exchange.is_relay_full(now); });
+  return full;
+}
+
+void FetchDriver::note_received(Fetch& fetch, ChunkIndex chunk, std::size_t filled,
+                                std::size_t count) {
   fetch.received += count;
+  const bool has_frame =
+      filled / limits::relay_frame_bytes > (filled - count) / limits::relay_frame_bytes ||
+      filled == fetch.layout.chunk_size(chunk);
+  if (has_frame) {
+    input_([&](TimePoint now, transfer::Exchange& exchange) {
+      exchange.fetch_bytes(now, fetch.command.fetch, chunk, static_cast<std::uint32_t>(filled));
+    });
+  }
   metrics_.add_bytes(fetch.target.protocol, ops::ByteSource::upstream, count);
   if (fetch.received - fetch.reported < progress_bytes) return;
   fetch.reported = fetch.received;
@@ -387,9 +430,8 @@ void FetchDriver::note_received(Fetch& fetch, std::size_t count) {
 }
 
 void FetchDriver::deliver_chunk(const std::shared_ptr<Fetch>& fetch, ChunkIndex chunk,
-                                Bytes bytes) {
+                                std::shared_ptr<const Bytes> shared) {
   ++fetch->in_store;
-  auto shared = std::make_shared<const Bytes>(std::move(bytes));
   payload_.hash_chunk(
       shared, [this, fetch, chunk, shared, partial = payload_.partial(fetch->command.swarm)](
                   const PayloadDriver::Sha256Bytes& sha256) {

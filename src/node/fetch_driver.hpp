@@ -61,6 +61,8 @@ class FetchDriver {
   void cancel(FetchId fetch);
   /// The swarm's file is open: a fetch that waited for the size may go on.
   void blob_opened(SwarmId swarm);
+  /// Relayed bytes left: a fetch whose chunks wait to be passed on may go on.
+  void relay_moved();
   void swarm_closed(SwarmId swarm) { ways_.erase(swarm); }
   void stop();
   /// Upstream's bytes did not have their digest: said in the log.
@@ -92,9 +94,12 @@ class FetchDriver {
                                                 const boost::system::error_code& error);
   void note(const FetchTarget& target, std::string what, std::string about, std::string remedy);
   boost::asio::awaitable<transfer::FetchEnd> transfer_body(std::shared_ptr<Fetch> fetch);
-  void note_received(Fetch& fetch, std::size_t count);
+  void note_received(Fetch& fetch, ChunkIndex chunk, std::size_t filled, std::size_t count);
+  [[nodiscard]] bool is_relay_full();
+  boost::asio::awaitable<void> wait_for_relay(std::shared_ptr<Fetch> fetch);
   boost::asio::awaitable<bool> wait(std::shared_ptr<Fetch> fetch, std::function<bool()> ready);
-  void deliver_chunk(const std::shared_ptr<Fetch>& fetch, ChunkIndex chunk, Bytes bytes);
+  void deliver_chunk(const std::shared_ptr<Fetch>& fetch, ChunkIndex chunk,
+                     std::shared_ptr<const Bytes> bytes);
 
   boost::asio::any_io_executor strand_;
   mirror::UpstreamDriver& upstream_;

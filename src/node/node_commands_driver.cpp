@@ -60,7 +60,7 @@ void NodeDriver::run_command(transfer::SendControl& send) {
 }
 
 void NodeDriver::run_command(transfer::SendBlock& send) {
-  tcp_->send_payload(send.session, {send.tag, send.chunk, send.offset, send.length},
+  tcp_->send_payload(send.session, {send.tag, send.chunk, send.offset, send.length, send.relayed},
                      payload_->block_source(send));
 }
 

@@ -208,6 +208,7 @@ void NodeDriver::open_cluster() {
   core.exchange.seed = mix_seed(core.gossip.seed);
   core.exchange.upstream_allowed = config.mirror.on_miss == "fetch";
   core.exchange.reports_sent_blocks = true;
+  core.exchange.relays = config.transfer.relay;
   core.cache_quota_bytes = cache_quota_bytes_;
   const auto disk = store_->disk_stats();
   core.eviction.min_free_bytes = config.cache.min_free.resolve(disk ? disk->total_bytes : 0);
@@ -419,8 +420,8 @@ transfer::TcpCallbacks NodeDriver::tcp_callbacks() {
   };
   callbacks.on_payload = [this](SessionId session, const transfer::PayloadHeader& header,
                                 ByteView data) { receive_payload(session, header, data); };
-  callbacks.on_payload_sent = [this](SessionId session, const transfer::PayloadHeader&) {
-    input([&](TimePoint at, transfer::Exchange& exchange) { exchange.block_sent(at, session); });
+  callbacks.on_payload_sent = [this](SessionId session, const transfer::PayloadHeader& header) {
+    payload_left(session, header);
   };
   callbacks.on_payload_unavailable = [this](SessionId session,
                                             const transfer::PayloadHeader& header,
@@ -429,7 +430,7 @@ transfer::TcpCallbacks NodeDriver::tcp_callbacks() {
       spdlog::warn("cannot read a block of chunk {} to send it: {}{}", to_value(header.chunk),
                    error.message(), suppressed_note(*more));
     }
-    input([&](TimePoint at, transfer::Exchange& exchange) { exchange.block_sent(at, session); });
+    payload_left(session, header);
   };
   callbacks.on_handshake_failed = [this](boost::system::error_code error, bool outgoing) {
     metrics_.count_handshake(reason_label(error));
@@ -444,18 +445,24 @@ transfer::TcpCallbacks NodeDriver::tcp_callbacks() {
 
 void NodeDriver::receive_payload(SessionId session, const transfer::PayloadHeader& header,
                                  ByteView data) {
-  const auto swarm = distributor_->exchange().find(header.tag);
-  if (!swarm) return;
-  // The bytes must lie in the buffer before the core learns of them: it may ask for their proof at
-  // once.
-  const bool made = payload_->receive_block(*swarm, header.chunk, session, header.offset, data);
+  const transfer::BlockFrame frame{header.tag, header.chunk, header.offset,
+                                   static_cast<std::uint32_t>(data.size()), header.relayed};
   input([&](TimePoint at, transfer::Exchange& exchange) {
-    const bool wanted =
-        exchange.block_received(at, session, header.tag, header.chunk, header.offset,
-                                static_cast<std::uint32_t>(data.size()));
-    // A repeated block of a chunk under way is not wanted either: what came before it stays.
-    if (!wanted && made) payload_->drop_buffer({*swarm, header.chunk, session});
+    const auto buffer = exchange.block_received(at, session, frame);
+    if (!buffer) return;
+    payload_->receive_block(buffer->swarm, header.chunk, buffer->source, header.offset, data);
   });
+}
+
+void NodeDriver::payload_left(SessionId session, const transfer::PayloadHeader& header) {
+  input([&](TimePoint at, transfer::Exchange& exchange) {
+    if (header.relayed) {
+      exchange.relay_sent(at, session, header.length);
+    } else {
+      exchange.block_sent(at, session);
+    }
+  });
+  if (header.relayed) fetches_->relay_moved();
 }
 
 void NodeDriver::served(ops::Protocol protocol, const mirror::ServedRequest& request) {

@@ -125,6 +125,8 @@ class NodeDriver : public ops::ApiSource {
   boost::asio::awaitable<void> see_doctor();
 
   [[nodiscard]] transfer::TcpCallbacks tcp_callbacks();
+  /// A frame was handed to the kernel, or was dropped.
+  void payload_left(SessionId session, const transfer::PayloadHeader& header);
   void receive_payload(SessionId session, const transfer::PayloadHeader& header, ByteView data);
   void served(ops::Protocol protocol, const mirror::ServedRequest& request);
   void set_keys(const KeyRing& keys);

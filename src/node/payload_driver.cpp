@@ -140,23 +140,27 @@ void PayloadDriver::create_blob(
       });
 }
 
-bool PayloadDriver::receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source,
+void PayloadDriver::receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source,
                                   std::uint32_t offset, ByteView data) {
   const auto partial = this->partial(swarm);
-  if (!partial) return false;
+  if (!partial) return;
   const BlobLayout& layout = partial->layout();
-  if (to_value(chunk) >= layout.chunk_count()) return false;
+  if (to_value(chunk) >= layout.chunk_count()) return;
   const std::uint64_t chunk_size = layout.chunk_size(chunk);
-  if (offset > chunk_size || data.size() > chunk_size - offset) return false;
+  if (offset > chunk_size || data.size() > chunk_size - offset) return;
   auto& buffer = buffers_[{swarm, chunk, source}];
-  const bool made = buffer.empty();
-  if (made) buffer.resize(chunk_size);
-  std::copy(data.begin(), data.end(), buffer.begin() + offset);
-  return made;
+  if (!buffer) buffer = std::make_shared<Bytes>(chunk_size);
+  std::copy(data.begin(), data.end(), buffer->begin() + offset);
+}
+
+void PayloadDriver::lend_buffer(SwarmId swarm, ChunkIndex chunk,
+                                std::shared_ptr<const Bytes> bytes) {
+  lent_[{swarm, chunk, transfer::fetch_source}] = std::move(bytes);
 }
 
 void PayloadDriver::drop_buffer(const transfer::DropBuffer& command) {
   buffers_.erase({command.swarm, command.chunk, command.source});
+  lent_.erase({command.swarm, command.chunk, command.source});
 }
 
 void PayloadDriver::verify_chunk(
@@ -170,14 +174,15 @@ void PayloadDriver::verify_chunk(
     });
     return;
   }
-  Bytes bytes;
+  auto whole = std::make_shared<Bytes>();
   if (buffer != buffers_.end()) {
-    bytes = std::move(buffer->second);
+    whole = std::move(buffer->second);
     buffers_.erase(buffer);
   }
   run_for(
       command.swarm,
-      [partial, command, bytes = std::move(bytes)]() -> Verified {
+      [partial, command, whole = std::move(whole)]() -> Verified {
+        const Bytes& bytes = *whole;
         std::optional<transfer::ChunkSha256> hash;
         if (command.want_sha256) hash = plain_hash(bytes);
         if (!proves(command.proof, bytes, partial->layout(), command.chunk, partial->digest())) {
@@ -238,9 +243,11 @@ void PayloadDriver::commit_blob(const transfer::CommitBlob& command,
 }
 
 void PayloadDriver::close_blob(const transfer::CloseBlob& command) {
-  std::erase_if(buffers_, [&command](const auto& buffer) {
+  const auto is_of_swarm = [&command](const auto& buffer) {
     return std::get<0>(buffer.first) == command.swarm;
-  });
+  };
+  std::erase_if(buffers_, is_of_swarm);
+  std::erase_if(lent_, is_of_swarm);
   const auto found = open_.find(command.swarm);
   if (found == open_.end()) return;
   run_on(
@@ -290,6 +297,16 @@ void PayloadDriver::touch(const Digest& digest) {
 }
 
 transfer::PayloadSource PayloadDriver::block_source(const transfer::SendBlock& command) {
+  if (command.source) {
+    const BufferKey key{command.swarm.value_or(SwarmId{}), command.chunk, *command.source};
+    std::shared_ptr<const Bytes> bytes;
+    if (const auto lent = lent_.find(key); lent != lent_.end()) bytes = lent->second;
+    if (const auto own = buffers_.find(key); own != buffers_.end()) bytes = own->second;
+    if (bytes) return transfer::payload_of(std::move(bytes), command.offset);
+    const auto gone =
+        boost::system::errc::make_error_code(boost::system::errc::no_such_file_or_directory);
+    return [gone](MutableByteView) -> Result<void> { return boost::system::error_code(gone); };
+  }
   if (command.swarm) {
     if (const auto partial = this->partial(*command.swarm)) {
       const std::uint64_t at = partial->layout().chunk_offset(command.chunk) + command.offset;

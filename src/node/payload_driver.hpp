@@ -39,9 +39,11 @@ class PayloadDriver {
   void create_blob(const transfer::CreateBlob& command,
                    std::function<void(std::optional<std::vector<transfer::StoredChunk>>)> done);
   /// Copies a block into the buffer of (swarm, chunk, source). Blocks beyond the chunk are ignored.
-  /// @return true when this block made the buffer
-  bool receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source, std::uint32_t offset,
+  void receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source, std::uint32_t offset,
                      ByteView data);
+  /// The buffer of a chunk that comes from upstream, while it fills: block_source() reads it. Until
+  /// drop_buffer().
+  void lend_buffer(SwarmId swarm, ChunkIndex chunk, std::shared_ptr<const Bytes> bytes);
   /// The hash only when the command wants it. No answer once the blob was closed.
   void verify_chunk(
       const transfer::VerifyChunk& command,
@@ -66,7 +68,8 @@ class PayloadDriver {
   void remove_partial(const Digest& digest, const std::string& origin);
   void touch(const Digest& digest);
 
-  /// Reads the block when the session is about to send it.
+  /// Reads the block when the session is about to send it. What comes from a buffer stays in
+  /// memory until then, whatever becomes of the buffer.
   [[nodiscard]] transfer::PayloadSource block_source(const transfer::SendBlock& command);
   /// The file behind a swarm; nullptr until create_blob answered, and after close_blob.
   [[nodiscard]] cache::PartialHandle partial(SwarmId swarm) const;
@@ -97,7 +100,8 @@ class PayloadDriver {
   boost::asio::any_io_executor strand_;
   cache::StoreDriver& store_;
   std::map<SwarmId, std::shared_ptr<Open>> open_;
-  std::map<BufferKey, Bytes> buffers_;
+  std::map<BufferKey, std::shared_ptr<Bytes>> buffers_;
+  std::map<BufferKey, std::shared_ptr<const Bytes>> lent_;
   std::map<Digest, cache::BlobHandle>
       served_;  ///< complete blobs being uploaded, at most served_max, oldest use out
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -405,19 +405,21 @@ void Exchange::handle_control(TimePoint now, SessionId session, ByteView message
   impl_->settle(now);
 }
 
-bool Exchange::block_received(TimePoint now, SessionId session, const SwarmTag& tag,
-                              ChunkIndex chunk, std::uint32_t offset, std::uint32_t length) {
+std::optional<BlockBuffer> Exchange::block_received(TimePoint now, SessionId session,
+                                                    const BlockFrame& frame) {
   const Session* entry = impl_->context.sessions.find(session);
-  Swarm* swarm = impl_->find(tag);
-  if (swarm == nullptr || entry == nullptr) return false;
+  Swarm* swarm = impl_->find(frame.tag);
+  if (swarm == nullptr || entry == nullptr) return std::nullopt;
   const bool was_full = entry->asked_blocks >= limits::requests_per_peer_max;
   const NodeId peer = entry->peer;
-  const bool wanted = swarm->block_received(now, session, chunk, offset, length);
+  const auto source = swarm->block_received(now, session, frame);
   if (was_full) {
     for (auto& [id, other] : impl_->swarms) other->wake_peer(peer);
   }
+  const SwarmId id = swarm->id();
   impl_->settle(now);
-  return wanted;
+  if (!source) return std::nullopt;
+  return BlockBuffer{id, *source};
 }
 
 void Exchange::block_sent(TimePoint now, SessionId session) {
@@ -425,6 +427,21 @@ void Exchange::block_sent(TimePoint now, SessionId session) {
   if (found == nullptr) return;
   found->last_used = now;
   if (found->unsent_blocks > 0) --found->unsent_blocks;
+}
+
+void Exchange::relay_sent(TimePoint now, SessionId session, std::uint32_t length) {
+  Session* found = impl_->context.sessions.find(session);
+  if (found == nullptr) return;
+  found->last_used = found->relay_moved = now;
+  found->relay_unsent -= std::min<std::uint64_t>(found->relay_unsent, length);
+}
+
+bool Exchange::is_relay_full(TimePoint now) const {
+  std::uint64_t unsent = 0;
+  for (const auto& [id, session] : impl_->context.sessions.all()) {
+    if (now >= session.relay_rests_until) unsent += session.relay_unsent;
+  }
+  return unsent >= limits::relay_unsent_total_max;
 }
 
 std::uint8_t Exchange::upload_load() const { return impl_->context.sessions.upload_load(); }
@@ -454,6 +471,11 @@ void Exchange::fetch_head(TimePoint now, FetchId fetch, const FetchHead& head) {
 
 void Exchange::fetch_progress(TimePoint now, FetchId fetch, std::uint64_t bytes) {
   if (Swarm* found = impl_->of_fetch(fetch)) found->fetch_progress(now, fetch, bytes);
+  impl_->settle(now);
+}
+
+void Exchange::fetch_bytes(TimePoint now, FetchId fetch, ChunkIndex chunk, std::uint32_t filled) {
+  if (Swarm* found = impl_->of_fetch(fetch)) found->fetch_bytes(now, fetch, chunk, filled);
   impl_->settle(now);
 }
 

@@ -13,6 +13,7 @@
 #include "base/siphash.hpp"
 #include "base/time.hpp"
 #include "transfer/claims.hpp"
+#include "transfer/relay.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -51,7 +52,8 @@ struct ExchangeConfig {
       1;  ///< upstream extents this node fetches at once, per origin; the next claim
           ///< is asked when the current one is 3/4 done
   Duration request_timeout_min = std::chrono::seconds(1);
-  bool upstream_allowed = true;      ///< false: peers or nothing, no claims
+  bool upstream_allowed = true;  ///< false: peers or nothing, no claims
+  bool relays = true;  ///< passes on fresh chunks as they come; false: verified ones, on request
   bool reports_sent_blocks = false;  ///< the driver calls block_sent: then a peer with
                                      ///< limits::requests_per_peer_max unsent blocks gets BUSY
 };
@@ -69,6 +71,21 @@ struct LinkProof {  ///< from midstate `begin`; the last chunk ends in the diges
 };
 using ChunkProof = std::variant<CrecProof, LinkProof>;
 
+/// A payload frame as it arrived.
+struct BlockFrame {
+  SwarmTag tag;
+  ChunkIndex chunk{};
+  std::uint32_t offset = 0;  ///< within the chunk
+  std::uint32_t length = 0;
+  bool relayed = false;
+};
+/// Where a chunk's bytes are gathered: sources are sessions, relay_source and fetch_source.
+struct BlockBuffer {
+  SwarmId swarm{};
+  SessionId source{};
+  bool operator==(const BlockBuffer&) const = default;
+};
+
 /// Plain hash of one chunk's bytes.
 using ChunkSha256 = std::array<std::byte, 32>;
 
@@ -82,8 +99,9 @@ struct SendControl {
   SessionId session{};
   Bytes message;
 };
-/// Read block from the store (the complete blob, or the swarm's verified chunks) and send it as a
-/// payload frame.
+/// Read block from the store (the complete blob, or the swarm's verified chunks) or from the buffer
+/// it arrives in, and send it as a payload frame. Answer: block_sent, with the length of a relayed
+/// one.
 struct SendBlock {
   SessionId session{};
   SwarmTag tag;
@@ -92,6 +110,10 @@ struct SendBlock {
   ChunkIndex chunk{};
   std::uint32_t offset = 0;  ///< within the chunk
   std::uint32_t length = 0;
+  bool relayed = false;
+  /// Set: from the buffer of (swarm, chunk, source), where these bytes are by now; the driver keeps
+  /// it for them, whatever becomes of the chunk.
+  std::optional<SessionId> source{};
 };
 struct CloseSession {
   SessionId session{};
@@ -236,7 +258,10 @@ struct ExchangeStats {
   std::size_t swarms = 0;
   std::uint64_t peer_bytes = 0, upstream_chunk_bytes = 0, upload_bytes = 0;
   std::uint64_t verify_failures_peer = 0, bans = 0, duplicate_blocks = 0, request_timeouts = 0;
-  std::uint64_t bypasses = 0;  ///< chunks fetched outside claims for a starving reader
+  std::uint64_t bypasses = 0;        ///< chunks fetched outside claims for a starving reader
+  std::uint64_t relayed_bytes = 0;   ///< of peer_bytes: chunks put together from stripes
+  std::uint64_t relay_repairs = 0;   ///< blocks of such chunks that were pulled
+  std::uint64_t relay_failures = 0;  ///< such chunks that were wrong
   Claims::Stats claims;
 };
 struct SwarmStatus {
@@ -288,13 +313,17 @@ class Exchange {
   void dial_failed(TimePoint now, const NodeId& peer);
   void session_closed(TimePoint now, SessionId session);
   void handle_control(TimePoint now, SessionId session, ByteView message);
-  /// Payload arrived and lies in the buffer (swarm, chunk, source). Answers whether to keep it:
-  /// false when nobody asked for it (the driver then drops the bytes).
-  [[nodiscard]] bool block_received(TimePoint now, SessionId session, const SwarmTag& tag,
-                                    ChunkIndex chunk, std::uint32_t offset, std::uint32_t length);
+  /// A payload frame arrived. Answers the buffer it belongs to, where it must lie before the next
+  /// output is taken; nullopt: nobody asked for it, drop the bytes.
+  [[nodiscard]] std::optional<BlockBuffer> block_received(TimePoint now, SessionId session,
+                                                          const BlockFrame& frame);
   /// A SendBlock of this session has left for the socket (or was dropped). Only with
   /// config.reports_sent_blocks.
   void block_sent(TimePoint now, SessionId session);
+  /// As block_sent, for a relayed one, always.
+  void relay_sent(TimePoint now, SessionId session, std::uint32_t length);
+  /// Relayed bytes that wait for their sockets are many: what comes from upstream should wait, too.
+  [[nodiscard]] bool is_relay_full(TimePoint now) const;
   /// The swarm a tag belongs to, for the driver's buffers.
   [[nodiscard]] std::optional<SwarmId> find(const SwarmTag& tag) const;
 
@@ -307,6 +336,9 @@ class Exchange {
   void fetch_head(TimePoint now, FetchId fetch, const FetchHead& head);
   /// `bytes`: body bytes that this fetch has received so far.
   void fetch_progress(TimePoint now, FetchId fetch, std::uint64_t bytes);
+  /// The first `filled` bytes of `chunk` have come and lie in the buffer (swarm, chunk,
+  /// fetch_source) until the chunk is stored: they may be relayed.
+  void fetch_bytes(TimePoint now, FetchId fetch, ChunkIndex chunk, std::uint32_t filled);
   /// The chunk is stored; `sha256` is its plain hash. Returns the serialized CREC to journal with
   /// it.
   [[nodiscard]] Bytes make_crec(SwarmId swarm, ChunkIndex chunk,

@@ -13,6 +13,7 @@ namespace {
 constexpr std::uint32_t length_mask = 0x00ff'ffffU;
 constexpr std::uint32_t kind_shift = 24;
 constexpr std::size_t flag_bytes = 1;
+constexpr std::uint32_t relayed_bit = 0x8000'0000U;
 
 /// Message bytes in one full control record.
 constexpr std::size_t control_part_bytes = limits::frame_bytes_max - record_tag_bytes - flag_bytes;
@@ -23,7 +24,7 @@ void PayloadHeader::to_wire(std::span<std::byte, payload_header_bytes> out) cons
   std::ranges::copy(tag.bytes, out.begin());
   store_le(out.subspan(16), to_value(chunk));
   store_le(out.subspan(20), offset);
-  store_le(out.subspan(24), length);
+  store_le(out.subspan(24), length | (relayed ? relayed_bit : 0));
 }
 
 PayloadHeader PayloadHeader::from_wire(std::span<const std::byte, payload_header_bytes> wire) {
@@ -31,7 +32,9 @@ PayloadHeader PayloadHeader::from_wire(std::span<const std::byte, payload_header
   std::ranges::copy(wire.first(16), header.tag.bytes.begin());
   header.chunk = ChunkIndex{load_le<std::uint32_t>(wire.subspan(16))};
   header.offset = load_le<std::uint32_t>(wire.subspan(20));
-  header.length = load_le<std::uint32_t>(wire.subspan(24));
+  const auto length = load_le<std::uint32_t>(wire.subspan(24));
+  header.length = length & ~relayed_bit;
+  header.relayed = (length & relayed_bit) != 0;
   return header;
 }
 

@@ -44,9 +44,10 @@ struct PayloadHeader {
   ChunkIndex chunk{};
   std::uint32_t offset = 0;  ///< within the chunk [bytes]
   std::uint32_t length = 0;  ///< 0..limits::payload_bytes_max
+  bool relayed = false;      ///< part of a stripe announced by RELAY, not asked for
   auto operator<=>(const PayloadHeader&) const = default;
 
-  /// tag 16 | chunk u32 | offset u32 | length u32, little-endian.
+  /// tag 16 | chunk u32 | offset u32 | length u32, little-endian; the length's high bit: relayed.
   void to_wire(std::span<std::byte, payload_header_bytes> out) const;
   [[nodiscard]] static PayloadHeader from_wire(
       std::span<const std::byte, payload_header_bytes> wire);

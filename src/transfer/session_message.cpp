@@ -22,6 +22,7 @@ enum class Kind : std::uint8_t {
   midstates = 9,
   close = 10,
   vouch = 11,
+  relay = 12,
 };
 
 constexpr MsgLimits message_limits = {.depth = 3,
@@ -67,8 +68,11 @@ class Encoder {
     return begin(3, Kind::busy, m.tag).uint(m.retry_ms).take();
   }
   Bytes operator()(const CrecMessage& m) {
-    begin(7, Kind::crec, m.tag).uint(to_value(m.chunk)).uint(m.size).bin(m.sha256);
-    return out_.bin(m.signer.bytes).bin(m.signature.bytes).take();
+    begin(8, Kind::crec, m.tag).uint(to_value(m.chunk)).uint(m.size).bin(m.sha256);
+    out_.bin(m.signer.bytes).bin(m.signature.bytes);
+    if (!m.next) return out_.nil().take();
+    put_hops(*m.next);
+    return out_.take();
   }
   Bytes operator()(const GetMidstatesMessage& m) {
     return begin(2, Kind::get_midstates, m.tag).take();
@@ -84,10 +88,19 @@ class Encoder {
   Bytes operator()(const VouchMessage& m) {
     return begin(4, Kind::vouch, m.tag).uint(to_value(m.chunk)).bin(m.list).take();
   }
+  Bytes operator()(const RelayMessage& m) {
+    begin(6, Kind::relay, m.tag).uint(to_value(m.chunk)).uint(m.offset).uint(m.size);
+    put_hops(m.next);
+    return out_.take();
+  }
 
  private:
   MsgWriter& begin(std::size_t size, Kind kind, const SwarmTag& tag) {
     return out_.array(size).uint(static_cast<std::uint64_t>(kind)).bin(tag.bytes);
+  }
+  void put_hops(const std::vector<HopName>& hops) {
+    out_.array(hops.size());
+    for (const HopName hop : hops) out_.uint(hop);
   }
   void put_map(const std::optional<std::uint64_t>& size, const HaveMap& have) {
     if (size) {
@@ -191,6 +204,30 @@ RejectMessage get_reject(MsgReader& in, const SwarmTag& tag) {
   return m;
 }
 
+std::vector<HopName> get_hops(MsgReader& in) {
+  std::vector<HopName> hops;
+  MsgReader list = in.array();
+  if (list.ok() && list.remaining() > limits::relay_hops_max) in.fail(BaseError::limit_exceeded);
+  while (in.ok() && list.ok() && list.remaining() > 0) hops.push_back(get_u32(list, UINT32_MAX));
+  in.merge(list);
+  return hops;
+}
+
+RelayMessage get_relay(MsgReader& in, const SwarmTag& tag) {
+  RelayMessage m{.tag = tag};
+  m.chunk = get_chunk(in);
+  m.offset = get_u32(in, limits::chunk_bytes_max - 1);
+  m.size = in.uint(limits::blob_bytes_max);
+  m.next = get_hops(in);
+  if (!in.ok()) return m;
+  const BlobLayout layout(m.size);
+  if (to_value(m.chunk) >= layout.chunk_count() || m.offset % limits::block_bytes != 0 ||
+      m.offset >= layout.chunk_size(m.chunk)) {
+    in.fail(BaseError::malformed);
+  }
+  return m;
+}
+
 CrecMessage get_crec(MsgReader& in, const SwarmTag& tag) {
   CrecMessage m{.tag = tag};
   m.chunk = get_chunk(in);
@@ -198,6 +235,7 @@ CrecMessage get_crec(MsgReader& in, const SwarmTag& tag) {
   m.sha256 = in.bin_array<32>();
   m.signer.bytes = in.bin_array<32>();
   m.signature.bytes = in.bin_array<64>();
+  if (!in.next_is_nil()) m.next = get_hops(in);
   if (in.ok() && to_value(m.chunk) >= BlobLayout(m.size).chunk_count()) {
     in.fail(BaseError::malformed);
   }
@@ -255,6 +293,8 @@ SessionMessage get_message(Kind kind, MsgReader& in, const SwarmTag& tag) {
       const ChunkIndex chunk = get_chunk(in);
       return VouchMessage{tag, chunk, in.bin_array<32>()};
     }
+    case Kind::relay:
+      return get_relay(in, tag);
   }
   in.fail(BaseError::malformed);
   return CloseMessage{tag};
@@ -267,7 +307,7 @@ Bytes encode(const SessionMessage& message) { return std::visit(Encoder{}, messa
 Result<SessionMessage> decode_session_message(ByteView bytes) {
   if (bytes.size() > limits::control_frame_bytes_max) return BaseError::limit_exceeded;
   MsgReader in = MsgReader::parse(bytes, message_limits);
-  const auto kind = static_cast<Kind>(in.uint(static_cast<std::uint64_t>(Kind::vouch)));
+  const auto kind = static_cast<Kind>(in.uint(static_cast<std::uint64_t>(Kind::relay)));
   const SwarmTag tag{in.bin_array<16>()};
   if (!in.ok()) return in.error();
   SessionMessage message = get_message(kind, in, tag);

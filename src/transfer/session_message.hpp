@@ -9,6 +9,7 @@
 #include "base/identity.hpp"
 #include "base/ids.hpp"
 #include "base/sha256.hpp"
+#include "transfer/relay.hpp"
 
 #include <array>
 #include <cstdint>
@@ -74,7 +75,8 @@ struct BusyMessage {
   SwarmTag tag;
   std::uint32_t retry_ms = 0;
 };
-/// The chunk's plain sha256, vouched for by the node that took it from upstream.
+/// The chunk's plain sha256, vouched for by the node that took it from upstream. Of a relayed chunk
+/// it follows the stripes: then `next` names who is to get it after the receiver.
 struct CrecMessage {
   SwarmTag tag;
   ChunkIndex chunk{};
@@ -82,6 +84,7 @@ struct CrecMessage {
   std::array<std::byte, 32> sha256{};
   NodePublicKey signer;
   Signature signature;
+  std::optional<std::vector<HopName>> next;
 };
 struct GetMidstatesMessage {
   SwarmTag tag;
@@ -107,10 +110,20 @@ struct VouchMessage {
   std::array<std::byte, 32> list{};
 };
 
+/// Part of a chunk follows in payload frames marked as relayed, from its begin on, without having
+/// been asked for.
+struct RelayMessage {
+  SwarmTag tag;
+  ChunkIndex chunk{};
+  std::uint32_t offset = 0;   ///< within the chunk, a multiple of limits::block_bytes
+  std::uint64_t size = 0;     ///< of the blob
+  std::vector<HopName> next;  ///< who is to get it after the receiver, at most relay_hops_max
+};
+
 using SessionMessage =
     std::variant<OpenMessage, StateMessage, HaveMessage, RequestMessage, CancelMessage,
                  RejectMessage, BusyMessage, CrecMessage, GetMidstatesMessage, MidstatesMessage,
-                 CloseMessage, VouchMessage>;
+                 CloseMessage, VouchMessage, RelayMessage>;
 
 inline constexpr std::size_t have_chunks_max = 1024;           ///< per HAVE
 inline constexpr std::size_t midstates_per_part_max = 16'384;  ///< 512 KiB per MIDSTATES

@@ -32,6 +32,19 @@ std::optional<SessionId> SessionTable::newest(const NodeId& peer) const {
   return *it->second.rbegin();
 }
 
+std::vector<SessionId> SessionTable::rest_stalled(TimePoint now) {
+  std::vector<SessionId> resting;
+  for (auto& [id, session] : sessions_) {
+    const bool stands_still =
+        session.relay_unsent > 0 && now - session.relay_moved >= limits::relay_stall;
+    if (stands_still && now >= session.relay_rests_until) {
+      session.relay_rests_until = now + limits::relay_rest;
+    }
+    if (now < session.relay_rests_until) resting.push_back(id);
+  }
+  return resting;
+}
+
 void SessionTable::check_invariants() const {
   std::size_t count = 0;
   for (const auto& [peer, ids] : by_peer_) {

@@ -24,6 +24,13 @@ struct Session {
       served;  ///< complete blobs the other end opened; at most limits::swarms_max
   std::uint32_t asked_blocks = 0;   ///< blocks this node waits for on it
   std::uint32_t unsent_blocks = 0;  ///< blocks the driver has not reported as sent
+  std::uint64_t relay_unsent = 0;   ///< relayed bytes that it has not reported as sent
+  TimePoint relay_moved{};          ///< when it last did, or had nothing to
+  TimePoint relay_rests_until{};    ///< it stood still: no stripe before
+
+  [[nodiscard]] bool takes_stripes(TimePoint now) const {
+    return now >= relay_rests_until && relay_unsent < limits::relay_unsent_bytes_max;
+  }
 };
 
 /// At most one per SessionId; two of one node are allowed (simultaneous dials). Iteration is in id
@@ -43,6 +50,9 @@ class SessionTable {
     return static_cast<std::uint8_t>(
         std::min<std::size_t>(UINT8_MAX, unsent * UINT8_MAX / limits::upload_blocks_busy));
   }
+  /// Sessions that sent nothing of their relayed bytes for limits::relay_stall get no stripe for
+  /// limits::relay_rest. All that rest now, ascending.
+  [[nodiscard]] std::vector<SessionId> rest_stalled(TimePoint now);
   void check_invariants() const;
 
  private:

@@ -45,6 +45,7 @@ Swarm::Swarm(ExchangeContext& context, SwarmId id, SwarmKey key, TimePoint now)
       key_(std::move(key)),
       tag_(key_.tag()),
       tick_at_(now + random_phase(context.prng)),
+      rings_(tag_, context.self()),
       claims_key_(key_),
       claims_tag_(tag_) {
   moved(now);
@@ -183,6 +184,12 @@ void Swarm::reset_blob(TimePoint now) {
   pending_haves_.clear();
   fresh_haves_.clear();
   veiled_.clear();
+  for (auto& [chunk, relayed] : arriving_) end_repair(relayed);
+  arriving_.clear();
+  departing_.clear();
+  early_crecs_.clear();
+  heard_.clear();
+  not_relayed_.clear();
   suspects_.clear();
   set_aside_.clear();
   accusations_.clear();
@@ -231,13 +238,16 @@ void Swarm::mark_have(TimePoint now, ChunkIndex chunk, ChunkSource source) {
   if (source == ChunkSource::peer) sure_peer_progress_ = peer_progress_ = now;
   has_foreign_ = has_foreign_ || source != ChunkSource::upstream;
   open_.reset(to_value(chunk));
+  forget_relayed(chunk);
   drop_other_sources(chunk);
   suspects_.erase(chunk);
   context_.emit(ChunkReady{id_, chunk, source});
   const std::uint64_t bytes = layout_.chunk_size(chunk);
   if (source == ChunkSource::peer) context_.stats.peer_bytes += bytes;
   if (source == ChunkSource::upstream) context_.stats.upstream_chunk_bytes += bytes;
-  (source == ChunkSource::upstream ? fresh_haves_ : pending_haves_).push_back(chunk);
+  // What was relayed everybody gets: it need not go to few at first.
+  const bool is_fresh = source == ChunkSource::upstream && !departing_.contains(chunk);
+  (is_fresh ? fresh_haves_ : pending_haves_).push_back(chunk);
   if (!haves_at_) haves_at_ = now + have_batch;
   const ExtentIndex extent = layout_.extent_of(chunk);
   const std::uint32_t first = to_value(layout_.extent_first_chunk(extent));
@@ -398,6 +408,7 @@ void Swarm::tick(TimePoint now) {
     refresh_holders(now);
   }
   expire_downloads(now);
+  tend_relays(now);
   pump_all_ = context_.claims_dirty = true;
   if (readers_.empty() || proven_) return;
   resume_stalled_extents(now);
@@ -454,6 +465,8 @@ void Swarm::fail(TimePoint now, SwarmError error) {
 
 void Swarm::close(TimePoint now, bool discard) {
   if (ended_) return;
+  for (auto& [chunk, relayed] : arriving_) end_repair(relayed);
+  arriving_.clear();
   const auto downloads = downloads_.all();
   for (const auto& [key, download] : downloads) drop_download(key.first, key.second);
   cancel_fetches();
@@ -535,13 +548,18 @@ void Swarm::check_invariants() const {
     const bool is_open =
         !have_.test(i) && downloads_.live_sources_of(chunk) == 0 && !fetch_covers(i);
     WAGGLE_ASSERT(open_.test(i) == is_open);
-    WAGGLE_ASSERT(downloads_.active_sources_of(chunk) <= 2);
+    WAGGLE_ASSERT(downloads_.active_sources_of(chunk) <= 3);  // two asked, and stripes
     if (have_.test(i)) WAGGLE_ASSERT(downloads_.sources_of(chunk).empty());
   }
   for (const auto& [chunk, nodes] : suspects_) WAGGLE_ASSERT(!nodes.empty());
   for (const ExtentIndex extent : owned_) {
     WAGGLE_ASSERT(!size_ || no_range_ || !extents_done_.test(to_value(extent)));
   }
+  for (const auto& [chunk, relayed] : arriving_) {
+    WAGGLE_ASSERT(!downloads_.sources_of(chunk).empty());
+    WAGGLE_ASSERT(downloads_.sources_of(chunk).front() == relay_source);
+  }
+  WAGGLE_ASSERT(early_crecs_.size() <= limits::relay_early_crecs_max);
   WAGGLE_ASSERT(!committed_ || proven_);
   WAGGLE_ASSERT(!list_ || list_->size() + 1 == layout_.chunk_count());
   WAGGLE_ASSERT(list_ || linked_.none());

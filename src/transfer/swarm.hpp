@@ -10,6 +10,7 @@
 #include "transfer/downloads.hpp"
 #include "transfer/exchange_context.hpp"
 #include "transfer/proof.hpp"
+#include "transfer/relay.hpp"
 #include "transfer/running_proof.hpp"
 #include "transfer/swarm_peer.hpp"
 
@@ -69,8 +70,10 @@ class Swarm {
               const MidstatesMessage& message);
   void handle(TimePoint now, SessionId session, const NodeId& node, const CloseMessage& message);
   void handle(TimePoint now, SessionId session, const NodeId& node, const VouchMessage& message);
-  [[nodiscard]] bool block_received(TimePoint now, SessionId session, ChunkIndex chunk,
-                                    std::uint32_t offset, std::uint32_t length);
+  void handle(TimePoint now, SessionId session, const NodeId& node, const RelayMessage& message);
+  /// The source of the buffer it belongs to; nullopt: not wanted.
+  [[nodiscard]] std::optional<SessionId> block_received(TimePoint now, SessionId session,
+                                                        const BlockFrame& frame);
 
   // Results of commands.
   void blob_opened(TimePoint now, std::optional<std::vector<StoredChunk>> held);
@@ -78,6 +81,7 @@ class Swarm {
                       const std::optional<ChunkSha256>& sha256);
   void fetch_head(TimePoint now, FetchId fetch, const FetchHead& head);
   void fetch_progress(TimePoint now, FetchId fetch, std::uint64_t bytes);
+  void fetch_bytes(TimePoint now, FetchId fetch, ChunkIndex chunk, std::uint32_t filled);
   void fetch_chunk(TimePoint now, FetchId fetch, ChunkIndex chunk,
                    const std::array<std::byte, 32>& sha256, ChunkVerdict verdict);
   void fetch_ended(TimePoint now, FetchId fetch, const FetchEnd& end);
@@ -177,6 +181,7 @@ class Swarm {
   // swarm_peers.cpp
   void add_candidate(const NodeId& node, bool holder);
   void fill_peers(TimePoint now);
+  void put_successors_first(std::vector<NodeId>& wanters);
   void connect(TimePoint now, const NodeId& node);
   void send_open(TimePoint now, const NodeId& node, SwarmPeer& peer, SessionId session);
   void drop_peer(TimePoint now, const NodeId& node, bool tell);
@@ -216,6 +221,33 @@ class Swarm {
   [[nodiscard]] bool is_own_fault(const Download& download,
                                   const std::optional<ChunkSha256>& sha256) const;
 
+  // swarm_relay.cpp
+  void refresh_rings();
+  [[nodiscard]] bool may_relay() const;
+  [[nodiscard]] std::uint32_t stripe_length(ChunkIndex chunk, std::size_t stripe) const;
+  void begin_stripe(ChunkIndex chunk, RelayStripe& stripe);
+  [[nodiscard]] std::optional<SessionId> next_hop(TimePoint now, std::vector<HopName>& rest);
+  void pass_on(TimePoint now, ChunkIndex chunk, SessionId source, std::size_t stripe,
+               RelayStripe& state);
+  void pass_stored(TimePoint now, const RelayMessage& message);
+  void send_relayed(TimePoint now, SendBlock block);
+  void relay_crec(TimePoint now, ChunkIndex chunk);
+  void pass_crec(TimePoint now, const NodeId& from, const CrecMessage& message);
+  [[nodiscard]] bool begin_arriving(TimePoint now, ChunkIndex chunk);
+  [[nodiscard]] std::optional<SessionId> relay_received(TimePoint now, SessionId session,
+                                                        const BlockFrame& frame);
+  [[nodiscard]] std::optional<SessionId> repair_received(TimePoint now, SessionId session,
+                                                         const BlockFrame& frame);
+  void relayed_block_done(TimePoint now, ChunkIndex chunk, std::uint32_t offset);
+  void relayed_was_wrong(ChunkIndex chunk);
+  void forget_relayed(ChunkIndex chunk);
+  void end_repair(RelayedChunk& relayed);
+  void start_repair(TimePoint now, ChunkIndex chunk, RelayedChunk& relayed);
+  void tend_relays(TimePoint now);
+  void reroute(TimePoint now, SessionId session);
+  [[nodiscard]] Duration relay_grace() const;
+  [[nodiscard]] bool is_relay_due(TimePoint now, ChunkIndex chunk) const;
+
   // swarm_fetches.cpp
   void start_extent(TimePoint now, ExtentIndex extent, FetchKind kind);
   void start_fetch(TimePoint now, FetchKind kind, ExtentIndex extent, std::uint32_t first,
@@ -247,7 +279,8 @@ class Swarm {
   [[nodiscard]] bool vouches_by_list(ChunkIndex chunk) const;
   [[nodiscard]] std::optional<ChunkProof> proof_of(const Download& download,
                                                    ChunkIndex chunk) const;
-  void send_crec(SessionId session, ChunkIndex chunk);
+  void send_crec(SessionId session, ChunkIndex chunk,
+                 std::optional<std::vector<HopName>> next = std::nullopt);
   void ask_list(TimePoint now, SwarmPeer& peer);
   void adopt_list(TimePoint now, SessionId session);
   void drop_list(bool refused);
@@ -308,6 +341,18 @@ class Swarm {
   std::map<ChunkIndex, std::set<NodeId>> suspects_;  ///< senders of bytes that failed
   std::vector<Accusation> accusations_;
   std::map<NodeId, TimePoint> set_aside_;  ///< bytes failed, blame unknown: not asked until then
+
+  // Relay of fresh chunks.
+  RelayRings rings_;
+  std::size_t next_ring_ = 0;
+  std::map<HopName, NodeId> hops_;                ///< the candidates by their short names
+  std::map<ChunkIndex, RelayedChunk> arriving_;   ///< each is a download from relay_source
+  std::map<ChunkIndex, RelayedChunk> departing_;  ///< of own fetches
+  std::map<ChunkIndex, CrecMessage> early_crecs_;
+  std::map<ChunkIndex, TimePoint> heard_;  ///< lacking, and a peer said that it has it: since when
+  std::set<ChunkIndex> not_relayed_;       ///< were wrong: taken by request only
+  std::optional<TimePoint> relay_seen_;    ///< the last stripe or frame
+  Duration relay_lag_{};                   ///< from a peer's HAVE to the own chunk, smoothed
 
   // Upstream.
   std::map<FetchId, Fetch> fetches_;

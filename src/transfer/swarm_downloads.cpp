@@ -98,7 +98,7 @@ bool Swarm::may_ask(TimePoint now, const NodeId& node, const SwarmPeer& peer,
                     ChunkIndex chunk) const {
   if (own_only_ || !peer.has(chunk) || peer.unprovable.test(to_value(chunk))) return false;
   if (!has_links() && (peer.all || careful_)) return false;
-  if (is_set_aside(now, node)) return false;
+  if (is_set_aside(now, node) || is_relay_due(now, chunk)) return false;
   const auto suspects = suspects_.find(chunk);
   if (suspects != suspects_.end() && suspects->second.contains(node)) return false;
   const auto sources = downloads_.sources_of(chunk);
@@ -114,6 +114,7 @@ std::optional<ChunkIndex> Swarm::pick_endgame(TimePoint now, const NodeId& node,
   for (auto i = have_.find(false); i; i = have_.find(false, *i + 1)) {
     const ChunkIndex chunk{static_cast<std::uint32_t>(*i)};
     if (!may_ask(now, node, peer, chunk)) continue;
+    if (arriving_.contains(chunk)) continue;  // what lacks of it is asked for block by block
     const auto sources = downloads_.sources_of(chunk);
     const std::size_t live = downloads_.live_sources_of(chunk);
     const bool fetched = fetch_covers(static_cast<std::uint32_t>(*i));
@@ -137,14 +138,17 @@ Duration Swarm::patience(const SwarmPeer& peer, std::uint64_t bytes) const {
   return std::max(context_.config.request_timeout_min, timeout_factor * peer.rate.expected(bytes));
 }
 
-bool Swarm::block_received(TimePoint now, SessionId session, ChunkIndex chunk, std::uint32_t offset,
-                           std::uint32_t length) {
+std::optional<SessionId> Swarm::block_received(TimePoint now, SessionId session,
+                                               const BlockFrame& frame) {
+  if (frame.relayed) return relay_received(now, session, frame);
+  const ChunkIndex chunk = frame.chunk;
   const Download* before = downloads_.find(session, chunk);
-  const bool was_active = before != nullptr && before->state == Download::State::active;
-  const Downloads::Block result = downloads_.block(session, chunk, offset, length);
+  if (before == nullptr) return repair_received(now, session, frame);
+  const bool was_active = before->state == Download::State::active;
+  const Downloads::Block result = downloads_.block(session, chunk, frame.offset, frame.length);
   if (result == Downloads::Block::unwanted) {
     ++context_.stats.duplicate_blocks;
-    return false;
+    return std::nullopt;
   }
   Session* entry = context_.sessions.find(session);
   if (was_active && entry != nullptr && entry->asked_blocks > 0) --entry->asked_blocks;
@@ -160,7 +164,7 @@ bool Swarm::block_received(TimePoint now, SessionId session, ChunkIndex chunk, s
     peer->timeouts = 0;
     pump_peers_.insert(node);
   }
-  if (result != Downloads::Block::complete) return true;
+  if (result != Downloads::Block::complete) return session;
   const Download* download = downloads_.find(session, chunk);
   if (peer != nullptr) {
     peer->rate.add(download->size, now - std::max(download->started, peer->last_chunk));
@@ -169,7 +173,7 @@ bool Swarm::block_received(TimePoint now, SessionId session, ChunkIndex chunk, s
   downloads_.find(session, chunk)->deadline = now + context_.config.request_timeout_min;
   refresh_open(chunk);  // it may have been given up on, and free for others
   submit(session, chunk);
-  return true;
+  return session;
 }
 
 // Hands a whole chunk to the driver once there is a proof to check it by.
@@ -206,6 +210,8 @@ void Swarm::chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source, Ch
   downloads_.erase(source, chunk);
   if (verdict == ChunkVerdict::store_failed) {
     fail(now, SwarmError::store_failed);
+  } else if (verdict == ChunkVerdict::mismatch && source == relay_source) {
+    relayed_was_wrong(chunk);
   } else if (verdict == ChunkVerdict::mismatch) {
     refresh_open(chunk);
     take_back_progress();
@@ -226,6 +232,7 @@ void Swarm::chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source, Ch
       }
     }
     if (sha256) hashes_[chunk] = *sha256;
+    if (source == relay_source) context_.stats.relayed_bytes += layout_.chunk_size(chunk);
     mark_have(now, chunk, ChunkSource::peer);
   }
   pump_peers_.insert(download.node);

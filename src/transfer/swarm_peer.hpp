@@ -44,6 +44,7 @@ struct PeerCandidate {
   std::uint32_t failures = 0;
   std::uint32_t turn = UINT32_MAX;  ///< among the holders that the index named last
   TimePoint retry_at{};
+  TimePoint relay_dial_at{};  ///< not dialled for a stripe's sake before
 };
 
 }  // namespace waggle::transfer

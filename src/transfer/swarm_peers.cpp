@@ -28,6 +28,7 @@ void Swarm::add_candidate(const NodeId& node, bool holder) {
     it->second.holder = it->second.holder || holder;
   } else if (candidates_.size() < candidates_max) {
     candidates_[node].holder = holder;
+    hops_.try_emplace(hop_name(node), node);
   }
 }
 
@@ -51,7 +52,7 @@ void Swarm::handle_news(TimePoint now, const SwarmNews& news) {
 
 void Swarm::member_gone(TimePoint now, const NodeId& node) {
   drop_peer(now, node, false);
-  candidates_.erase(node);
+  if (candidates_.erase(node) > 0) hops_.erase(hop_name(node));
 }
 
 void Swarm::drop_banned(TimePoint now, const NodeId& node) {
@@ -83,6 +84,7 @@ void Swarm::fill_peers(TimePoint now) {
   if (holders.empty() && wanters.empty()) return;
   context_.prng.shuffle(std::span(holders));
   context_.prng.shuffle(std::span(wanters));
+  put_successors_first(wanters);
   // Holders in the order of the last look at the index, which knows their load; others after them.
   std::stable_sort(holders.begin(), holders.end(), [&](const NodeId& a, const NodeId& b) {
     return candidates_.at(a).turn < candidates_.at(b).turn;
@@ -100,6 +102,16 @@ void Swarm::fill_peers(TimePoint now) {
     chosen.push_back(node);
   }
   for (const NodeId& node : chosen) connect(now, node);
+}
+
+// So that the nodes that chains of stripes join have sessions with each other.
+void Swarm::put_successors_first(std::vector<NodeId>& wanters) {
+  if (!context_.config.relays) return;
+  refresh_rings();
+  const auto successors = rings_.successors();
+  std::stable_partition(wanters.begin(), wanters.end(), [&](const NodeId& node) {
+    return std::find(successors.begin(), successors.end(), node) != successors.end();
+  });
 }
 
 void Swarm::connect(TimePoint now, const NodeId& node) {
@@ -129,6 +141,7 @@ void Swarm::session_opened(TimePoint now, SessionId session, const NodeId& node)
 }
 
 void Swarm::session_closed(TimePoint now, SessionId session, const NodeId& node) {
+  reroute(now, session);
   SwarmPeer* peer = peer_on(session, node);
   if (peer == nullptr) return;
   drop_peer(now, node, false);
@@ -287,6 +300,7 @@ void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
     if (!peer->have.set(to_value(chunk))) continue;
     peer->unprovable.reset(to_value(chunk));
     availability_.add(chunk);
+    if (!have_.test(to_value(chunk))) heard_.try_emplace(chunk, now);
   }
   if (!veiled_.empty()) reveal_due(now);
   pump_peers_.insert(node);
@@ -355,6 +369,11 @@ void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
       peer->unprovable.set(to_value(chunk));
     }
     drop_download(session, chunk);
+    const auto relayed = arriving_.find(chunk);
+    if (relayed != arriving_.end() && relayed->second.repair &&
+        relayed->second.repair->session == session) {
+      end_repair(relayed->second);
+    }
     pump_peers_.insert(node);
     return;
   }

@@ -49,20 +49,29 @@ std::optional<ChunkProof> Swarm::proof_of(const Download& download, ChunkIndex c
   return CrecProof{download.crec->sha256};
 }
 
-void Swarm::send_crec(SessionId session, ChunkIndex chunk) {
+void Swarm::send_crec(SessionId session, ChunkIndex chunk,
+                      std::optional<std::vector<HopName>> next) {
   OwnCrec& own = crecs_.at(chunk);
   if (!own.is_signed) {
     own.crec = Crec::make(context_.identity, subject(chunk), own.crec.sha256);
     own.is_signed = true;
   }
   context_.send(session, CrecMessage{tag_, chunk, *size_, own.crec.sha256, own.crec.signer,
-                                     own.crec.signature});
+                                     own.crec.signature, std::move(next)});
 }
 
 void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
                    const CrecMessage& message) {
   if (!size_ || message.size != *size_) return;
+  if (message.next) return pass_crec(now, node, message);
+  SessionId source = session;
   Download* download = downloads_.find(session, message.chunk);
+  const auto relayed = arriving_.find(message.chunk);
+  if (download == nullptr && relayed != arriving_.end() && relayed->second.repair &&
+      relayed->second.repair->session == session) {
+    source = relay_source;
+    download = downloads_.find(source, message.chunk);
+  }
   if (download == nullptr || download->submitted || download->crec) return;
   const Crec crec{message.sha256, message.signer, message.signature};
   SwarmPeer* peer = peer_on(session, node);
@@ -70,7 +79,11 @@ void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
     // Nothing that rests on this word alone is wanted.
     if (has_links()) return;
     if (peer != nullptr && peer->counted) peer->unprovable.set(to_value(message.chunk));
-    drop_download(session, message.chunk);
+    if (source == relay_source) {
+      end_repair(relayed->second);
+    } else {
+      drop_download(session, message.chunk);
+    }
     return;
   }
   const auto known = crecs_.find(message.chunk);
@@ -81,7 +94,7 @@ void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
     return;
   }
   download->crec = crec;
-  submit(session, message.chunk);
+  submit(source, message.chunk);
 }
 
 void Swarm::handle(TimePoint, SessionId session, const NodeId&, const VouchMessage& message) {

@@ -134,7 +134,7 @@ class World {
     const auto length =
         std::min<std::uint32_t>(input.integer<std::uint32_t>(), limits::payload_bytes_max);
     const SwarmTag tag = choice % 16 == 0 ? held_key().tag() : wanted_key().tag();
-    (void)exchange_.block_received(now_, session(choice), tag, chunk, offset, length);
+    (void)exchange_.block_received(now_, session(choice), {tag, chunk, offset, length});
   }
 
   /// Readers come, move on and leave.

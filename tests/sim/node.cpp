@@ -202,13 +202,13 @@ void Node::block_arrived(SessionId session, const transfer::SendBlock& block, Va
   const DiskPartial* target = partial(*swarm);
   const Blob own{block.digest, target == nullptr ? sender_size : target->size};
   if (!same_chunk(own, sender_size, block.chunk)) variant = misfit_bytes;
-  // The bytes are in the buffer before the core may ask to verify them.
-  const auto [buffer, is_new] = buffers_.try_emplace({*swarm, block.chunk, session}, variant);
-  const Variant before = std::exchange(buffer->second, std::max(buffer->second, variant));
-  const bool wanted = core_->exchange().block_received(now(), session, block.tag, block.chunk,
-                                                       block.offset, block.length);
-  if (!wanted && is_new) buffers_.erase(buffer);
-  if (!wanted && !is_new) buffer->second = before;
+  const auto place = core_->exchange().block_received(
+      now(), session, {block.tag, block.chunk, block.offset, block.length, block.relayed});
+  if (place) {
+    Variant& buffered =
+        buffers_.try_emplace({place->swarm, block.chunk, place->source}, variant).first->second;
+    buffered = std::max(buffered, variant);
+  }
   core_->settle(now());
   pump();
 }
@@ -327,8 +327,11 @@ std::optional<Node::Stored> Node::content_of(const transfer::SendBlock& block) {
     return Stored{forged.value_or(true_bytes), blob->second};
   }
   if (!block.swarm) return std::nullopt;
+  const auto buffer =
+      block.source ? buffers_.find({*block.swarm, block.chunk, *block.source}) : buffers_.end();
   const DiskPartial* held = partial(*block.swarm);
   if (held == nullptr) return std::nullopt;
+  if (buffer != buffers_.end()) return Stored{forged.value_or(buffer->second), held->size};
   const auto chunk = held->chunks.find(block.chunk);
   if (chunk == held->chunks.end()) return std::nullopt;
   return Stored{forged.value_or(chunk->second.variant), held->size};
@@ -353,6 +356,10 @@ void Node::run(const transfer::SendBlock& send) {
                       peer.peer_bytes_ += send.length;
                       peer.block_arrived(to, send, content.variant, content.blob_size);
                     });
+  if (!send.relayed) return;
+  sim_.at_node_time(index_, arrives, [send](Node& node) {
+    node.core_->exchange().relay_sent(node.now(), send.session, send.length);
+  });
 }
 
 void Node::run(const transfer::CloseSession& close) { sim_.close_session(index_, close.session); }
@@ -467,9 +474,12 @@ void Node::fetched(FetchId id, ChunkIndex chunk, Variant variant) {
   upstream_bytes_ += bytes;
   fetch.received += bytes;
   core_->exchange().fetch_progress(now(), id, fetch.received);
+  buffers_[{fetch.swarm, chunk, transfer::fetch_source}] = variant;
+  core_->exchange().fetch_bytes(now(), id, chunk, static_cast<std::uint32_t>(bytes));
   const Duration uneven = sim_.config().uneven_hashing ? uneven_step * (to_value(chunk) % 3) : 0ms;
   later_for(fetch.swarm, hash_time + uneven,
             [this, id, swarm = fetch.swarm, chunk, variant](TimePoint now) {
+              buffers_.erase({swarm, chunk, transfer::fetch_source});
               DiskPartial* stored = partial(swarm);
               const auto sha256 = chunk_sha256(swarms_.at(swarm).digest, chunk, variant);
               ChunkVerdict verdict = ChunkVerdict::store_failed;

@@ -296,9 +296,17 @@ void Net::carry(Node& node, SendBlock command) {
   if (command.swarm) {
     const auto partial = node.partials.find(*command.swarm);
     if (partial == node.partials.end()) return;
+    const auto buffer = command.source
+                            ? node.buffers.find({*command.swarm, command.chunk, *command.source})
+                            : node.buffers.end();
     const auto chunk = partial->second.chunks.find(command.chunk);
-    if (chunk == partial->second.chunks.end()) return;
-    variant = chunk->second;
+    if (buffer != node.buffers.end()) {
+      variant = buffer->second;
+    } else if (chunk != partial->second.chunks.end()) {
+      variant = chunk->second;
+    } else {
+      return;
+    }
   } else {
     CHECK(node.complete.contains(command.digest));
   }
@@ -309,11 +317,20 @@ void Net::carry(Node& node, SendBlock command) {
   at(node.uplink_free + config_.delay, [this, to, command, variant, from = node.number] {
     Node& target = *nodes_[to];
     if (target.dead || nodes_[from]->frozen || !sessions_.contains(command.session)) return;
-    const auto swarm = target.exchange->find(command.tag);
-    const bool wanted = target.exchange->block_received(
-        now_, command.session, command.tag, command.chunk, command.offset, command.length);
-    if (wanted && swarm) target.buffers[{*swarm, command.chunk, command.session}] = variant;
+    const auto place = target.exchange->block_received(
+        now_, command.session,
+        {command.tag, command.chunk, command.offset, command.length, command.relayed});
+    if (place) {
+      Variant& buffered = target.buffers[{place->swarm, command.chunk, place->source}];
+      buffered = std::max(buffered, variant);
+    }
     pump(target);
+  });
+  if (!command.relayed) return;
+  at(node.uplink_free, [this, &node, command] {
+    if (node.dead) return;
+    node.exchange->relay_sent(now_, command.session, command.length);
+    pump(node);
   });
 }
 
@@ -444,6 +461,11 @@ void Net::fetch_step(Node& node, FetchId id) {
     if (fetch == node.fetches.end() || fetch->second.canceled) return;
     Partial& store = node.partials.at(fetch->second.swarm);
     const Variant variant = node.poisoned.value_or(origin_.variant);
+    const SwarmId swarm = fetch->second.swarm;
+    node.buffers[{swarm, chunk, fetch_source}] = variant;
+    node.exchange->fetch_bytes(now_, id, chunk, static_cast<std::uint32_t>(bytes));
+    pump(node);
+    node.buffers.erase({swarm, chunk, fetch_source});
     store.chunks[chunk] = variant;
     ++fetch->second.next;
     const auto hash = hash_of(store.layout, chunk, variant);

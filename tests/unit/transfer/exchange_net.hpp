@@ -91,6 +91,7 @@ class Net {
   [[nodiscard]] Exchange& exchange(std::size_t n) { return *nodes_[n]->exchange; }
   [[nodiscard]] const Identity& identity(std::size_t n) const { return nodes_[n]->identity; }
   [[nodiscard]] Origin& origin() { return origin_; }
+  [[nodiscard]] std::size_t size() const { return nodes_.size(); }
   [[nodiscard]] std::size_t session_count() const { return sessions_.size(); }
   /// A hash over every output so far.
   [[nodiscard]] std::uint64_t trace() const { return trace_; }

@@ -82,8 +82,8 @@ void wanting(Bench& bench) {
 std::size_t verified_chunks(Bench& bench) {
   (void)bench.sent();
   for (std::uint32_t offset = 0; offset < 256 * KiB; offset += 64 * KiB) {
-    (void)bench.exchange->block_received(bench.now, first, bench.key.tag(), ChunkIndex{0}, offset,
-                                         64 * KiB);
+    (void)bench.exchange->block_received(bench.now, first,
+                                         {bench.key.tag(), ChunkIndex{0}, offset, 64 * KiB});
   }
   return bench.take<VerifyChunk>().size();
 }
@@ -268,12 +268,12 @@ TEST_SUITE("transfer/exchange_session") {
     CHECK(sent.size() == 13);  // 800 KiB in blocks of 64 KiB
     const auto request = std::get<RequestMessage>(sent[12]);
     CHECK(request.length == 32 * KiB);
-    CHECK_FALSE(bench.exchange->block_received(bench.now, first, bench.key.tag(), ChunkIndex{1}, 0,
-                                               64 * KiB));
-    CHECK(bench.exchange->block_received(bench.now, first, bench.key.tag(), ChunkIndex{0}, 0,
-                                         64 * KiB));
-    CHECK_FALSE(bench.exchange->block_received(bench.now, first, bench.key.tag(), ChunkIndex{0}, 0,
-                                               64 * KiB));
+    CHECK_FALSE(bench.exchange->block_received(bench.now, first,
+                                               {bench.key.tag(), ChunkIndex{1}, 0, 64 * KiB}));
+    CHECK(bench.exchange->block_received(bench.now, first,
+                                         {bench.key.tag(), ChunkIndex{0}, 0, 64 * KiB}));
+    CHECK_FALSE(bench.exchange->block_received(bench.now, first,
+                                               {bench.key.tag(), ChunkIndex{0}, 0, 64 * KiB}));
     bench.tell(first, BusyMessage{bench.key.tag(), 250});
     CHECK(bench.take<DropBuffer>().size() == 1);
     bench.advance(200ms);

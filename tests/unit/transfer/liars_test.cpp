@@ -61,7 +61,7 @@ struct Bench {
   }
   void send_chunk(SessionId session, ChunkIndex chunk = head) {
     for (std::uint32_t at = 0; at < layout.chunk_bytes(); at += limits::block_bytes) {
-      (void)exchange->block_received(now, session, key.tag(), chunk, at, limits::block_bytes);
+      (void)exchange->block_received(now, session, {key.tag(), chunk, at, limits::block_bytes});
     }
   }
   void answer(SessionId session, ChunkVerdict verdict, ChunkIndex chunk = head) {
@@ -142,12 +142,12 @@ TEST_SUITE("transfer/liars") {
     for (std::uint32_t at = 0; at + limits::block_bytes < bench.layout.chunk_bytes();
          at += limits::block_bytes) {
       bench.sleep_until(900ms + at / limits::block_bytes * 500ms);
-      (void)bench.exchange->block_received(bench.now, to_ann, bench.key.tag(), head, at,
-                                           limits::block_bytes);
+      (void)bench.exchange->block_received(bench.now, to_ann,
+                                           {bench.key.tag(), head, at, limits::block_bytes});
     }
     bench.sleep_until(2500ms);
-    (void)bench.exchange->block_received(bench.now, to_ann, bench.key.tag(), head,
-                                         3 * limits::block_bytes, limits::block_bytes);
+    (void)bench.exchange->block_received(
+        bench.now, to_ann, {bench.key.tag(), head, 3 * limits::block_bytes, limits::block_bytes});
     CHECK(bench.count<VerifyChunk>() == 1);
     bench.answer(to_ann, ChunkVerdict::mismatch);
     CHECK(bench.count<StartFetch>() == 0);

@@ -77,10 +77,22 @@ TEST_SUITE("transfer/session_message") {
     check_golden(RejectMessage{tag(), std::nullopt, RejectReason::not_found},
                  "9405" + tag_msg + "c000");
     check_golden(BusyMessage{tag(), 250}, "9306" + tag_msg + "ccfa");
+    check_golden(CrecMessage{tag(),
+                             ChunkIndex{1},
+                             1024 * 1024,
+                             filled<32>(0x11),
+                             NodePublicKey{filled<32>(0x22)},
+                             Signature{filled<64>(0x33)},
+                             {}},
+                 "9807" + tag_msg + "01ce00100000c420" + times("11", 32) + "c420" +
+                     times("22", 32) + "c440" + times("33", 64) + "c0");
     check_golden(CrecMessage{tag(), ChunkIndex{1}, 1024 * 1024, filled<32>(0x11),
-                             NodePublicKey{filled<32>(0x22)}, Signature{filled<64>(0x33)}},
-                 "9707" + tag_msg + "01ce00100000c420" + times("11", 32) + "c420" +
-                     times("22", 32) + "c440" + times("33", 64));
+                             NodePublicKey{filled<32>(0x22)}, Signature{filled<64>(0x33)},
+                             std::vector<HopName>{7, 0xdeadbeef}},
+                 "9807" + tag_msg + "01ce00100000c420" + times("11", 32) + "c420" +
+                     times("22", 32) + "c440" + times("33", 64) + "9207cedeadbeef");
+    check_golden(RelayMessage{tag(), ChunkIndex{1}, 65536, 1024 * 1024, {0xdeadbeef}},
+                 "960c" + tag_msg + "01ce00010000ce0010000091cedeadbeef");
     check_golden(GetMidstatesMessage{tag()}, "9208" + tag_msg);
     check_golden(MidstatesMessage{tag(),
                                   1024 * 1024,

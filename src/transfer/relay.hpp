@@ -1,0 +1,87 @@
+// What a swarm keeps about fresh chunks on their way through it: stripes of 64 KiB that each node
+// passes on while they arrive, down chains of those that want the blob. DESIGN section 5, "Relay of
+// fresh chunks"; messages: docs/wire-session.md.
+#pragma once
+
+#include "base/bytes.hpp"
+#include "base/ids.hpp"
+#include "base/limits.hpp"
+#include "base/time.hpp"
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace waggle::transfer {
+
+/// Sources of a chunk's bytes that are no session: put together from relayed stripes, and coming
+/// from upstream to this node.
+inline constexpr SessionId relay_source{0};
+inline constexpr SessionId fetch_source{UINT64_MAX};
+
+/// The first 4 bytes of a node's id, little-endian: names it among those that want one blob.
+using HopName = std::uint32_t;
+[[nodiscard]] inline HopName hop_name(const NodeId& node) {
+  return load_le<std::uint32_t>(ByteView(node.bytes));
+}
+
+/// One way of a stripe out of this node.
+struct RelayBranch {
+  std::vector<HopName> rest;    ///< who is to get it after `to`, in order
+  std::optional<SessionId> to;  ///< the next hop; none yet while nobody can be reached
+  std::uint32_t sent = 0;       ///< bytes of the stripe handed to `to`
+};
+
+struct RelayStripe {
+  std::uint32_t received = 0;  ///< bytes from its begin on, without a gap
+  std::array<SessionId, 2> feeders{};
+  std::vector<RelayBranch> branches;
+
+  [[nodiscard]] bool is_fed_by(SessionId session) const {
+    return feeders[0] == session || feeders[1] == session;
+  }
+  /// A predecessor that begins it anew takes the place of the one that is gone.
+  void add_feeder(SessionId session) {
+    if (!is_fed_by(session)) feeders = {feeders[1], session};
+  }
+};
+
+struct RelayedChunk {
+  std::vector<RelayStripe> stripes;
+  TimePoint touched{};  ///< when its last byte came
+
+  /// Blocks that did not come are asked of one peer that has the chunk.
+  struct Repair {
+    SessionId session{};
+    std::uint32_t waiting = 0;  ///< blocks asked and not received
+    TimePoint deadline{};
+  };
+  std::optional<Repair> repair;
+};
+
+/// Orders in which the nodes that want a blob pass it on: each ring has them all, and a chain is a
+/// ring from the node after oneself round to the one before. Nodes that know the same others have
+/// the same rings, so that each needs sessions with few: those after it in the rings.
+class RelayRings {
+ public:
+  static constexpr std::size_t count = 8;
+
+  RelayRings(const SwarmTag& tag, const NodeId& self) : tag_(tag), self_(self) {}
+  /// The others, sorted. Cost: nothing when they are the same; else a hash and a sort per ring.
+  void set_others(std::vector<NodeId> others);
+  [[nodiscard]] std::size_t size() const { return others_.size(); }
+  /// All others in this ring's order. @pre ring < count
+  [[nodiscard]] std::span<const NodeId> chain(std::size_t ring) const { return chains_[ring]; }
+  /// The first of each chain, each once.
+  [[nodiscard]] std::vector<NodeId> successors() const;
+
+ private:
+  SwarmTag tag_;
+  NodeId self_;
+  std::vector<NodeId> others_;
+  std::array<std::vector<NodeId>, count> chains_;
+};
+
+}  // namespace waggle::transfer

@@ -1,0 +1,443 @@
+// Fresh chunks on their way through a swarm: begun by whoever fetches them, passed on stripe by
+// stripe as they arrive, and what did not come pulled.
+#include "base/assert.hpp"
+#include "base/limits.hpp"
+#include "transfer/swarm.hpp"
+
+#include <algorithm>
+
+namespace waggle::transfer {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uint32_t block_bytes = static_cast<std::uint32_t>(limits::block_bytes);
+constexpr std::uint32_t frame_bytes = static_cast<std::uint32_t>(limits::relay_frame_bytes);
+constexpr Duration relay_lives = 2s;  // since the last stripe: more are to be expected
+constexpr Duration grace_min = 300ms;
+constexpr Duration grace_max = 3s;
+constexpr Duration repair_patience = 1s;
+constexpr Duration abandoned_after = 10s;  // no byte, and nobody has the chunk
+constexpr Duration redial_after = 1s;
+
+}  // namespace
+
+// ---- whom to ----
+
+bool Swarm::may_relay() const {
+  return context_.config.relays && opened_ && !careful_ && !own_only_ && *size_ >= block_bytes;
+}
+
+void Swarm::refresh_rings() {
+  std::vector<NodeId> others;
+  for (const auto& [node, candidate] : candidates_) {
+    const auto peer = peers_.find(node);
+    const bool has_all = candidate.holder || (peer != peers_.end() && peer->second.all);
+    if (!has_all && !candidate.dead_end && context_.view.is_live(node)) others.push_back(node);
+  }
+  rings_.set_others(std::move(others));
+}
+
+// The first in order that can be reached goes off the list; those before it stay, for whoever
+// reaches them.
+std::optional<SessionId> Swarm::next_hop(TimePoint now, std::vector<HopName>& rest) {
+  for (auto it = rest.begin(); it != rest.end();) {
+    const auto known = hops_.find(*it);
+    if (known == hops_.end()) {
+      it = *it == hop_name(context_.self()) ? rest.erase(it) : it + 1;
+      continue;
+    }
+    PeerCandidate& candidate = candidates_.at(known->second);
+    if (candidate.holder) {
+      it = rest.erase(it);
+      continue;
+    }
+    const auto session = context_.sessions.newest(known->second);
+    const bool is_usable = session && context_.sessions.find(*session)->takes_stripes(now) &&
+                           !context_.scores.is_banned(now, known->second);
+    if (is_usable) {
+      rest.erase(it);
+      return session;
+    }
+    if (!session && candidate.retry_at <= now && candidate.relay_dial_at <= now) {
+      candidate.relay_dial_at = now + redial_after;
+      context_.emit(EnsureSession{known->second});
+    }
+    ++it;
+  }
+  return std::nullopt;
+}
+
+void Swarm::begin_stripe(ChunkIndex, RelayStripe& stripe) {
+  const auto chain = rings_.chain(next_ring_++ % RelayRings::count);
+  const std::size_t wanted = (chain.size() + limits::relay_hops_max - 1) / limits::relay_hops_max;
+  const std::size_t chains = std::min(limits::relay_chains_max, wanted);
+  const std::size_t length = std::min(limits::relay_hops_max, (chain.size() + chains - 1) / chains);
+  for (std::size_t i = 0; i < chains; ++i) {
+    RelayBranch branch;
+    for (const NodeId& node :
+         chain.subspan(i * length, std::min(length, chain.size() - i * length)))
+      branch.rest.push_back(hop_name(node));
+    stripe.branches.push_back(std::move(branch));
+  }
+}
+
+// ---- out of this node ----
+
+std::uint32_t Swarm::stripe_length(ChunkIndex chunk, std::size_t stripe) const {
+  const auto size = static_cast<std::uint32_t>(layout_.chunk_size(chunk));
+  return std::min(block_bytes, size - static_cast<std::uint32_t>(stripe) * block_bytes);
+}
+
+void Swarm::fetch_bytes(TimePoint now, FetchId id, ChunkIndex chunk, std::uint32_t filled) {
+  const auto fetch = fetches_.find(id);
+  if (fetch == fetches_.end() || fetch->second.canceled || !size_ || !may_relay()) return;
+  if (to_value(chunk) >= layout_.chunk_count() || has_chunk(chunk)) return;
+  const auto [it, is_new] = departing_.try_emplace(chunk);
+  auto& stripes = it->second.stripes;
+  if (is_new) {
+    refresh_rings();
+    stripes.resize((layout_.chunk_size(chunk) + block_bytes - 1) / block_bytes);
+  }
+  if (rings_.size() == 0) return;
+  for (std::size_t i = 0; i < stripes.size() && i * block_bytes < filled; ++i) {
+    const auto received =
+        std::min(stripe_length(chunk, i), filled - static_cast<std::uint32_t>(i) * block_bytes);
+    if (received == stripes[i].received) continue;
+    stripes[i].received = received;
+    if (stripes[i].branches.empty()) begin_stripe(chunk, stripes[i]);
+    pass_on(now, chunk, fetch_source, i, stripes[i]);
+  }
+}
+
+void Swarm::pass_on(TimePoint now, ChunkIndex chunk, SessionId source, std::size_t stripe,
+                    RelayStripe& state) {
+  const std::uint32_t begin = static_cast<std::uint32_t>(stripe) * block_bytes;
+  const bool is_whole = state.received == stripe_length(chunk, stripe);
+  for (RelayBranch& branch : state.branches) {
+    if (!branch.to) {
+      branch.to = next_hop(now, branch.rest);
+      if (!branch.to) continue;
+      branch.sent = 0;
+      context_.send(*branch.to, RelayMessage{tag_, chunk, begin, *size_, branch.rest});
+    }
+    if (context_.sessions.find(*branch.to) == nullptr) continue;  // tend_relays() sees to it
+    while (branch.sent < state.received) {
+      const std::uint32_t length = std::min(frame_bytes, state.received - branch.sent);
+      if (length < frame_bytes && !is_whole) break;
+      send_relayed(now, {.session = *branch.to,
+                         .tag = tag_,
+                         .digest = key_.digest,
+                         .swarm = id_,
+                         .chunk = chunk,
+                         .offset = begin + branch.sent,
+                         .length = length,
+                         .relayed = true,
+                         .source = source});
+      branch.sent += length;
+    }
+  }
+}
+
+void Swarm::send_relayed(TimePoint now, SendBlock block) {
+  Session* session = context_.sessions.find(block.session);
+  if (session->relay_unsent == 0) session->relay_moved = now;
+  session->relay_unsent += block.length;
+  session->last_used = now;
+  context_.stats.upload_bytes += block.length;
+  context_.emit(std::move(block));
+}
+
+// The chunk is here already: its stripe leaves as a whole.
+void Swarm::pass_stored(TimePoint now, const RelayMessage& message) {
+  std::vector<HopName> rest = message.next;
+  const auto to = next_hop(now, rest);
+  if (!to) return;
+  context_.send(*to, RelayMessage{tag_, message.chunk, message.offset, *size_, rest});
+  const std::uint32_t length = stripe_length(message.chunk, message.offset / block_bytes);
+  for (std::uint32_t sent = 0; sent < length; sent += frame_bytes) {
+    send_relayed(now, {.session = *to,
+                       .tag = tag_,
+                       .digest = key_.digest,
+                       .swarm = committed_ ? std::nullopt : std::optional(id_),
+                       .chunk = message.chunk,
+                       .offset = message.offset + sent,
+                       .length = std::min(frame_bytes, length - sent),
+                       .relayed = true});
+  }
+}
+
+// After its stripes, what proves the chunk.
+void Swarm::relay_crec(TimePoint now, ChunkIndex chunk) {
+  if (departing_.erase(chunk) == 0 || ended_ || !crecs_.contains(chunk)) return;
+  RelayStripe ways;
+  if (rings_.size() > 0) begin_stripe(chunk, ways);
+  for (RelayBranch& branch : ways.branches) {
+    if (const auto to = next_hop(now, branch.rest)) send_crec(*to, chunk, branch.rest);
+  }
+}
+
+void Swarm::pass_crec(TimePoint now, const NodeId& from, const CrecMessage& message) {
+  if (context_.scores.is_banned(now, from)) return;
+  if (context_.scores.is_banned(now, message.signer.node_id())) return;
+  const Crec crec{message.sha256, message.signer, message.signature};
+  const auto known = crecs_.find(message.chunk);
+  const bool is_known = known != crecs_.end() && known->second.crec == crec;
+  if (!is_known && !crec.is_valid(subject(message.chunk))) {
+    context_.score(now, from, PeerScores::malformed_frame);
+    return;
+  }
+  CrecMessage onward = message;
+  if (const auto to = next_hop(now, *onward.next)) context_.send(*to, onward);
+  if (has_chunk(message.chunk) || !may_relay()) return;
+  Download* download = downloads_.find(relay_source, message.chunk);
+  if (download == nullptr) {
+    if (early_crecs_.size() < limits::relay_early_crecs_max) {
+      early_crecs_.try_emplace(message.chunk, message);
+    }
+  } else if (!download->submitted && !download->crec) {
+    download->crec = crec;
+    submit(relay_source, message.chunk);
+  }
+}
+
+// ---- into this node ----
+
+void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
+                   const RelayMessage& message) {
+  if (context_.scores.is_banned(now, node) || proven_ || ended_) return;
+  add_candidate(node, false);
+  if (!size_) set_size(now, message.size, SizeSource::hint);
+  if (message.size != *size_ || !may_relay()) return;
+  relay_seen_ = now;
+  const ChunkIndex chunk = message.chunk;
+  if (has_chunk(chunk)) return pass_stored(now, message);
+  if (!arriving_.contains(chunk) && !begin_arriving(now, chunk)) return;
+  if (downloads_.find(relay_source, chunk)->submitted) return;
+  RelayedChunk& relayed = arriving_.at(chunk);
+  const std::size_t index = message.offset / block_bytes;
+  RelayStripe& stripe = relayed.stripes[index];
+  stripe.add_feeder(session);
+  relayed.touched = now;
+  // Begun anew by another predecessor: who comes after this node has not changed.
+  if (stripe.branches.empty()) stripe.branches.push_back({message.next, std::nullopt, 0});
+  if (stripe.received > 0) pass_on(now, chunk, relay_source, index, stripe);
+}
+
+bool Swarm::begin_arriving(TimePoint now, ChunkIndex chunk) {
+  const auto size = static_cast<std::uint32_t>(layout_.chunk_size(chunk));
+  if (not_relayed_.contains(chunk)) return false;
+  // Half of the buffers are for what this node asks for itself.
+  if (context_.download_bytes + size > limits::download_buffer_bytes_max / 2) return false;
+  RelayedChunk& relayed = arriving_[chunk];
+  relayed.touched = now;
+  relayed.stripes.resize((size + block_bytes - 1) / block_bytes);
+  downloads_.start(relay_source, NodeId{}, chunk, size, now, TimePoint::max());
+  Download* download = downloads_.find(relay_source, chunk);
+  download->next_block = static_cast<std::uint32_t>(relayed.stripes.size());
+  context_.download_bytes += size;
+  const auto early = early_crecs_.find(chunk);
+  if (early != early_crecs_.end()) {
+    const CrecMessage& message = early->second;
+    download->crec = Crec{message.sha256, message.signer, message.signature};
+    early_crecs_.erase(early);
+  }
+  refresh_open(chunk);
+  return true;
+}
+
+std::optional<SessionId> Swarm::relay_received(TimePoint now, SessionId session,
+                                               const BlockFrame& frame) {
+  const ChunkIndex chunk = frame.chunk;
+  const auto it = arriving_.find(chunk);
+  if (it == arriving_.end()) return std::nullopt;
+  const std::size_t index = frame.offset / block_bytes;
+  const std::uint32_t within = frame.offset % block_bytes;
+  if (index >= it->second.stripes.size()) return std::nullopt;
+  RelayStripe& stripe = it->second.stripes[index];
+  const std::uint32_t length = stripe_length(chunk, index);
+  if (!stripe.is_fed_by(session) || frame.length == 0 || frame.length > length - within) {
+    return std::nullopt;
+  }
+  // What another predecessor or a repair has brought; or what follows a gap, and is pulled.
+  if (within != stripe.received) {
+    if (within < stripe.received) ++context_.stats.duplicate_blocks;
+    return std::nullopt;
+  }
+  stripe.received += frame.length;
+  it->second.touched = now;
+  relay_seen_ = now;
+  progress_ = peer_progress_ = now;
+  note_progress(now, chunk, false);
+  pass_on(now, chunk, relay_source, index, stripe);
+  if (stripe.received == length) relayed_block_done(now, chunk, frame.offset - within);
+  return relay_source;
+}
+
+void Swarm::relayed_block_done(TimePoint now, ChunkIndex chunk, std::uint32_t offset) {
+  const std::uint32_t length = stripe_length(chunk, offset / block_bytes);
+  if (downloads_.block(relay_source, chunk, offset, length) != Downloads::Block::complete) return;
+  downloads_.find(relay_source, chunk)->deadline = TimePoint::max();
+  end_repair(arriving_.at(chunk));
+  arriving_.at(chunk).touched = now;
+  submit(relay_source, chunk);
+}
+
+// Some predecessor passed on wrong bytes, and who is not known: the chunk comes by request, from
+// one that answers for it.
+void Swarm::relayed_was_wrong(ChunkIndex chunk) {
+  ++context_.stats.relay_failures;
+  ++context_.stats.verify_failures_peer;
+  forget_relayed(chunk);
+  not_relayed_.insert(chunk);
+  take_back_progress();
+  refresh_open(chunk);
+  context_.claims_dirty = pump_all_ = true;
+}
+
+void Swarm::forget_relayed(ChunkIndex chunk) {
+  const auto it = arriving_.find(chunk);
+  if (it != arriving_.end()) {
+    end_repair(it->second);
+    arriving_.erase(it);
+  }
+  heard_.erase(chunk);
+  early_crecs_.erase(chunk);
+}
+
+// ---- what did not come ----
+
+Duration Swarm::relay_grace() const { return std::clamp(2 * relay_lag_, grace_min, grace_max); }
+
+// A peer has it, and it is still under way to here, down a longer chain.
+bool Swarm::is_relay_due(TimePoint now, ChunkIndex chunk) const {
+  if (!relay_seen_ || now - *relay_seen_ >= relay_lives || not_relayed_.contains(chunk)) {
+    return false;
+  }
+  const auto heard = heard_.find(chunk);
+  return heard != heard_.end() && now - heard->second < relay_grace();
+}
+
+void Swarm::end_repair(RelayedChunk& relayed) {
+  if (!relayed.repair) return;
+  if (Session* session = context_.sessions.find(relayed.repair->session)) {
+    session->asked_blocks -= std::min(session->asked_blocks, relayed.repair->waiting);
+  }
+  relayed.repair.reset();
+}
+
+void Swarm::start_repair(TimePoint now, ChunkIndex chunk, RelayedChunk& relayed) {
+  end_repair(relayed);
+  std::vector<SwarmPeer*> able;
+  for (auto& [node, peer] : peers_) {
+    if (!peer.has(chunk)) continue;
+    if (peer.all && !has_links()) ask_list(now, peer);
+    const Session* session = context_.sessions.find(peer.session);
+    const bool has_room = session->asked_blocks < limits::requests_per_peer_max;
+    if (has_room && peer.busy_until <= now && may_ask(now, node, peer, chunk)) {
+      able.push_back(&peer);
+    }
+  }
+  if (able.empty()) return;
+  const SwarmPeer& peer = *able[context_.prng.below(able.size())];
+  const Download& download = *downloads_.find(relay_source, chunk);
+  Session& session = *context_.sessions.find(peer.session);
+  RelayedChunk::Repair repair{peer.session, 0, now + repair_patience};
+  for (std::size_t i = 0; i < relayed.stripes.size(); ++i) {
+    // The first block brings the CREC.
+    const bool for_proof = i == 0 && !has_links() && !download.crec;
+    if (download.received.test(i) && !for_proof) continue;
+    if (session.asked_blocks >= limits::requests_per_peer_max) break;
+    ++session.asked_blocks;
+    ++repair.waiting;
+    context_.send(peer.session,
+                  RequestMessage{tag_, chunk, static_cast<std::uint32_t>(i) * block_bytes,
+                                 stripe_length(chunk, i), !has_links()});
+  }
+  session.last_used = now;
+  context_.stats.relay_repairs += repair.waiting;
+  relayed.repair = repair;
+}
+
+std::optional<SessionId> Swarm::repair_received(TimePoint now, SessionId session,
+                                                const BlockFrame& frame) {
+  const auto it = arriving_.find(frame.chunk);
+  const std::size_t index = frame.offset / block_bytes;
+  if (it == arriving_.end() || !it->second.repair || it->second.repair->session != session ||
+      index >= it->second.stripes.size() || frame.offset % block_bytes != 0 ||
+      frame.length != stripe_length(frame.chunk, index)) {
+    ++context_.stats.duplicate_blocks;
+    return std::nullopt;
+  }
+  RelayedChunk::Repair& repair = *it->second.repair;
+  if (Session* entry = context_.sessions.find(session); entry->asked_blocks > 0) {
+    --entry->asked_blocks;
+  }
+  if (repair.waiting > 0) --repair.waiting;
+  repair.deadline = now + repair_patience;
+  const Download* download = downloads_.find(relay_source, frame.chunk);
+  const bool is_wanted =
+      download->state == Download::State::active && !download->received.test(index);
+  if (is_wanted) {
+    progress_ = peer_progress_ = it->second.touched = now;
+    RelayStripe& stripe = it->second.stripes[index];
+    stripe.received = frame.length;
+    pass_on(now, frame.chunk, relay_source, index, stripe);
+    relayed_block_done(now, frame.chunk, frame.offset);
+  }
+  if (repair.waiting == 0 && it->second.repair) it->second.repair.reset();
+  return is_wanted ? std::optional(relay_source) : std::nullopt;
+}
+
+// ---- in time ----
+
+// The next in line takes the place of a hop that is gone or stands still; all that is here of the
+// stripe goes to it.
+void Swarm::reroute(TimePoint now, SessionId session) {
+  const auto go_on = [&](std::map<ChunkIndex, RelayedChunk>& chunks, SessionId source) {
+    for (auto& [chunk, relayed] : chunks) {
+      const Download* download = downloads_.find(source, chunk);
+      if (download != nullptr && download->submitted) continue;
+      for (std::size_t i = 0; i < relayed.stripes.size(); ++i) {
+        RelayStripe& stripe = relayed.stripes[i];
+        bool is_cut = false;
+        for (RelayBranch& branch : stripe.branches) {
+          if (branch.to != session) continue;
+          branch.to.reset();
+          is_cut = true;
+        }
+        if (is_cut) pass_on(now, chunk, source, i, stripe);
+      }
+    }
+  };
+  go_on(arriving_, relay_source);
+  go_on(departing_, fetch_source);
+  for (auto& [chunk, relayed] : arriving_) {
+    if (relayed.repair && relayed.repair->session == session) relayed.repair.reset();
+  }
+}
+
+void Swarm::tend_relays(TimePoint now) {
+  std::erase_if(departing_,
+                [&](const auto& entry) { return !fetch_covers(to_value(entry.first)); });
+  if (arriving_.empty() && departing_.empty()) return;
+  for (const SessionId session : context_.sessions.rest_stalled(now)) reroute(now, session);
+  std::vector<ChunkIndex> abandoned;
+  for (auto& [chunk, relayed] : arriving_) {
+    if (downloads_.find(relay_source, chunk)->submitted) continue;
+    if (now - relayed.touched >= abandoned_after && !someone_has(now, chunk)) {
+      abandoned.push_back(chunk);
+      continue;
+    }
+    const bool is_late = now - relayed.touched >= relay_grace();
+    if (is_late && (!relayed.repair || relayed.repair->deadline <= now)) {
+      start_repair(now, chunk, relayed);
+    }
+  }
+  for (const ChunkIndex chunk : abandoned) {
+    forget_relayed(chunk);
+    drop_download(relay_source, chunk);
+  }
+}
+
+}  // namespace waggle::transfer
