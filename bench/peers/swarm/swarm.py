@@ -73,7 +73,7 @@ def row(name, runs, failures, options, shape):
     if failures:
         line["failures"] = failures
     if runs:
-        medians = {key: statistics.median(each[key] for each in runs) for key in runs[0]}
+        medians = {key: statistics.median(each[key] for each in runs) for key in runs[0] if key != "link_use"}
         what = "p50_ratio" if options.scenario == "slow" else "ratio"
         line["value"] = medians[what]
         line["spread"] = {"min": min(each[what] for each in runs), "max": max(each[what] for each in runs)}

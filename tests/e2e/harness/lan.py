@@ -50,6 +50,25 @@ def unix_get(socket_path, path, timeout=10):
         connection.close()
 
 
+@contextlib.contextmanager
+def inside_namespace(name):
+    """This thread is in that network namespace; what it opens there stays there."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def enter(path):
+        with open(path, "rb") as namespace:
+            if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
+
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        enter(f"/run/netns/{name}")
+        yield
+    finally:
+        enter(f"/proc/self/fd/{own}")
+        os.close(own)
+
+
 class Lan:
     """Switches and hosts, gone with `scratch`."""
 
@@ -134,23 +153,9 @@ class Host:
     def dir(self, *parts):
         return self.scratch.dir(*parts)
 
-    @contextlib.contextmanager
     def inside(self):
         """This thread makes its sockets there; they stay there."""
-        libc = ctypes.CDLL(None, use_errno=True)
-
-        def enter(path):
-            with open(path, "rb") as namespace:
-                if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), "setns")
-
-        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        try:
-            enter(f"/run/netns/{self.namespace}")
-            yield
-        finally:
-            enter(f"/proc/self/fd/{own}")
-            os.close(own)
+        return inside_namespace(self.namespace)
 
     def use_names(self, dns):
         """Programs started from now on ask `dns`, and no file."""
