@@ -50,6 +50,25 @@ def unix_get(socket_path, path, timeout=10):
         connection.close()
 
 
+@contextlib.contextmanager
+def inside_namespace(name):
+    """This thread is in that network namespace; what it opens there stays there."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def enter(path):
+        with open(path, "rb") as namespace:
+            if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
+
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        enter(f"/run/netns/{name}")
+        yield
+    finally:
+        enter(f"/proc/self/fd/{own}")
+        os.close(own)
+
+
 class Lan:
     """Switches and hosts, gone with `scratch`."""
 
@@ -60,7 +79,7 @@ class Lan:
         self._tag = f"wg{os.getpid() % 100000}"
         self._key = os.path.join(scratch.dir("keys"), "cluster.key")
         make_key(self._key)
-        self._switches = self._namespace("switch")
+        self.switches = self._namespace("switch")
         self._cables = 0
 
     def _namespace(self, name):
@@ -72,7 +91,7 @@ class Lan:
 
     def switch(self, name):
         """A learning switch that floods multicast."""
-        run("ip", "-n", self._switches, "-batch", "-", input=(
+        run("ip", "-n", self.switches, "-batch", "-", input=(
             f"link add {name} type bridge forward_delay 0 mcast_snooping 0\nlink set {name} up\n"))
         return name
 
@@ -82,9 +101,10 @@ class Lan:
         for number, (switch, addresses) in enumerate(cables):
             self._cables += 1
             port, device = f"p{self._cables}", f"eth{number}"
-            run("ip", "-n", self._switches, "link", "add", port, "type", "veth", "peer", "name", device,
+            host.ports.append(port)
+            run("ip", "-n", self.switches, "link", "add", port, "type", "veth", "peer", "name", device,
                 "netns", host.namespace)
-            run("ip", "-n", self._switches, "-batch", "-", input=(
+            run("ip", "-n", self.switches, "-batch", "-", input=(
                 f"link set {port} master {switch}\nlink set {port} up\n"))
             run("ip", "-n", host.namespace, "-batch", "-", input="".join(
                 f"address add {address} dev {device}{' nodad' if ':' in address else ''}\n"
@@ -113,6 +133,8 @@ class Host:
 
     def __init__(self, lan, name, namespace):
         self.lan, self.name, self.namespace = lan, name, namespace
+        self.ports = []  # the other ends of eth0, eth1, ..., at the switches
+        self.prefix = []  # words before each command that start() runs
         self._blobs = None
 
     @property
@@ -123,7 +145,7 @@ class Host:
         return run("ip", "-n", self.namespace, *args)
 
     def start(self, name, args, **options):
-        return self.scratch.start(name, ["ip", "netns", "exec", self.namespace, *args], **options)
+        return self.scratch.start(name, [*self.prefix, "ip", "netns", "exec", self.namespace, *args], **options)
 
     def run(self, *args, **options):
         return run("ip", "netns", "exec", self.namespace, *args, **options)
@@ -131,23 +153,9 @@ class Host:
     def dir(self, *parts):
         return self.scratch.dir(*parts)
 
-    @contextlib.contextmanager
     def inside(self):
         """This thread makes its sockets there; they stay there."""
-        libc = ctypes.CDLL(None, use_errno=True)
-
-        def enter(path):
-            with open(path, "rb") as namespace:
-                if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), "setns")
-
-        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        try:
-            enter(f"/run/netns/{self.namespace}")
-            yield
-        finally:
-            enter(f"/proc/self/fd/{own}")
-            os.close(own)
+        return inside_namespace(self.namespace)
 
     def use_names(self, dns):
         """Programs started from now on ask `dns`, and no file."""
@@ -167,6 +175,16 @@ class Host:
             with self.inside():
                 self._blobs = Blobs(self.scratch)
         return self._blobs
+
+    def shape(self, mbit, queue_ms=25):
+        """eth0 carries `mbit` Mbit/s each way. The switch's port drops what would wait longer than `queue_ms`; the
+        host's own end holds 1,000 frames, as any Linux machine's does. 5 ms may leave at once, so that the kernel's
+        large segments pass whole: frame by frame the processors, not the links, are what is measured."""
+        burst = max(16000, int(mbit * 1e6 / 8 * 0.005))
+        for namespace, device, queue in ((self.namespace, "eth0", ["limit", "1514000"]),
+                                         (self.lan.switches, self.ports[0], ["latency", f"{queue_ms}ms"])):
+            run("tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", "tbf", "rate", f"{mbit}mbit",
+                "burst", burst, *queue)
 
     # Firewall, on everything that arrives.
     def drop_from(self, addresses):
