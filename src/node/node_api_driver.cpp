@@ -284,6 +284,9 @@ std::string NodeDriver::metrics() {
   levels.dropped_other = gossip.dropped_other;
   levels.swarms = exchange.swarms;
   levels.upload_bytes = exchange.upload_bytes;
+  levels.relayed_bytes = exchange.relayed_bytes;
+  levels.relay_repairs = exchange.relay_repairs;
+  levels.relay_failures = exchange.relay_failures;
   levels.claims_granted = exchange.claims.granted;
   levels.claims_waited = exchange.claims.waited;
   levels.claims_takeover = exchange.claims.takeover;

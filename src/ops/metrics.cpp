@@ -97,6 +97,13 @@ struct Metrics::Impl {
   Family<Counter>& bytes =
       counters("bytes_total", "Content bytes by protocol and by where they came from");
   Counter& upload = counters("upload_bytes_total", "Content bytes sent to peers").Add({});
+  Counter& relayed =
+      counters("relayed_bytes_total", "Of bytes from peers: relayed while fresh").Add({});
+  Counter& relay_repairs =
+      counters("relay_repaired_blocks_total", "Blocks pulled because no relay brought them")
+          .Add({});
+  Counter& relay_failures =
+      counters("relay_failures_total", "Relayed chunks that failed verification").Add({});
   Family<Counter>& upstream_requests =
       counters("upstream_requests_total", "Requests to upstream by status code, 0 = no response");
   Family<Counter>& requests =
@@ -155,6 +162,9 @@ void Metrics::set_levels(const CoreLevels& levels) {
   follow(m.gossip_dropped.Add({{"reason", "other"}}), levels.dropped_other);
   m.swarms.Set(static_cast<double>(levels.swarms));
   follow(m.upload, levels.upload_bytes);
+  follow(m.relayed, levels.relayed_bytes);
+  follow(m.relay_repairs, levels.relay_repairs);
+  follow(m.relay_failures, levels.relay_failures);
   follow(m.claims.Add({{"outcome", "granted"}}), levels.claims_granted);
   follow(m.claims.Add({{"outcome", "waited"}}), levels.claims_waited);
   follow(m.claims.Add({{"outcome", "takeover"}}), levels.claims_takeover);

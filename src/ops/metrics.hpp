@@ -24,6 +24,7 @@ struct CoreLevels {
                 dropped_malformed = 0, dropped_over_rate = 0, dropped_unknown_type = 0,
                 dropped_other = 0;
   std::size_t swarms = 0;
+  std::uint64_t relayed_bytes = 0, relay_repairs = 0, relay_failures = 0;
   std::uint64_t upload_bytes = 0, claims_granted = 0, claims_waited = 0, claims_takeover = 0,
                 claims_bypass = 0;
   std::uint64_t verify_failures_peer = 0, peer_bans = 0;

@@ -112,6 +112,7 @@ void ClaimTable::progress(TimePoint now, const NodeId& from, const ProgressMessa
     // More than the extent holds, or a trickle, is no growth.
     const std::uint64_t bytes = std::min(item.bytes, claim_bytes_max(item.claim.extent));
     if (bytes >= claim.bytes + growth_min || (bytes > claim.bytes && claim.bytes == 0)) {
+      received_ += bytes - claim.bytes;
       claim.bytes = bytes;
       claim.grew_at = now;
     }
@@ -123,7 +124,12 @@ void ClaimTable::release(TimePoint now, const NodeId& from, const ReleaseMessage
   if (wanter == nullptr) return;
   for (const ExtentIndex extent : message.extents) {
     const auto claim = claims_.find(extent);
-    if (claim != claims_.end() && claim->second.node == from) claims_.erase(claim);
+    if (claim != claims_.end() && claim->second.node == from) {
+      if (message.reason == ReleaseMessage::Reason::done) {
+        received_ += claim_bytes_max(extent) - claim->second.bytes;
+      }
+      claims_.erase(claim);
+    }
     if (message.reason == ReleaseMessage::Reason::done) wanter->done.set(extent);
     if (message.reason == ReleaseMessage::Reason::elsewhere)
       elsewhere_[extent] = now + elsewhere_time;
@@ -212,12 +218,23 @@ std::optional<ExtentIndex> ClaimTable::lowest_free(bool ignore_holders) const {
   return std::nullopt;
 }
 
+std::uint32_t ClaimTable::in_flight() const {
+  return static_cast<std::uint32_t>(
+      std::count_if(claims_.begin(), claims_.end(), [&](const auto& entry) {
+        return 4 * entry.second.bytes < 3 * claim_bytes_max(entry.first);
+      }));
+}
+
 std::vector<ClaimTable::Granted> ClaimTable::assign(TimePoint now) {
   expire(now);
   std::vector<Granted> granted;
+  const bool anyone_waits = std::any_of(wanters_.begin(), wanters_.end(), [](const auto& entry) {
+    return entry.second.waiting.has_value();
+  });
+  pace_.update(now, received_, anyone_waits && in_flight() >= pace_.limit());
   if (!first_assignment_ || now < *first_assignment_) return granted;
   opened_ = true;
-  for (;;) {
+  while (in_flight() < pace_.limit()) {
     // Among those who wait, the one that took fewest bytes from this origin goes first, ties by id;
     // whoever let claims end goes after all others.
     const auto rank = [](const Wanter& wanter) {
@@ -252,6 +269,7 @@ std::vector<ClaimTable::Granted> ClaimTable::assign(TimePoint now) {
     if (--wanter.waiting->count == 0 || answer->grants.size() >= claims_per_message_max)
       wanter.waiting.reset();
   }
+  return granted;
 }
 
 std::optional<TimePoint> ClaimTable::next_deadline() const {

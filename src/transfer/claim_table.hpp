@@ -5,6 +5,7 @@
 #include "base/blob_layout.hpp"
 #include "base/ids.hpp"
 #include "base/time.hpp"
+#include "transfer/claim_pace.hpp"
 #include "transfer/claim_wire.hpp"
 
 #include <cstdint>
@@ -130,6 +131,8 @@ class ClaimTable {
   [[nodiscard]] std::uint32_t extent_count() const;
   [[nodiscard]] bool is_available(ExtentIndex extent, bool ignore_holders) const;
   [[nodiscard]] std::optional<ExtentIndex> lowest_free(bool ignore_holders) const;
+  /// Claims of which more than a quarter is still to come: the next may begin before the last ends.
+  [[nodiscard]] std::uint32_t in_flight() const;
 
   TimePoint created_;
   TimePoint last_use_;
@@ -143,6 +146,8 @@ class ClaimTable {
   std::map<ExtentIndex, std::uint32_t> attempts_;  ///< highest given or seen
   std::optional<std::uint64_t> size_;
   bool whole_stream_ = false;
+  ClaimPace pace_;
+  std::uint64_t received_ = 0;  ///< as claimants told
   std::uint64_t takeovers_ = 0;
   std::size_t counted_entries_ = 0;
 };

@@ -95,6 +95,14 @@ Result<std::optional<Record>> FrameReader::next() {
                                       held.subspan(record_header_bytes, header->length)});
 }
 
+std::size_t FrameReader::lacking() const {
+  if (buffered() < record_header_bytes) return 1;
+  const ByteView header(buffer_.get() + begin_, record_header_bytes);
+  const std::size_t length = load_le<std::uint32_t>(header) & length_mask;
+  return std::max<std::size_t>(
+      1, record_header_bytes + length - std::min(buffered(), record_header_bytes + length));
+}
+
 Result<std::optional<Bytes>> ControlJoiner::add(ByteView plaintext) {
   if (plaintext.empty()) return make_error_code(TransferError::bad_record);
   const std::byte flag = plaintext.front();

@@ -88,6 +88,8 @@ class FrameReader {
   /// The next whole record; nothing when more bytes are needed; bad_record when the stream is not
   /// ours.
   [[nodiscard]] Result<std::optional<Record>> next();
+  /// Bytes that the next whole record lacks, at least 1. @pre next() returned nothing
+  [[nodiscard]] std::size_t lacking() const;
   /// Bytes held that belong to no whole record yet.
   [[nodiscard]] std::size_t buffered() const { return end_ - begin_; }
 

@@ -17,6 +17,8 @@
 #include <exception>
 #include <utility>
 
+#include <sys/socket.h>
+
 namespace asio = boost::asio;
 
 namespace waggle::transfer {
@@ -140,7 +142,19 @@ asio::awaitable<void> TcpSession::read([[maybe_unused]] std::shared_ptr<TcpSessi
     shared_->received_bytes += size;
     reader_.commit(size);
     if (const auto delivered = deliver(); !delivered) close(delivered.error());
+    if (!closed_) wait_for_whole_record();
   }
+}
+
+void TcpSession::wait_for_whole_record() {
+  constexpr int worth_a_call = 4096;  // bytes; below, a wake-up more costs less
+  const int lacking = static_cast<int>(reader_.lacking());
+  const int wanted = lacking >= worth_a_call ? lacking : 1;
+  if (wanted == low_water_) return;
+  low_water_ = wanted;
+  // Advice: without it the loop wakes up more often.
+  static_cast<void>(::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_RCVLOWAT, &low_water_,
+                                 sizeof(low_water_)));
 }
 
 boost::system::result<void> TcpSession::deliver() {

@@ -75,6 +75,8 @@ class TcpSession : public std::enable_shared_from_this<TcpSession> {
   /// Opens and hands up every whole record in the read buffer.
   [[nodiscard]] boost::system::result<void> deliver();
   [[nodiscard]] boost::system::result<void> deliver(const Record& record);
+  /// Part of a record is of no use: the loop wakes up when the rest of it is here.
+  void wait_for_whole_record();
   /// Seals queued frames, control first, up to one write's worth.
   void fill_batch();
   void fill_payload();
@@ -95,6 +97,7 @@ class TcpSession : public std::enable_shared_from_this<TcpSession> {
   SessionOpener opener_;
   FrameReader reader_;
   ControlJoiner joiner_;
+  int low_water_ = 1;  ///< SO_RCVLOWAT of the socket
 
   std::deque<Bytes> controls_;
   std::deque<QueuedPayload> payloads_;

@@ -72,4 +72,36 @@ TEST_SUITE("transfer/relay") {
       for (std::size_t n = 0; n < nodes; ++n) net.exchange(n).check_invariants();
     }
   }
+
+  TEST_CASE("a hop that dies, stands still or passes on wrong bytes: all others are done in time") {
+    enum class Fault { none, dies, freezes, corrupts };
+    std::optional<Duration> undisturbed;
+    for (const Fault fault : {Fault::none, Fault::dies, Fault::freezes, Fault::corrupts}) {
+      CAPTURE(static_cast<int>(fault));
+      constexpr std::size_t hop = 3;
+      Net net({.nodes = 8});
+      const Blob blob = net.make_blob(96 * MiB);
+      for (std::size_t n = 0; n < net.size(); ++n) net.pull(n, blob);
+      if (fault == Fault::corrupts) net.make_liar(hop, 9);
+      net.run_for(400ms);
+      if (fault == Fault::dies) net.kill(hop);
+      if (fault == Fault::freezes) net.freeze(hop);
+      REQUIRE(net.run_until(
+          [&] {
+            for (std::size_t n = 0; n < net.size(); ++n) {
+              if (n != hop && !net.is_complete(n, blob)) return false;
+            }
+            return true;
+          },
+          60s));
+      const Duration took = net.now() - TimePoint{};
+      if (fault == Fault::none) undisturbed = took;
+      MESSAGE("took ", to_seconds(took), " s, repaired ", sum(net, &ExchangeStats::relay_repairs),
+              " blocks, wrong chunks ", sum(net, &ExchangeStats::relay_failures), ", uploads ",
+              sum(net, &ExchangeStats::upload_bytes) * 100 / (7 * blob.size), " %, origin ",
+              net.origin().bytes_out * 100 / blob.size, " %");
+      CHECK(took <= *undisturbed + 5s);
+      CHECK(net.origin().bytes_out <= blob.size + 2 * limits::extent_bytes);
+    }
+  }
 }

@@ -1,0 +1,47 @@
+// How many extents of one blob are fetched from upstream at once, by all nodes together. Few: then
+// the blob comes nearly in order, for readers and for the running proof; more as long as that makes
+// it come faster. DESIGN section 6, "Pacing".
+#pragma once
+
+#include "base/time.hpp"
+
+#include <cstdint>
+#include <optional>
+
+namespace waggle::transfer {
+
+class ClaimPace {
+ public:
+  static constexpr std::uint32_t first = 4;
+  static constexpr Duration window = std::chrono::seconds(1);
+  /// A rate that is higher by less is no rise.
+  static constexpr double rise = 1.05;
+
+  [[nodiscard]] std::uint32_t limit() const { return limit_; }
+  /// One more per window while the rate rises.
+  /// @param received  bytes that claimants have told of since the begin
+  /// @param is_full  limit() extents are under way, and somebody waits for another
+  void update(TimePoint now, std::uint64_t received, bool is_full) {
+    if (!begun_) {
+      begun_ = now;
+      received_ = received;
+    }
+    was_full_ = was_full_ || is_full;
+    if (now - *begun_ < window) return;
+    const double rate = static_cast<double>(received - received_) / to_seconds(now - *begun_);
+    if (was_full_ && rate > rise * best_) ++limit_;
+    if (rate > best_) best_ = rate;
+    begun_ = now;
+    received_ = received;
+    was_full_ = false;
+  }
+
+ private:
+  std::uint32_t limit_ = first;
+  std::optional<TimePoint> begun_;  ///< of the window
+  std::uint64_t received_ = 0;      ///< at its begin
+  double best_ = 0;                 ///< bytes per second of the best window
+  bool was_full_ = false;
+};
+
+}  // namespace waggle::transfer
