@@ -162,6 +162,8 @@ inline constexpr std::uint64_t relay_unsent_total_max =
     2 * MiB;  ///< of all sessions: what comes from upstream to be relayed waits
 inline constexpr Duration relay_stall = std::chrono::milliseconds(500);  ///< nothing of them sent
 inline constexpr Duration relay_rest = 5s;  ///< then the session gets no stripe so long
+inline constexpr std::size_t relay_evidence_max =
+    16;  ///< wrong relayed chunks that a swarm remembers: of further ones nobody is convicted
 inline constexpr std::size_t relay_early_crecs_max = 64;    ///< of chunks without a byte: dropped
 inline constexpr std::uint64_t held_tail_bytes = 64 * KiB;  ///< withheld until the digest is proven
 inline constexpr std::uint64_t manifest_bytes_max =

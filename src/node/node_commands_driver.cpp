@@ -79,12 +79,13 @@ void NodeDriver::run_command(transfer::CreateBlob& create) {
 }
 
 void NodeDriver::run_command(transfer::VerifyChunk& verify) {
-  payload_->verify_chunk(verify, [this, swarm = verify.swarm, chunk = verify.chunk,
-                                  source = verify.source](auto verdict, const auto& sha256) {
-    input([&](TimePoint at, transfer::Exchange& exchange) {
-      exchange.chunk_verified(at, swarm, chunk, source, verdict, sha256);
-    });
-  });
+  payload_->verify_chunk(
+      verify, [this, swarm = verify.swarm, chunk = verify.chunk, source = verify.source](
+                  auto verdict, const auto& sha256, const auto& blocks) {
+        input([&](TimePoint at, transfer::Exchange& exchange) {
+          exchange.chunk_verified(at, swarm, chunk, source, verdict, sha256, blocks);
+        });
+      });
 }
 
 void NodeDriver::run_command(transfer::DropBuffer& drop) { payload_->drop_buffer(drop); }

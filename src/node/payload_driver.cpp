@@ -1,6 +1,8 @@
 // Jobs on the pool, results on the strand.
 #include "node/payload_driver.hpp"
 
+#include "base/limits.hpp"
+
 #include "base/blob_layout.hpp"
 #include "base/limits.hpp"
 #include "base/sha256.hpp"
@@ -35,13 +37,26 @@ bool proves(const transfer::ChunkProof& proof, ByteView bytes, const BlobLayout&
   return link.is_last ? hash.finish() == digest : hash.midstate() == link.end;
 }
 
-using Verified = std::pair<ChunkVerdict, std::optional<transfer::ChunkSha256>>;
+struct Verified {
+  ChunkVerdict verdict{};
+  std::optional<transfer::ChunkSha256> hash;
+  std::vector<transfer::ChunkSha256> blocks;
+};
 
 transfer::ChunkSha256 plain_hash(ByteView bytes) {
   transfer::ChunkSha256 hash{};
   const Digest digest = sha256_of(bytes);
   std::copy(digest.bytes().begin(), digest.bytes().end(), hash.begin());
   return hash;
+}
+
+std::vector<transfer::ChunkSha256> block_hashes(ByteView bytes) {
+  std::vector<transfer::ChunkSha256> hashes;
+  for (std::size_t at = 0; at < bytes.size(); at += limits::block_bytes) {
+    hashes.push_back(plain_hash(
+        bytes.subspan(at, std::min<std::size_t>(limits::block_bytes, bytes.size() - at))));
+  }
+  return hashes;
 }
 
 /// Stores a verified chunk. Two verified copies of one chunk may meet here (endgame): the second
@@ -165,12 +180,14 @@ void PayloadDriver::drop_buffer(const transfer::DropBuffer& command) {
 
 void PayloadDriver::verify_chunk(
     const transfer::VerifyChunk& command,
-    std::function<void(ChunkVerdict, std::optional<transfer::ChunkSha256>)> done) {
+    std::function<void(ChunkVerdict, std::optional<transfer::ChunkSha256>,
+                       std::vector<transfer::ChunkSha256>)>
+        done) {
   const auto partial = this->partial(command.swarm);
   const auto buffer = buffers_.find({command.swarm, command.chunk, command.source});
   if (!partial || (buffer == buffers_.end() && partial->layout().size() != 0)) {
     asio::post(strand_, [alive = alive_, done = std::move(done)] {
-      if (*alive) done(ChunkVerdict::store_failed, std::nullopt);
+      if (*alive) done(ChunkVerdict::store_failed, std::nullopt, {});
     });
     return;
   }
@@ -183,17 +200,25 @@ void PayloadDriver::verify_chunk(
       command.swarm,
       [partial, command, whole = std::move(whole)]() -> Verified {
         const Bytes& bytes = *whole;
-        std::optional<transfer::ChunkSha256> hash;
-        if (command.want_sha256) hash = plain_hash(bytes);
-        if (!proves(command.proof, bytes, partial->layout(), command.chunk, partial->digest())) {
-          return {ChunkVerdict::mismatch, hash};
+        Verified result;
+        if (command.want_sha256) result.hash = plain_hash(bytes);
+        const bool is_right =
+            proves(command.proof, bytes, partial->layout(), command.chunk, partial->digest());
+        if (command.want_blocks == transfer::BlockHashes::always ||
+            (command.want_blocks == transfer::BlockHashes::if_wrong && !is_right)) {
+          result.blocks = block_hashes(bytes);
+        }
+        if (!is_right) {
+          result.verdict = ChunkVerdict::mismatch;
+          return result;
         }
         const bool linked = std::holds_alternative<transfer::LinkProof>(command.proof);
         const auto kind = linked ? cache::ProofKind::linked : cache::ProofKind::crec;
-        return {store(*partial, command.chunk, bytes, kind, command.record), hash};
+        result.verdict = store(*partial, command.chunk, bytes, kind, command.record);
+        return result;
       },
-      [done = std::move(done)](const Verified& verified) {
-        done(verified.first, verified.second);
+      [done = std::move(done)](Verified verified) {
+        done(verified.verdict, verified.hash, std::move(verified.blocks));
       });
 }
 

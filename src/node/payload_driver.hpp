@@ -45,9 +45,10 @@ class PayloadDriver {
   /// drop_buffer().
   void lend_buffer(SwarmId swarm, ChunkIndex chunk, std::shared_ptr<const Bytes> bytes);
   /// The hash only when the command wants it. No answer once the blob was closed.
-  void verify_chunk(
-      const transfer::VerifyChunk& command,
-      std::function<void(transfer::ChunkVerdict, std::optional<transfer::ChunkSha256>)> done);
+  void verify_chunk(const transfer::VerifyChunk& command,
+                    std::function<void(transfer::ChunkVerdict, std::optional<transfer::ChunkSha256>,
+                                       std::vector<transfer::ChunkSha256>)>
+                        done);
   void drop_buffer(const transfer::DropBuffer& command);
   /// Plain sha256 of a whole chunk that came from upstream.
   void hash_chunk(std::shared_ptr<const Bytes> bytes, std::function<void(Sha256Bytes)> done);

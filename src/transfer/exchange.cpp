@@ -459,8 +459,11 @@ void Exchange::blob_opened(TimePoint now, SwarmId swarm,
 }
 
 void Exchange::chunk_verified(TimePoint now, SwarmId swarm, ChunkIndex chunk, SessionId source,
-                              ChunkVerdict verdict, const std::optional<ChunkSha256>& sha256) {
-  if (Swarm* found = impl_->find(swarm)) found->chunk_verified(now, chunk, source, verdict, sha256);
+                              ChunkVerdict verdict, const std::optional<ChunkSha256>& sha256,
+                              std::span<const ChunkSha256> blocks) {
+  if (Swarm* found = impl_->find(swarm)) {
+    found->chunk_verified(now, chunk, source, verdict, sha256, blocks);
+  }
   impl_->settle(now);
 }
 

@@ -86,9 +86,6 @@ struct BlockBuffer {
   bool operator==(const BlockBuffer&) const = default;
 };
 
-/// Plain hash of one chunk's bytes.
-using ChunkSha256 = std::array<std::byte, 32>;
-
 // ---- Commands: the driver carries them out and answers with the input named. ----
 
 /// Dial `node` unless a session is up or being dialled. Answer: session_opened or dial_failed.
@@ -129,6 +126,8 @@ struct CreateBlob {
   SwarmKey key;
   std::uint64_t size = 0;
 };
+/// Whether the answer to VerifyChunk brings the plain hash of each block of the chunk, too.
+enum class BlockHashes : std::uint8_t { never, if_wrong, always };
 /// Hash the buffered bytes of (swarm, chunk, source) against the proof and, if they match, store
 /// them with `record` (the serialized CREC; empty for a link). Answer: chunk_verified.
 struct VerifyChunk {
@@ -138,6 +137,7 @@ struct VerifyChunk {
   ChunkProof proof;
   Bytes record;
   bool want_sha256 = false;  ///< the answer brings the plain hash of the bytes, right or wrong
+  BlockHashes want_blocks = BlockHashes::never;
 };
 /// Forget the buffered bytes of (swarm, chunk, source).
 struct DropBuffer {
@@ -330,9 +330,10 @@ class Exchange {
   // Results of commands.
   /// `held`: chunks a resume found. nullopt: the disk refused.
   void blob_opened(TimePoint now, SwarmId swarm, std::optional<std::vector<StoredChunk>> held);
-  /// `sha256`: when the command wanted it.
+  /// `sha256`, `blocks`: when the command wanted them.
   void chunk_verified(TimePoint now, SwarmId swarm, ChunkIndex chunk, SessionId source,
-                      ChunkVerdict verdict, const std::optional<ChunkSha256>& sha256 = {});
+                      ChunkVerdict verdict, const std::optional<ChunkSha256>& sha256 = {},
+                      std::span<const ChunkSha256> blocks = {});
   void fetch_head(TimePoint now, FetchId fetch, const FetchHead& head);
   /// `bytes`: body bytes that this fetch has received so far.
   void fetch_progress(TimePoint now, FetchId fetch, std::uint64_t bytes);

@@ -21,6 +21,9 @@ namespace waggle::transfer {
 inline constexpr SessionId relay_source{0};
 inline constexpr SessionId fetch_source{UINT64_MAX};
 
+/// Plain hash of a chunk's bytes, or of a block's.
+using ChunkSha256 = std::array<std::byte, 32>;
+
 /// The first 4 bytes of a node's id, little-endian: names it among those that want one blob.
 using HopName = std::uint32_t;
 [[nodiscard]] inline HopName hop_name(const NodeId& node) {
@@ -38,6 +41,16 @@ struct RelayStripe {
   std::uint32_t received = 0;  ///< bytes from its begin on, without a gap
   std::array<SessionId, 2> feeders{};
   std::vector<RelayBranch> branches;
+  /// Who sent all of it; nobody when parts came from several, or it was pulled.
+  std::optional<NodeId> sender;
+  bool is_mixed = false;
+  bool is_vouched = false;  ///< the sender says that it verified these bytes
+
+  /// Bytes of it came from `node`.
+  void note_sender(const NodeId& node) {
+    is_mixed = is_mixed || (sender && *sender != node);
+    sender = node;
+  }
 
   [[nodiscard]] bool is_fed_by(SessionId session) const {
     return feeders[0] == session || feeders[1] == session;
@@ -46,6 +59,17 @@ struct RelayStripe {
   void add_feeder(SessionId session) {
     if (!is_fed_by(session)) feeders = {feeders[1], session};
   }
+};
+
+/// A relayed chunk that was wrong: which stripes were, and who sent them, is told by a true copy.
+struct RelayEvidence {
+  struct Stripe {
+    std::optional<NodeId> sender;  ///< of all its bytes
+    bool is_vouched = false;
+    ChunkSha256 hash{};
+  };
+  std::vector<Stripe> stripes;
+  std::vector<ChunkSha256> truth;  ///< of the chunk as it was proven; empty until then
 };
 
 struct RelayedChunk {

@@ -23,6 +23,7 @@ enum class Kind : std::uint8_t {
   close = 10,
   vouch = 11,
   relay = 12,
+  relay_vouch = 13,
 };
 
 constexpr MsgLimits message_limits = {.depth = 3,
@@ -87,6 +88,9 @@ class Encoder {
   Bytes operator()(const CloseMessage& m) { return begin(2, Kind::close, m.tag).take(); }
   Bytes operator()(const VouchMessage& m) {
     return begin(4, Kind::vouch, m.tag).uint(to_value(m.chunk)).bin(m.list).take();
+  }
+  Bytes operator()(const RelayVouchMessage& m) {
+    return begin(4, Kind::relay_vouch, m.tag).uint(to_value(m.chunk)).uint(m.stripes).take();
   }
   Bytes operator()(const RelayMessage& m) {
     begin(6, Kind::relay, m.tag).uint(to_value(m.chunk)).uint(m.offset).uint(m.size);
@@ -295,6 +299,12 @@ SessionMessage get_message(Kind kind, MsgReader& in, const SwarmTag& tag) {
     }
     case Kind::relay:
       return get_relay(in, tag);
+    case Kind::relay_vouch: {
+      const ChunkIndex chunk = get_chunk(in);
+      const std::uint64_t stripes = in.uint();
+      if (stripes == 0) in.fail(BaseError::malformed);
+      return RelayVouchMessage{tag, chunk, stripes};
+    }
   }
   in.fail(BaseError::malformed);
   return CloseMessage{tag};
@@ -307,7 +317,7 @@ Bytes encode(const SessionMessage& message) { return std::visit(Encoder{}, messa
 Result<SessionMessage> decode_session_message(ByteView bytes) {
   if (bytes.size() > limits::control_frame_bytes_max) return BaseError::limit_exceeded;
   MsgReader in = MsgReader::parse(bytes, message_limits);
-  const auto kind = static_cast<Kind>(in.uint(static_cast<std::uint64_t>(Kind::relay)));
+  const auto kind = static_cast<Kind>(in.uint(static_cast<std::uint64_t>(Kind::relay_vouch)));
   const SwarmTag tag{in.bin_array<16>()};
   if (!in.ok()) return in.error();
   SessionMessage message = get_message(kind, in, tag);

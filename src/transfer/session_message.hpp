@@ -120,10 +120,17 @@ struct RelayMessage {
   std::vector<HopName> next;  ///< who is to get it after the receiver, at most relay_hops_max
 };
 
+/// The sender has verified the chunk, and passed these of its stripes on as it verified them.
+struct RelayVouchMessage {
+  SwarmTag tag;
+  ChunkIndex chunk{};
+  std::uint64_t stripes = 0;  ///< bit i: the stripe at i * limits::block_bytes; not 0
+};
+
 using SessionMessage =
     std::variant<OpenMessage, StateMessage, HaveMessage, RequestMessage, CancelMessage,
                  RejectMessage, BusyMessage, CrecMessage, GetMidstatesMessage, MidstatesMessage,
-                 CloseMessage, VouchMessage, RelayMessage>;
+                 CloseMessage, VouchMessage, RelayMessage, RelayVouchMessage>;
 
 inline constexpr std::size_t have_chunks_max = 1024;           ///< per HAVE
 inline constexpr std::size_t midstates_per_part_max = 16'384;  ///< 512 KiB per MIDSTATES

@@ -190,6 +190,7 @@ void Swarm::reset_blob(TimePoint now) {
   early_crecs_.clear();
   heard_.clear();
   not_relayed_.clear();
+  evidence_.clear();
   suspects_.clear();
   set_aside_.clear();
   accusations_.clear();
@@ -559,6 +560,7 @@ void Swarm::check_invariants() const {
     WAGGLE_ASSERT(!downloads_.sources_of(chunk).empty());
     WAGGLE_ASSERT(downloads_.sources_of(chunk).front() == relay_source);
   }
+  WAGGLE_ASSERT(evidence_.size() <= limits::relay_evidence_max);
   WAGGLE_ASSERT(early_crecs_.size() <= limits::relay_early_crecs_max);
   WAGGLE_ASSERT(!committed_ || proven_);
   WAGGLE_ASSERT(!list_ || list_->size() + 1 == layout_.chunk_count());

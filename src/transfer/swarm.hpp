@@ -71,6 +71,8 @@ class Swarm {
   void handle(TimePoint now, SessionId session, const NodeId& node, const CloseMessage& message);
   void handle(TimePoint now, SessionId session, const NodeId& node, const VouchMessage& message);
   void handle(TimePoint now, SessionId session, const NodeId& node, const RelayMessage& message);
+  void handle(TimePoint now, SessionId session, const NodeId& node,
+              const RelayVouchMessage& message);
   /// The source of the buffer it belongs to; nullopt: not wanted.
   [[nodiscard]] std::optional<SessionId> block_received(TimePoint now, SessionId session,
                                                         const BlockFrame& frame);
@@ -78,7 +80,8 @@ class Swarm {
   // Results of commands.
   void blob_opened(TimePoint now, std::optional<std::vector<StoredChunk>> held);
   void chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source, ChunkVerdict verdict,
-                      const std::optional<ChunkSha256>& sha256);
+                      const std::optional<ChunkSha256>& sha256,
+                      std::span<const ChunkSha256> blocks);
   void fetch_head(TimePoint now, FetchId fetch, const FetchHead& head);
   void fetch_progress(TimePoint now, FetchId fetch, std::uint64_t bytes);
   void fetch_bytes(TimePoint now, FetchId fetch, ChunkIndex chunk, std::uint32_t filled);
@@ -239,7 +242,11 @@ class Swarm {
   [[nodiscard]] std::optional<SessionId> repair_received(TimePoint now, SessionId session,
                                                          const BlockFrame& frame);
   void relayed_block_done(TimePoint now, ChunkIndex chunk, std::uint32_t offset);
-  void relayed_was_wrong(ChunkIndex chunk);
+  void relayed_was_wrong(ChunkIndex chunk, std::span<const ChunkSha256> blocks);
+  /// What left for other nodes of a chunk is true: says so to them.
+  void vouch_for(const RelayedChunk& relayed, ChunkIndex chunk);
+  void judge_relay(TimePoint now, ChunkIndex chunk);
+  void truth_known(TimePoint now, ChunkIndex chunk, std::span<const ChunkSha256> blocks);
   void forget_relayed(ChunkIndex chunk);
   void end_repair(RelayedChunk& relayed);
   void start_repair(TimePoint now, ChunkIndex chunk, RelayedChunk& relayed);
@@ -350,9 +357,10 @@ class Swarm {
   std::map<ChunkIndex, RelayedChunk> departing_;  ///< of own fetches
   std::map<ChunkIndex, CrecMessage> early_crecs_;
   std::map<ChunkIndex, TimePoint> heard_;  ///< lacking, and a peer said that it has it: since when
-  std::set<ChunkIndex> not_relayed_;       ///< were wrong: taken by request only
-  std::optional<TimePoint> relay_seen_;    ///< the last stripe or frame
-  Duration relay_lag_{};                   ///< from a peer's HAVE to the own chunk, smoothed
+  std::map<ChunkIndex, RelayEvidence> evidence_;
+  std::set<ChunkIndex> not_relayed_;     ///< were wrong: taken by request only
+  std::optional<TimePoint> relay_seen_;  ///< the last stripe or frame
+  Duration relay_lag_{};                 ///< from a peer's HAVE to the own chunk, smoothed
 
   // Upstream.
   std::map<FetchId, Fetch> fetches_;

@@ -188,7 +188,11 @@ void Swarm::submit(SessionId session, ChunkIndex chunk) {
   const bool by_crec = std::holds_alternative<CrecProof>(*proof);
   if (by_crec) record = download->crec->to_record();
   const bool want_sha256 = disputed_.contains(chunk) || (!by_crec && download->crec);
-  context_.emit(VerifyChunk{id_, chunk, session, *proof, std::move(record), want_sha256});
+  const auto want_blocks = evidence_.contains(chunk) ? BlockHashes::always
+                           : session == relay_source ? BlockHashes::if_wrong
+                                                     : BlockHashes::never;
+  context_.emit(
+      VerifyChunk{id_, chunk, session, *proof, std::move(record), want_sha256, want_blocks});
 }
 
 void Swarm::submit_waiting() {
@@ -200,7 +204,8 @@ void Swarm::submit_waiting() {
 }
 
 void Swarm::chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source, ChunkVerdict verdict,
-                           const std::optional<ChunkSha256>& sha256) {
+                           const std::optional<ChunkSha256>& sha256,
+                           std::span<const ChunkSha256> blocks) {
   const Download* found = downloads_.find(source, chunk);
   if (found == nullptr || !found->submitted) return;  // from before a reset
   const Download download = *found;
@@ -211,7 +216,7 @@ void Swarm::chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source, Ch
   if (verdict == ChunkVerdict::store_failed) {
     fail(now, SwarmError::store_failed);
   } else if (verdict == ChunkVerdict::mismatch && source == relay_source) {
-    relayed_was_wrong(chunk);
+    relayed_was_wrong(chunk, blocks);
   } else if (verdict == ChunkVerdict::mismatch) {
     refresh_open(chunk);
     take_back_progress();
@@ -232,7 +237,11 @@ void Swarm::chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source, Ch
       }
     }
     if (sha256) hashes_[chunk] = *sha256;
-    if (source == relay_source) context_.stats.relayed_bytes += layout_.chunk_size(chunk);
+    if (source == relay_source) {
+      context_.stats.relayed_bytes += layout_.chunk_size(chunk);
+      vouch_for(arriving_.at(chunk), chunk);
+    }
+    truth_known(now, chunk, blocks);
     mark_have(now, chunk, ChunkSource::peer);
   }
   pump_peers_.insert(download.node);

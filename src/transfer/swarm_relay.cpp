@@ -13,6 +13,7 @@ using namespace std::chrono_literals;
 
 constexpr std::uint32_t block_bytes = static_cast<std::uint32_t>(limits::block_bytes);
 constexpr std::uint32_t frame_bytes = static_cast<std::uint32_t>(limits::relay_frame_bytes);
+static_assert(limits::chunk_bytes_max / limits::block_bytes <= 64);  // bits of a RelayVouchMessage
 constexpr Duration relay_lives = 2s;  // since the last stripe: more are to be expected
 constexpr Duration grace_min = 300ms;
 constexpr Duration grace_max = 3s;
@@ -165,11 +166,15 @@ void Swarm::pass_stored(TimePoint now, const RelayMessage& message) {
                        .length = std::min(frame_bytes, length - sent),
                        .relayed = true});
   }
+  context_.send(*to, RelayVouchMessage{tag_, message.chunk,
+                                       std::uint64_t{1} << (message.offset / block_bytes)});
 }
 
 // After its stripes, what proves the chunk.
 void Swarm::relay_crec(TimePoint now, ChunkIndex chunk) {
-  if (departing_.erase(chunk) == 0 || ended_ || !crecs_.contains(chunk)) return;
+  const auto departed = departing_.extract(chunk);
+  if (departed.empty() || ended_ || !crecs_.contains(chunk)) return;
+  vouch_for(departed.mapped(), chunk);
   RelayStripe ways;
   if (rings_.size() > 0) begin_stripe(chunk, ways);
   for (RelayBranch& branch : ways.branches) {
@@ -265,6 +270,7 @@ std::optional<SessionId> Swarm::relay_received(TimePoint now, SessionId session,
     return std::nullopt;
   }
   stripe.received += frame.length;
+  stripe.note_sender(context_.sessions.find(session)->peer);
   it->second.touched = now;
   relay_seen_ = now;
   progress_ = peer_progress_ = now;
@@ -284,8 +290,24 @@ void Swarm::relayed_block_done(TimePoint now, ChunkIndex chunk, std::uint32_t of
 }
 
 // Some predecessor passed on wrong bytes, and who is not known: the chunk comes by request, from
-// one that answers for it.
-void Swarm::relayed_was_wrong(ChunkIndex chunk) {
+// one that answers for it. Then the stripes that differ convict whoever vouched for them. An honest
+// hop that had them wrong itself does not vouch.
+void Swarm::relayed_was_wrong(ChunkIndex chunk, std::span<const ChunkSha256> blocks) {
+  const auto& stripes = arriving_.at(chunk).stripes;
+  if (evidence_.size() == limits::relay_evidence_max) {
+    const auto judged = std::find_if(evidence_.begin(), evidence_.end(),
+                                     [](const auto& entry) { return !entry.second.truth.empty(); });
+    if (judged != evidence_.end()) evidence_.erase(judged);
+  }
+  if (blocks.size() == stripes.size() && evidence_.size() < limits::relay_evidence_max) {
+    RelayEvidence& evidence = evidence_[chunk];
+    evidence = {};
+    for (std::size_t i = 0; i < stripes.size(); ++i) {
+      const RelayStripe& stripe = stripes[i];
+      evidence.stripes.push_back(
+          {stripe.is_mixed ? std::nullopt : stripe.sender, stripe.is_vouched, blocks[i]});
+    }
+  }
   ++context_.stats.relay_failures;
   ++context_.stats.verify_failures_peer;
   forget_relayed(chunk);
@@ -293,6 +315,62 @@ void Swarm::relayed_was_wrong(ChunkIndex chunk) {
   take_back_progress();
   refresh_open(chunk);
   context_.claims_dirty = pump_all_ = true;
+}
+
+void Swarm::vouch_for(const RelayedChunk& relayed, ChunkIndex chunk) {
+  std::map<SessionId, std::uint64_t> sent;
+  for (std::size_t i = 0; i < relayed.stripes.size(); ++i) {
+    const RelayStripe& stripe = relayed.stripes[i];
+    if (stripe.is_mixed) continue;
+    for (const RelayBranch& branch : stripe.branches) {
+      if (branch.to) sent[*branch.to] |= std::uint64_t{1} << i;
+    }
+  }
+  for (const auto& [session, stripes] : sent) {
+    if (context_.sessions.find(session) != nullptr) {
+      context_.send(session, RelayVouchMessage{tag_, chunk, stripes});
+    }
+  }
+}
+
+void Swarm::handle(TimePoint now, SessionId, const NodeId& node, const RelayVouchMessage& message) {
+  const auto is_meant = [&](std::size_t i) { return ((message.stripes >> i) & 1U) != 0; };
+  const auto arriving = arriving_.find(message.chunk);
+  if (arriving != arriving_.end()) {
+    auto& stripes = arriving->second.stripes;
+    for (std::size_t i = 0; i < stripes.size(); ++i) {
+      if (is_meant(i) && stripes[i].sender == node) stripes[i].is_vouched = true;
+    }
+  }
+  const auto evidence = evidence_.find(message.chunk);
+  if (evidence == evidence_.end()) return;
+  auto& stripes = evidence->second.stripes;
+  for (std::size_t i = 0; i < stripes.size(); ++i) {
+    if (is_meant(i) && stripes[i].sender == node) stripes[i].is_vouched = true;
+  }
+  judge_relay(now, message.chunk);
+}
+
+void Swarm::truth_known(TimePoint now, ChunkIndex chunk, std::span<const ChunkSha256> blocks) {
+  const auto evidence = evidence_.find(chunk);
+  if (evidence == evidence_.end() || blocks.size() != evidence->second.stripes.size()) return;
+  evidence->second.truth.assign(blocks.begin(), blocks.end());
+  judge_relay(now, chunk);
+}
+
+void Swarm::judge_relay(TimePoint now, ChunkIndex chunk) {
+  const RelayEvidence& evidence = evidence_.at(chunk);
+  if (evidence.truth.empty()) return;
+  std::set<NodeId> liars;
+  for (std::size_t i = 0; i < evidence.stripes.size(); ++i) {
+    const auto& stripe = evidence.stripes[i];
+    if (stripe.sender && stripe.is_vouched && stripe.hash != evidence.truth[i]) {
+      liars.insert(*stripe.sender);
+    }
+  }
+  for (const NodeId& liar : liars) {
+    if (!context_.scores.is_banned(now, liar)) context_.score(now, liar, PeerScores::wrong_bytes);
+  }
 }
 
 void Swarm::forget_relayed(ChunkIndex chunk) {
@@ -382,6 +460,7 @@ std::optional<SessionId> Swarm::repair_received(TimePoint now, SessionId session
     progress_ = peer_progress_ = it->second.touched = now;
     RelayStripe& stripe = it->second.stripes[index];
     stripe.received = frame.length;
+    stripe.is_mixed = true;  // what was passed on of it before was perhaps not this
     pass_on(now, frame.chunk, relay_source, index, stripe);
     relayed_block_done(now, frame.chunk, frame.offset);
   }

@@ -119,8 +119,9 @@ TEST_SUITE("node/payload_driver") {
     for (int i = 0; i < rounds; ++i) {
       fixture.payload().receive_block(swarm, ChunkIndex{0}, SessionId{1}, 0, chunk);
       int answers = 0;
-      fixture.payload().verify_chunk({swarm, ChunkIndex{0}, SessionId{1}, proof, {}, false},
-                                     [&](auto /*verdict*/, auto /*hash*/) { ++answers; });
+      fixture.payload().verify_chunk(
+          {swarm, ChunkIndex{0}, SessionId{1}, proof, {}, false},
+          [&](auto /*verdict*/, auto /*hash*/, auto /*blocks*/) { ++answers; });
       fixture.payload().hash_link({swarm, ChunkIndex{0}, sha256_initial_midstate()},
                                   [&](auto /*end*/, auto /*digest*/) { ++answers; });
       const auto old = fixture.payload().partial(swarm);

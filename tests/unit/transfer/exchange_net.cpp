@@ -301,7 +301,10 @@ void Net::carry(Node& node, SendBlock command) {
                             : node.buffers.end();
     const auto chunk = partial->second.chunks.find(command.chunk);
     if (buffer != node.buffers.end()) {
-      variant = buffer->second;
+      const auto& blocks = buffer->second.blocks;
+      const auto block =
+          blocks.find(command.offset / static_cast<std::uint32_t>(limits::block_bytes));
+      variant = block == blocks.end() ? 0 : block->second;
     } else if (chunk != partial->second.chunks.end()) {
       variant = chunk->second;
     } else {
@@ -321,8 +324,7 @@ void Net::carry(Node& node, SendBlock command) {
         now_, command.session,
         {command.tag, command.chunk, command.offset, command.length, command.relayed});
     if (place) {
-      Variant& buffered = target.buffers[{place->swarm, command.chunk, place->source}];
-      buffered = std::max(buffered, variant);
+      target.buffers[{place->swarm, command.chunk, place->source}].put(command.offset, variant);
     }
     pump(target);
   });
@@ -366,7 +368,7 @@ void Net::carry(Node& node, VerifyChunk command) {
   const auto buffer = node.buffers.extract({command.swarm, command.chunk, command.source});
   Partial& partial = node.partials.at(command.swarm);
   REQUIRE_FALSE(buffer.empty());
-  const Variant variant = buffer.mapped();
+  const Variant variant = buffer.mapped().variant();
   const auto hash = hash_of(partial.layout, command.chunk, variant);
   bool ok = false;
   if (const auto* crec = std::get_if<CrecProof>(&command.proof)) {
@@ -379,11 +381,18 @@ void Net::carry(Node& node, VerifyChunk command) {
                       : end == link.end;
   }
   if (ok) partial.chunks[command.chunk] = variant;
-  at(now_ + disk_time, [this, &node, command, ok, hash, round = node.closed[command.swarm]] {
+  std::vector<ChunkSha256> blocks;
+  const bool wants_blocks = command.want_blocks == BlockHashes::always ||
+                            (command.want_blocks == BlockHashes::if_wrong && !ok);
+  for (const auto& [block, block_variant] : buffer.mapped().blocks) {
+    if (wants_blocks) blocks.push_back(hash_of(partial.layout, ChunkIndex{block}, block_variant));
+  }
+  at(now_ + disk_time, [this, &node, command, ok, hash, blocks,
+                        round = node.closed[command.swarm]] {
     if (node.dead || node.closed[command.swarm] != round) return;
     const auto verdict = ok ? ChunkVerdict::ok : ChunkVerdict::mismatch;
     node.exchange->chunk_verified(now_, command.swarm, command.chunk, command.source, verdict,
-                                  command.want_sha256 ? std::optional(hash) : std::nullopt);
+                                  command.want_sha256 ? std::optional(hash) : std::nullopt, blocks);
     pump(node);
   });
 }
@@ -462,7 +471,9 @@ void Net::fetch_step(Node& node, FetchId id) {
     Partial& store = node.partials.at(fetch->second.swarm);
     const Variant variant = node.poisoned.value_or(origin_.variant);
     const SwarmId swarm = fetch->second.swarm;
-    node.buffers[{swarm, chunk, fetch_source}] = variant;
+    for (std::uint32_t at = 0; at < bytes; at += limits::block_bytes) {
+      node.buffers[{swarm, chunk, fetch_source}].put(at, variant);
+    }
     node.exchange->fetch_bytes(now_, id, chunk, static_cast<std::uint32_t>(bytes));
     pump(node);
     node.buffers.erase({swarm, chunk, fetch_source});

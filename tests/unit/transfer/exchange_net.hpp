@@ -98,6 +98,19 @@ class Net {
 
  private:
   struct View;
+  /// What of a chunk lies in memory: by block, the variant of its bytes.
+  struct Buffer {
+    std::map<std::uint32_t, Variant> blocks;
+    void put(std::uint32_t offset, Variant variant) {
+      Variant& block = blocks[offset / static_cast<std::uint32_t>(limits::block_bytes)];
+      block = std::max(block, variant);
+    }
+    [[nodiscard]] Variant variant() const {
+      Variant worst = 0;
+      for (const auto& [block, variant] : blocks) worst = std::max(worst, variant);
+      return worst;
+    }
+  };
   struct Partial {
     SwarmKey key;
     BlobLayout layout;
@@ -129,7 +142,7 @@ class Net {
     std::map<SwarmId, Partial> partials;
     std::map<SwarmId, std::uint32_t> closed;  ///< how often: what was under way then is void
     std::map<SwarmKey, std::vector<StoredChunk>> held;
-    std::map<std::tuple<SwarmId, ChunkIndex, SessionId>, Variant> buffers;
+    std::map<std::tuple<SwarmId, ChunkIndex, SessionId>, Buffer> buffers;
     std::map<FetchId, Fetch> fetches;
     std::map<Digest, ReaderId> readers;
     std::map<SwarmId, std::pair<SwarmKey, std::uint64_t>> reading;  ///< next byte per swarm

@@ -101,6 +101,16 @@ TEST_SUITE("transfer/relay") {
               sum(net, &ExchangeStats::upload_bytes) * 100 / (7 * blob.size), " %, origin ",
               net.origin().bytes_out * 100 / blob.size, " %");
       CHECK(took <= *undisturbed + 5s);
+      // Whoever vouched for wrong bytes is found out by those it gave them to, and nobody else is.
+      std::size_t convicted_by = 0;
+      for (std::size_t n = 0; n < net.size(); ++n) {
+        const auto banned = net.exchange(n).banned(net.now());
+        const bool is_liar = fault == Fault::corrupts && n != hop;
+        CHECK(banned.size() <= (is_liar ? 1U : 0U));
+        if (!banned.empty()) CHECK(banned.front() == net.identity(hop).node_id());
+        convicted_by += banned.size();
+      }
+      if (fault == Fault::corrupts) CHECK(convicted_by >= 5);
       CHECK(net.origin().bytes_out <= blob.size + 2 * limits::extent_bytes);
     }
   }
