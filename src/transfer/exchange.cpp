@@ -4,8 +4,8 @@
 
 #include "base/assert.hpp"
 #include "base/limits.hpp"
+#include "transfer/blob_server.hpp"
 #include "transfer/exchange_context.hpp"
-#include "transfer/midstate_sender.hpp"
 #include "transfer/swarm.hpp"
 
 #include <algorithm>
@@ -39,6 +39,7 @@ struct Exchange::Impl {
                 .view = view,
                 .claims = claims,
                 .prng = Prng(given.seed)},
+        server(context),
         sessions_at(now + session_check_period) {
     claims.set_members(now, view.registrar_candidates());
   }
@@ -75,9 +76,6 @@ struct Exchange::Impl {
   void sweep();
   void close_idle_sessions(TimePoint now);
   void dispatch(TimePoint now, SessionId id, const SessionMessage& message);
-  void serve(TimePoint now, SessionId id, const OpenMessage& message);
-  void serve(TimePoint now, SessionId id, const RequestMessage& message);
-  void serve(TimePoint now, SessionId id, const GetMidstatesMessage& message);
 
   const ExchangeConfig config;
   Claims claims;
@@ -85,7 +83,7 @@ struct Exchange::Impl {
   std::map<SwarmId, std::unique_ptr<Swarm>> swarms;
   std::map<SwarmTag, SwarmId> tags;
   std::map<std::string, Offer> offers;
-  std::map<Digest, std::vector<std::pair<SessionId, SwarmTag>>> list_waiters;
+  BlobServer server;
   std::uint64_t next_swarm = 1;
   TimePoint sessions_at;
 };
@@ -208,76 +206,6 @@ void Exchange::Impl::close_idle_sessions(TimePoint now) {
   }
 }
 
-void Exchange::Impl::serve(TimePoint now, SessionId id, const OpenMessage& message) {
-  Session& session = *context.sessions.find(id);
-  const auto complete = context.complete.find(message.digest);
-  if (complete == context.complete.end()) {
-    context.send(id, RejectMessage{message.tag, std::nullopt, RejectReason::not_found});
-    return;
-  }
-  if (session.served.size() >= limits::swarms_max && !session.served.contains(message.tag)) {
-    context.send(id, RejectMessage{message.tag, std::nullopt, RejectReason::overloaded});
-    return;
-  }
-  session.served[message.tag] = message.digest;
-  session.last_used = now;
-  context.send(id, StateMessage{message.tag, complete->second, {.all = true, .chunks = {}}});
-}
-
-void Exchange::Impl::serve(TimePoint now, SessionId id, const RequestMessage& message) {
-  Session& session = *context.sessions.find(id);
-  const auto served = session.served.find(message.tag);
-  const auto complete = served == session.served.end() ? context.complete.end()
-                                                       : context.complete.find(served->second);
-  if (complete == context.complete.end()) {
-    if (served != session.served.end()) session.served.erase(served);
-    context.send(id, RejectMessage{message.tag, std::nullopt, RejectReason::not_found});
-    return;
-  }
-  const BlobLayout layout(complete->second);
-  const auto end = std::uint64_t{message.offset} + message.length;
-  if (to_value(message.chunk) >= layout.chunk_count() || end > layout.chunk_size(message.chunk)) {
-    context.send(id, RejectMessage{message.tag, message.chunk, RejectReason::not_found});
-    return;
-  }
-  if (message.crec_wanted && layout.chunk_count() > 1) {
-    context.send(id, RejectMessage{message.tag, message.chunk, RejectReason::no_proof});
-    return;
-  }
-  if (config.reports_sent_blocks) {
-    if (session.unsent_blocks >= limits::requests_per_peer_max) {
-      context.send(id, BusyMessage{message.tag, 100});
-      return;
-    }
-    ++session.unsent_blocks;
-  }
-  session.last_used = now;
-  context.stats.upload_bytes += message.length;
-  context.emit(SendBlock{id, message.tag, complete->first, std::nullopt, message.chunk,
-                         message.offset, message.length});
-}
-
-void Exchange::Impl::serve(TimePoint now, SessionId id, const GetMidstatesMessage& message) {
-  Session& session = *context.sessions.find(id);
-  session.last_used = now;
-  const auto served = session.served.find(message.tag);
-  if (served == session.served.end() || !context.complete.contains(served->second)) {
-    context.send(id, RejectMessage{message.tag, std::nullopt, RejectReason::not_found});
-    return;
-  }
-  auto& waiters = list_waiters[served->second];
-  const std::pair asked{id, message.tag};
-  if (std::ranges::find(waiters, asked) != waiters.end()) return;  // one question, one list
-  const auto of_session = std::ranges::count(waiters, id, &std::pair<SessionId, SwarmTag>::first);
-  if (waiters.size() >= limits::list_waiters_max ||
-      static_cast<std::size_t>(of_session) >= limits::list_waiters_per_session_max) {
-    context.send(id, RejectMessage{message.tag, std::nullopt, RejectReason::no_list});
-    return;
-  }
-  if (waiters.empty()) context.emit(LoadMidstates{served->second});
-  waiters.push_back(asked);
-}
-
 void Exchange::Impl::dispatch(TimePoint now, SessionId id, const SessionMessage& message) {
   const NodeId node = context.sessions.find(id)->peer;
   std::visit(
@@ -297,7 +225,7 @@ void Exchange::Impl::dispatch(TimePoint now, SessionId id, const SessionMessage&
         if (swarm != nullptr && !swarm->ended() && !(is_serving && served)) {
           swarm->handle(now, id, node, m);
         } else if constexpr (is_serving) {
-          serve(now, id, m);
+          server.handle(now, id, m);
         } else if constexpr (std::is_same_v<Message, CloseMessage>) {
           context.sessions.find(id)->served.erase(m.tag);
         }
@@ -386,9 +314,7 @@ void Exchange::session_closed(TimePoint now, SessionId session) {
   const NodeId peer = found->peer;
   impl_->context.sessions.remove(session);
   for (auto& [id, swarm] : impl_->swarms) swarm->session_closed(now, session, peer);
-  for (auto& [digest, waiters] : impl_->list_waiters) {
-    std::erase_if(waiters, [&](const auto& waiter) { return waiter.first == session; });
-  }
+  impl_->server.session_closed(session);
   impl_->settle(now);
 }
 
@@ -512,21 +438,7 @@ void Exchange::blob_committed(TimePoint now, SwarmId swarm, bool ok) {
 
 void Exchange::midstates_loaded(TimePoint now, const Digest& digest,
                                 std::optional<std::vector<Midstate>> midstates) {
-  const auto waiting = impl_->list_waiters.find(digest);
-  if (waiting != impl_->list_waiters.end()) {
-    const auto waiters = std::move(waiting->second);
-    impl_->list_waiters.erase(waiting);
-    const auto complete = impl_->context.complete.find(digest);
-    const bool usable = midstates && complete != impl_->context.complete.end() &&
-                        midstates->size() + 1 == BlobLayout(complete->second).chunk_count();
-    for (const auto& [session, tag] : waiters) {
-      if (usable) {
-        send_own_list(impl_->context, {session, tag, complete->second}, digest, *midstates);
-      } else {
-        impl_->context.send(session, RejectMessage{tag, std::nullopt, RejectReason::no_list});
-      }
-    }
-  }
+  impl_->server.midstates_loaded(digest, midstates);
   impl_->settle(now);
 }
 

@@ -38,26 +38,37 @@ struct RelayBranch {
 };
 
 struct RelayStripe {
-  std::uint32_t received = 0;  ///< bytes from its begin on, without a gap
-  std::array<SessionId, 2> feeders{};
+  struct Feeder {
+    SessionId session{};
+    NodeId node;
+    std::uint32_t serial = 0;
+  };
+  std::uint32_t received = 0;   ///< bytes from its begin on, without a gap
+  std::vector<Feeder> feeders;  ///< who announced it, at most two: a later one takes the place
+                                ///< of one that is gone
   std::vector<RelayBranch> branches;
-  /// Who sent all of it; nobody when parts came from several, or it was pulled.
+  /// Who sent all of it, and its serial.
   std::optional<NodeId> sender;
-  bool is_mixed = false;
+  std::uint32_t serial = 0;
+  bool is_mixed = false;    ///< parts came from several, or by request
   bool is_vouched = false;  ///< the sender says that it verified these bytes
 
-  /// Bytes of it came from `node`.
-  void note_sender(const NodeId& node) {
-    is_mixed = is_mixed || (sender && *sender != node);
-    sender = node;
+  [[nodiscard]] const Feeder* feeder(SessionId session) const {
+    for (const Feeder& feeder : feeders) {
+      if (feeder.session == session) return &feeder;
+    }
+    return nullptr;
   }
-
-  [[nodiscard]] bool is_fed_by(SessionId session) const {
-    return feeders[0] == session || feeders[1] == session;
+  void add_feeder(const Feeder& feeder) {
+    std::erase_if(feeders, [&](const Feeder& old) { return old.session == feeder.session; });
+    if (feeders.size() == 2) feeders.erase(feeders.begin());
+    feeders.push_back(feeder);
   }
-  /// A predecessor that begins it anew takes the place of the one that is gone.
-  void add_feeder(SessionId session) {
-    if (!is_fed_by(session)) feeders = {feeders[1], session};
+  /// Bytes of it came from there.
+  void note_sender(const Feeder& feeder) {
+    is_mixed = is_mixed || (sender && (*sender != feeder.node || serial != feeder.serial));
+    sender = feeder.node;
+    serial = feeder.serial;
   }
 };
 
@@ -65,6 +76,7 @@ struct RelayStripe {
 struct RelayEvidence {
   struct Stripe {
     std::optional<NodeId> sender;  ///< of all its bytes
+    std::uint32_t serial = 0;
     bool is_vouched = false;
     ChunkSha256 hash{};
   };
@@ -73,6 +85,7 @@ struct RelayEvidence {
 };
 
 struct RelayedChunk {
+  std::uint32_t serial = 0;  ///< under which this node passes it on: it vouches for no other bytes
   std::vector<RelayStripe> stripes;
   TimePoint touched{};  ///< when its last byte came
 

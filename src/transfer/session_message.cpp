@@ -90,10 +90,15 @@ class Encoder {
     return begin(4, Kind::vouch, m.tag).uint(to_value(m.chunk)).bin(m.list).take();
   }
   Bytes operator()(const RelayVouchMessage& m) {
-    return begin(4, Kind::relay_vouch, m.tag).uint(to_value(m.chunk)).uint(m.stripes).take();
+    return begin(5, Kind::relay_vouch, m.tag)
+        .uint(to_value(m.chunk))
+        .uint(m.serial)
+        .uint(m.stripes)
+        .take();
   }
   Bytes operator()(const RelayMessage& m) {
-    begin(6, Kind::relay, m.tag).uint(to_value(m.chunk)).uint(m.offset).uint(m.size);
+    begin(7, Kind::relay, m.tag).uint(to_value(m.chunk)).uint(m.offset).uint(m.size);
+    out_.uint(m.serial);
     put_hops(m.next);
     return out_.take();
   }
@@ -222,6 +227,7 @@ RelayMessage get_relay(MsgReader& in, const SwarmTag& tag) {
   m.chunk = get_chunk(in);
   m.offset = get_u32(in, limits::chunk_bytes_max - 1);
   m.size = in.uint(limits::blob_bytes_max);
+  m.serial = get_u32(in, UINT32_MAX);
   m.next = get_hops(in);
   if (!in.ok()) return m;
   const BlobLayout layout(m.size);
@@ -301,9 +307,10 @@ SessionMessage get_message(Kind kind, MsgReader& in, const SwarmTag& tag) {
       return get_relay(in, tag);
     case Kind::relay_vouch: {
       const ChunkIndex chunk = get_chunk(in);
+      const std::uint32_t serial = get_u32(in, UINT32_MAX);
       const std::uint64_t stripes = in.uint();
       if (stripes == 0) in.fail(BaseError::malformed);
-      return RelayVouchMessage{tag, chunk, stripes};
+      return RelayVouchMessage{tag, chunk, serial, stripes};
     }
   }
   in.fail(BaseError::malformed);

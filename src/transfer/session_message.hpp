@@ -117,13 +117,16 @@ struct RelayMessage {
   ChunkIndex chunk{};
   std::uint32_t offset = 0;   ///< within the chunk, a multiple of limits::block_bytes
   std::uint64_t size = 0;     ///< of the blob
+  std::uint32_t serial = 0;   ///< random: the sender's vouch names it
   std::vector<HopName> next;  ///< who is to get it after the receiver, at most relay_hops_max
 };
 
-/// The sender has verified the chunk, and passed these of its stripes on as it verified them.
+/// The sender has verified the chunk, and passed these of its stripes on, under this serial, as it
+/// verified them.
 struct RelayVouchMessage {
   SwarmTag tag;
   ChunkIndex chunk{};
+  std::uint32_t serial = 0;
   std::uint64_t stripes = 0;  ///< bit i: the stripe at i * limits::block_bytes; not 0
 };
 

@@ -227,11 +227,12 @@ class Swarm {
   // swarm_relay.cpp
   void refresh_rings();
   [[nodiscard]] bool may_relay() const;
+  [[nodiscard]] std::uint32_t relay_serial();
   [[nodiscard]] std::uint32_t stripe_length(ChunkIndex chunk, std::size_t stripe) const;
   void begin_stripe(ChunkIndex chunk, RelayStripe& stripe);
   [[nodiscard]] std::optional<SessionId> next_hop(TimePoint now, std::vector<HopName>& rest);
   void pass_on(TimePoint now, ChunkIndex chunk, SessionId source, std::size_t stripe,
-               RelayStripe& state);
+               RelayedChunk& relayed);
   void pass_stored(TimePoint now, const RelayMessage& message);
   void send_relayed(TimePoint now, SendBlock block);
   void relay_crec(TimePoint now, ChunkIndex chunk);

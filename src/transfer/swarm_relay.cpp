@@ -85,6 +85,8 @@ void Swarm::begin_stripe(ChunkIndex, RelayStripe& stripe) {
 
 // ---- out of this node ----
 
+std::uint32_t Swarm::relay_serial() { return static_cast<std::uint32_t>(context_.prng.next()); }
+
 std::uint32_t Swarm::stripe_length(ChunkIndex chunk, std::size_t stripe) const {
   const auto size = static_cast<std::uint32_t>(layout_.chunk_size(chunk));
   return std::min(block_bytes, size - static_cast<std::uint32_t>(stripe) * block_bytes);
@@ -98,6 +100,7 @@ void Swarm::fetch_bytes(TimePoint now, FetchId id, ChunkIndex chunk, std::uint32
   auto& stripes = it->second.stripes;
   if (is_new) {
     refresh_rings();
+    it->second.serial = relay_serial();
     stripes.resize((layout_.chunk_size(chunk) + block_bytes - 1) / block_bytes);
   }
   if (rings_.size() == 0) return;
@@ -107,12 +110,13 @@ void Swarm::fetch_bytes(TimePoint now, FetchId id, ChunkIndex chunk, std::uint32
     if (received == stripes[i].received) continue;
     stripes[i].received = received;
     if (stripes[i].branches.empty()) begin_stripe(chunk, stripes[i]);
-    pass_on(now, chunk, fetch_source, i, stripes[i]);
+    pass_on(now, chunk, fetch_source, i, it->second);
   }
 }
 
 void Swarm::pass_on(TimePoint now, ChunkIndex chunk, SessionId source, std::size_t stripe,
-                    RelayStripe& state) {
+                    RelayedChunk& relayed) {
+  RelayStripe& state = relayed.stripes[stripe];
   const std::uint32_t begin = static_cast<std::uint32_t>(stripe) * block_bytes;
   const bool is_whole = state.received == stripe_length(chunk, stripe);
   for (RelayBranch& branch : state.branches) {
@@ -120,7 +124,8 @@ void Swarm::pass_on(TimePoint now, ChunkIndex chunk, SessionId source, std::size
       branch.to = next_hop(now, branch.rest);
       if (!branch.to) continue;
       branch.sent = 0;
-      context_.send(*branch.to, RelayMessage{tag_, chunk, begin, *size_, branch.rest});
+      context_.send(*branch.to,
+                    RelayMessage{tag_, chunk, begin, *size_, relayed.serial, branch.rest});
     }
     if (context_.sessions.find(*branch.to) == nullptr) continue;  // tend_relays() sees to it
     while (branch.sent < state.received) {
@@ -154,7 +159,8 @@ void Swarm::pass_stored(TimePoint now, const RelayMessage& message) {
   std::vector<HopName> rest = message.next;
   const auto to = next_hop(now, rest);
   if (!to) return;
-  context_.send(*to, RelayMessage{tag_, message.chunk, message.offset, *size_, rest});
+  const std::uint32_t serial = relay_serial();
+  context_.send(*to, RelayMessage{tag_, message.chunk, message.offset, *size_, serial, rest});
   const std::uint32_t length = stripe_length(message.chunk, message.offset / block_bytes);
   for (std::uint32_t sent = 0; sent < length; sent += frame_bytes) {
     send_relayed(now, {.session = *to,
@@ -166,7 +172,7 @@ void Swarm::pass_stored(TimePoint now, const RelayMessage& message) {
                        .length = std::min(frame_bytes, length - sent),
                        .relayed = true});
   }
-  context_.send(*to, RelayVouchMessage{tag_, message.chunk,
+  context_.send(*to, RelayVouchMessage{tag_, message.chunk, serial,
                                        std::uint64_t{1} << (message.offset / block_bytes)});
 }
 
@@ -222,11 +228,11 @@ void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
   RelayedChunk& relayed = arriving_.at(chunk);
   const std::size_t index = message.offset / block_bytes;
   RelayStripe& stripe = relayed.stripes[index];
-  stripe.add_feeder(session);
+  stripe.add_feeder({session, node, message.serial});
   relayed.touched = now;
   // Begun anew by another predecessor: who comes after this node has not changed.
   if (stripe.branches.empty()) stripe.branches.push_back({message.next, std::nullopt, 0});
-  if (stripe.received > 0) pass_on(now, chunk, relay_source, index, stripe);
+  if (stripe.received > 0) pass_on(now, chunk, relay_source, index, relayed);
 }
 
 bool Swarm::begin_arriving(TimePoint now, ChunkIndex chunk) {
@@ -236,6 +242,7 @@ bool Swarm::begin_arriving(TimePoint now, ChunkIndex chunk) {
   if (context_.download_bytes + size > limits::download_buffer_bytes_max / 2) return false;
   RelayedChunk& relayed = arriving_[chunk];
   relayed.touched = now;
+  relayed.serial = relay_serial();
   relayed.stripes.resize((size + block_bytes - 1) / block_bytes);
   downloads_.start(relay_source, NodeId{}, chunk, size, now, TimePoint::max());
   Download* download = downloads_.find(relay_source, chunk);
@@ -261,7 +268,8 @@ std::optional<SessionId> Swarm::relay_received(TimePoint now, SessionId session,
   if (index >= it->second.stripes.size()) return std::nullopt;
   RelayStripe& stripe = it->second.stripes[index];
   const std::uint32_t length = stripe_length(chunk, index);
-  if (!stripe.is_fed_by(session) || frame.length == 0 || frame.length > length - within) {
+  const RelayStripe::Feeder* feeder = stripe.feeder(session);
+  if (feeder == nullptr || frame.length == 0 || frame.length > length - within) {
     return std::nullopt;
   }
   // What another predecessor or a repair has brought; or what follows a gap, and is pulled.
@@ -270,12 +278,12 @@ std::optional<SessionId> Swarm::relay_received(TimePoint now, SessionId session,
     return std::nullopt;
   }
   stripe.received += frame.length;
-  stripe.note_sender(context_.sessions.find(session)->peer);
+  stripe.note_sender(*feeder);
   it->second.touched = now;
   relay_seen_ = now;
   progress_ = peer_progress_ = now;
   note_progress(now, chunk, false);
-  pass_on(now, chunk, relay_source, index, stripe);
+  pass_on(now, chunk, relay_source, index, it->second);
   if (stripe.received == length) relayed_block_done(now, chunk, frame.offset - within);
   return relay_source;
 }
@@ -304,8 +312,8 @@ void Swarm::relayed_was_wrong(ChunkIndex chunk, std::span<const ChunkSha256> blo
     evidence = {};
     for (std::size_t i = 0; i < stripes.size(); ++i) {
       const RelayStripe& stripe = stripes[i];
-      evidence.stripes.push_back(
-          {stripe.is_mixed ? std::nullopt : stripe.sender, stripe.is_vouched, blocks[i]});
+      evidence.stripes.push_back({stripe.is_mixed ? std::nullopt : stripe.sender, stripe.serial,
+                                  stripe.is_vouched, blocks[i]});
     }
   }
   ++context_.stats.relay_failures;
@@ -328,26 +336,24 @@ void Swarm::vouch_for(const RelayedChunk& relayed, ChunkIndex chunk) {
   }
   for (const auto& [session, stripes] : sent) {
     if (context_.sessions.find(session) != nullptr) {
-      context_.send(session, RelayVouchMessage{tag_, chunk, stripes});
+      context_.send(session, RelayVouchMessage{tag_, chunk, relayed.serial, stripes});
     }
   }
 }
 
 void Swarm::handle(TimePoint now, SessionId, const NodeId& node, const RelayVouchMessage& message) {
-  const auto is_meant = [&](std::size_t i) { return ((message.stripes >> i) & 1U) != 0; };
-  const auto arriving = arriving_.find(message.chunk);
-  if (arriving != arriving_.end()) {
-    auto& stripes = arriving->second.stripes;
+  const auto vouch = [&](auto& stripes) {
     for (std::size_t i = 0; i < stripes.size(); ++i) {
-      if (is_meant(i) && stripes[i].sender == node) stripes[i].is_vouched = true;
+      const bool is_meant = ((message.stripes >> i) & 1U) != 0 && stripes[i].sender == node &&
+                            stripes[i].serial == message.serial;
+      stripes[i].is_vouched = stripes[i].is_vouched || is_meant;
     }
-  }
+  };
+  const auto arriving = arriving_.find(message.chunk);
+  if (arriving != arriving_.end()) vouch(arriving->second.stripes);
   const auto evidence = evidence_.find(message.chunk);
   if (evidence == evidence_.end()) return;
-  auto& stripes = evidence->second.stripes;
-  for (std::size_t i = 0; i < stripes.size(); ++i) {
-    if (is_meant(i) && stripes[i].sender == node) stripes[i].is_vouched = true;
-  }
+  vouch(evidence->second.stripes);
   judge_relay(now, message.chunk);
 }
 
@@ -461,7 +467,7 @@ std::optional<SessionId> Swarm::repair_received(TimePoint now, SessionId session
     RelayStripe& stripe = it->second.stripes[index];
     stripe.received = frame.length;
     stripe.is_mixed = true;  // what was passed on of it before was perhaps not this
-    pass_on(now, frame.chunk, relay_source, index, stripe);
+    pass_on(now, frame.chunk, relay_source, index, it->second);
     relayed_block_done(now, frame.chunk, frame.offset);
   }
   if (repair.waiting == 0 && it->second.repair) it->second.repair.reset();
@@ -485,7 +491,7 @@ void Swarm::reroute(TimePoint now, SessionId session) {
           branch.to.reset();
           is_cut = true;
         }
-        if (is_cut) pass_on(now, chunk, source, i, stripe);
+        if (is_cut) pass_on(now, chunk, source, i, relayed);
       }
     }
   };

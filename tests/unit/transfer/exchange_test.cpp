@@ -154,6 +154,12 @@ TEST_SUITE("transfer/exchange") {
     for (const std::size_t n : {0UL, 2UL, 3UL, 4UL}) bans += net.exchange(n).stats().bans;
     CHECK(bans >= 1);
     CHECK(net.exchange(1).stats().bans == 0);
+    // Who passed its wrong bytes on in good faith is not convicted, whatever came later.
+    for (const std::size_t n : {0UL, 2UL, 3UL, 4UL}) {
+      for (const NodeId& banned : net.exchange(n).banned(net.now())) {
+        CHECK(banned == net.identity(1).node_id());
+      }
+    }
     CHECK(net.origin().bytes_out <= 2 * blob.size);
   }
 

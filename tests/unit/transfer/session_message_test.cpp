@@ -91,8 +91,9 @@ TEST_SUITE("transfer/session_message") {
                              std::vector<HopName>{7, 0xdeadbeef}},
                  "9807" + tag_msg + "01ce00100000c420" + times("11", 32) + "c420" +
                      times("22", 32) + "c440" + times("33", 64) + "9207cedeadbeef");
-    check_golden(RelayMessage{tag(), ChunkIndex{1}, 65536, 1024 * 1024, {0xdeadbeef}},
-                 "960c" + tag_msg + "01ce00010000ce0010000091cedeadbeef");
+    check_golden(RelayMessage{tag(), ChunkIndex{1}, 65536, 1024 * 1024, 9, {0xdeadbeef}},
+                 "970c" + tag_msg + "01ce00010000ce001000000991cedeadbeef");
+    check_golden(RelayVouchMessage{tag(), ChunkIndex{1}, 9, 5}, "950d" + tag_msg + "010905");
     check_golden(GetMidstatesMessage{tag()}, "9208" + tag_msg);
     check_golden(MidstatesMessage{tag(),
                                   1024 * 1024,
