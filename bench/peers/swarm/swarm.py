@@ -118,10 +118,15 @@ def chosen_systems(options, parser):
     names = options.systems.split(",") if options.systems else list(known)
     if unknown := set(names) - set(known):
         parser.error(f"no such system: {', '.join(unknown)}; there are {', '.join(known)}")
+    chosen = {}
     for name in names:
         if options.scenario not in known[name].scenarios:
             say(f"{name}: has no {options.scenario}, left out")
-    return {name: known[name] for name in names if options.scenario in known[name].scenarios}
+        elif known[name].program and not os.access(known[name].program, os.X_OK):
+            say(f"{name}: {known[name].program} is not there, left out")
+        else:
+            chosen[name] = known[name]
+    return chosen
 
 
 def main():

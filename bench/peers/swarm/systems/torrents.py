@@ -59,8 +59,6 @@ class Libtorrent(Torrent):
 
 
 class Anacrolix(Torrent):
-    program = None  # set by swarm.py
-
     def done(self, node):
         return self.copy(node)  # "blob.part" until it is complete
 

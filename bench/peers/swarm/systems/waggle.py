@@ -57,9 +57,14 @@ class Waggle(HttpSystem):
 
     def details(self):
         alive = [node for node in self.nodes if node.process.running()]
-        metrics = [node.metrics() for node in alive]
-        total = {name: sum(each.total(f"waggle_{name}", **labels) for each in metrics) for name, labels in (
-            ("hedges_total", {}), ("chunk_verify_failures_total", {}), ("upload_bytes_total", {}))}
-        return {**super().details(), "origin_requests": self.server.requests(), "hedges": total["hedges_total"],
-                "verify_failures": total["chunk_verify_failures_total"],
-                "uploads_x": round(total["upload_bytes_total"] / self.blob.size / len(alive), 3)}
+        scrapes = [node.metrics() for node in alive]
+
+        def total(name, **labels):
+            return sum(scrape.total(f"waggle_{name}", **labels) for scrape in scrapes)
+
+        received = total("bytes_total", source="peer")
+        return {**super().details(), "origin_requests": self.server.requests(),
+                "takeovers": total("claims_total", outcome="takeover"),
+                "verify_failures": total("chunk_verify_failures_total"),
+                "upstream_x": total("bytes_total", source="upstream") / self.blob.size,
+                "uploads_per_peer_byte": total("upload_bytes_total") / max(1, received)}
