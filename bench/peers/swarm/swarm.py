@@ -142,7 +142,7 @@ def main():
     parser.add_argument("--node-mbit", type=float, help=f"default {SUM_MBIT} / nodes")
     parser.add_argument("--origin-mbit", type=float, help="default as a node's")
     parser.add_argument("--blob-mib", type=float, help=f"default {SUM_MIB} / nodes")
-    parser.add_argument("--queue-ms", type=float, default=25, help="what a port of the switch queues")
+    parser.add_argument("--queue-ms", type=float, default=25, help="of queue at each end of each cable")
     parser.add_argument("--seed", type=int, default=1, help="of who is late, killed or slow")
     parser.add_argument("--out", help="append the lines there too")
     options = parser.parse_args()
