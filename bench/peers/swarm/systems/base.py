@@ -16,6 +16,7 @@ class System:
     """One system in one run. `nodes` of a run are numbered from 0, as `lab.hosts`."""
 
     scenarios = EVERY_SCENARIO
+    header_bytes = 66  # of a packet: Ethernet, IPv4, TCP with timestamps
     program = None  # what of ours it runs, when it has to be built
 
     def __init__(self, lab, blob, scenario):

@@ -65,5 +65,5 @@ class Anacrolix(Torrent):
     def client(self, address, folder, done):
         return ["env", f"HOME={folder}", "sh", "-c", 'cd "$1"; shift; exec "$@"', "sh", folder,
                 self.program, "download", "--seed", "--no-dht", "--no-port-forward", "--no-utp-peers",
-                "--no-webtorrent", "--no-ipv6", "--no-pex", "--no-progress", f"--addr={address}:{torrent.PEER_PORT}",
+                "--no-webtorrent", "--no-ipv6", "--no-progress", f"--addr={address}:{torrent.PEER_PORT}",
                 "--max-alloc-peer-request-data-per-conn=16MiB", self.metainfo]
