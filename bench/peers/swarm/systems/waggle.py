@@ -26,7 +26,7 @@ class Waggle(HttpSystem):
         self._registry = "127.0.0.1" if warm else self.lab.origin.address
         self.server = OriginServer(self.lab, self.blob, self._registry)
         self.nodes = [self._node(host) for host in self.lab.hosts]
-        members = [*self.nodes, self._node(self.lab.origin)] if warm else self.nodes
+        members = self._members = [*self.nodes, self._node(self.lab.origin)] if warm else self.nodes
         names = {node.name for node in members}
         for node in members:
             node.start()
@@ -56,8 +56,7 @@ class Waggle(HttpSystem):
         self.nodes[node].kill9()
 
     def details(self):
-        alive = [node for node in self.nodes if node.process.running()]
-        scrapes = [node.metrics() for node in alive]
+        scrapes = [node.metrics() for node in self._members if node.process.running()]
 
         def total(name, **labels):
             return sum(scrape.total(f"waggle_{name}", **labels) for scrape in scrapes)
