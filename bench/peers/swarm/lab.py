@@ -56,8 +56,9 @@ class Lab:
         host.shape(mbit, self._queue_ms)
 
     def _widen_neighbour_table(self, nodes):
-        """One table for all namespaces: 33 hosts that all talk to each other are more than its usual 1,024 rows."""
-        if nodes < 16:
+        """One table for all namespaces: 33 hosts that all talk to each other are more than its usual 1,024 rows.
+        A setting of the whole machine, put back at the end."""
+        if nodes < 20:
             return
         for name, wanted in (("gc_thresh3", 8192), ("gc_thresh2", 4096), ("gc_thresh1", 2048)):
             path = f"/proc/sys/net/ipv4/neigh/default/{name}"

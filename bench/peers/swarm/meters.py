@@ -64,13 +64,11 @@ class Meter:
         for host in lab.hosts:
             host.prefix = self.nodes.prefix
         lab.origin.prefix = self.origin.prefix
-        lab.origin.count(sent='output oifname "eth0"')
-        self._curve = []  # (seconds since the start, {switch port: (bytes in, bytes out)})
+        self._curve = []  # (seconds since the start, {switch port: (bytes in, bytes out, packets in)})
         self._stopped = threading.Event()
         scratch.defer(self._stopped.set)
 
     def start(self):
-        self._lab.origin.counted("bytes")
         self._cpu = {group: group.cpu_seconds() for group in (self.nodes, self.origin)}
         self._ticks = _machine_ticks()
         self._began = time.time()
@@ -79,7 +77,7 @@ class Meter:
         return self._began
 
     def stop(self):
-        """Processor seconds, MiB, the origin's bytes, the machine's idle share of this run."""
+        """Processor seconds, MiB, drops, the machine's idle share of this run."""
         self._stopped.set()
         self._sampler.join()
         busy, idle = (after - before for after, before in zip(_machine_ticks(), self._ticks))
@@ -88,7 +86,6 @@ class Meter:
             "cpu_nodes_s": self.nodes.cpu_seconds() - self._cpu[self.nodes],
             "cpu_origin_s": self.origin.cpu_seconds() - self._cpu[self.origin],
             "rss_mib": self.nodes.resident_mib, "rss_anon_mib": self.nodes.anonymous_mib,
-            "origin_bytes": self._lab.origin.counted("bytes")["sent"],
             "cpu_idle_percent": 100 * idle / max(1, busy + idle),
             "port_drops": self._port_drops(),
         }
@@ -103,7 +100,16 @@ class Meter:
                     next_memory = now + _MEMORY_SECONDS
                     self.nodes.sample_memory()
                 if self._stopped.wait(_SAMPLE_SECONDS):
+                    self._curve.append((time.time() - self._began, _ports()))
                     return
+
+    def origin_bytes(self, header_bytes):
+        """What has come from the origin to the switch, without headers; repeats are in it. A large segment counts as
+        one packet with one header, so that what is left is payload however it was cut."""
+        port = self._lab.origin.ports[0]
+        received, _, packets = (after - before for after, before in zip(self._curve[-1][1][port],
+                                                                        self._curve[0][1][port]))
+        return received - header_bytes * packets
 
     def origin_last_byte(self):
         """When all but a thousandth of what the origin sent had left it [s]."""
@@ -113,9 +119,8 @@ class Meter:
         return next(at for at, count in sent if count - first >= 0.999 * (last - first))
 
     def link_use(self, origin_mbit, node_mbit, parts=10):
-        """Shares of the links in use in each tenth of the run: the origin's uplink, the nodes' up and down (their mean).
-        The frames of a large segment count with one header: a full link shows 0.96 to 1."""
-        nodes = [host.ports[0] for host in self._lab.hosts]
+        """Shares of the links in use in each tenth of the run: the origin's uplink, the nodes' up and down (their mean,
+        and the one busiest over the whole run). A large segment counts with one header: a full link shows 0.96 to 1."""
         last = self._curve[-1][0]
         cuts = [next(ports for at, ports in self._curve if at >= last * part / parts) for part in range(parts + 1)]
 
@@ -124,8 +129,11 @@ class Meter:
             return [round(sum(after[port][direction] - before[port][direction] for port in ports) / full, 2)
                     for before, after in zip(cuts, cuts[1:])]
 
-        return {"origin_up": shares(self._lab.origin.ports, 0, origin_mbit), "nodes_up": shares(nodes, 0, node_mbit),
-                "nodes_down": shares(nodes, 1, node_mbit)}
+        nodes = [host.ports[0] for host in self._lab.hosts]
+        busiest = [max(nodes, key=lambda port, way=way: cuts[-1][port][way] - cuts[0][port][way]) for way in (0, 1)]
+        return {"origin_up": shares(self._lab.origin.ports, 0, origin_mbit),
+                "nodes_up": shares(nodes, 0, node_mbit), "busiest_up": shares(busiest[:1], 0, node_mbit),
+                "nodes_down": shares(nodes, 1, node_mbit), "busiest_down": shares(busiest[1:], 1, node_mbit)}
 
     def _port_drops(self):
         """Frames that the switch's queues dropped since they were made."""
@@ -134,10 +142,10 @@ class Meter:
 
 
 def _ports():
-    """{device: (bytes received, bytes sent)} of this thread's namespace."""
+    """{device: (bytes received, bytes sent, packets received)} of this thread's namespace."""
     with open("/proc/thread-self/net/dev") as file:
         rows = (line.split() for line in file.readlines()[2:])
-        return {row[0].rstrip(":"): (int(row[1]), int(row[9])) for row in rows}
+        return {row[0].rstrip(":"): (int(row[1]), int(row[9]), int(row[2])) for row in rows}
 
 
 def _machine_ticks():

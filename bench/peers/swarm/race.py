@@ -91,7 +91,8 @@ def run(system, meter, plan, shape):
             raise AssertionError(f"{len(waiting)} of {shape.nodes} nodes have not ended after {now:.0f} s")
         time.sleep(_TICK_SECONDS)
     spent = meter.stop()
-    details = {**system.details(), "origin_end_ratio": meter.origin_last_byte() / plan.bound,
+    details = {**system.details(), "origin_x": meter.origin_bytes(system.header_bytes) / shape.blob_bytes,
+               "origin_end_ratio": meter.origin_last_byte() / plan.bound,
                "link_use": meter.link_use(shape.origin_mbit, shape.node_mbit)}
     for node in plan.waited_for:
         system.verify(node)
@@ -104,7 +105,6 @@ def figures(ended, plan, shape, spent):
     return {
         "p50_s": statistics.median(own), "p90_s": quantile(own, 0.9), "p100_s": max(own), "last_s": max(ended.values()),
         "ratio": max(ended.values()) / plan.bound, "p50_ratio": statistics.median(own) / plan.bound,
-        "origin_x": spent["origin_bytes"] / shape.blob_bytes,
         "cpu_s_per_gib": (spent["cpu_nodes_s"] + spent["cpu_origin_s"]) / delivered,
         "cpu_origin_s_per_gib": spent["cpu_origin_s"] / delivered,
         "rss_mib": spent["rss_mib"], "rss_anon_mib": spent["rss_anon_mib"],

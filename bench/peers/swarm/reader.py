@@ -1,5 +1,6 @@
 """A client in a host's namespace: gets the blob over HTTP, hashes it as it comes, keeps nothing."""
 
+import contextlib
 import hashlib
 import http.client
 import socket
@@ -19,17 +20,24 @@ class Reader:
         self.worst_gap = 0.0
         self.resumes = 0
         self._got, self._hasher = 0, hashlib.sha256()
+        self._socket, self._stopped = None, False
 
     def start(self):
         self.began = self._last = time.time()
         threading.Thread(target=self._run, daemon=True).start()
+
+    def stop(self):
+        """Its node is gone."""
+        self._stopped = True
+        with contextlib.suppress(OSError, AttributeError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def _run(self):
         try:
             for attempt in range(_ATTEMPTS):
                 self.resumes = attempt
                 self._fetch_rest()
-                if self._got == self._blob.size:
+                if self._got == self._blob.size or self._stopped:
                     break
             found = "sha256:" + self._hasher.hexdigest()
             if found != self._blob.digest:
@@ -41,7 +49,7 @@ class Reader:
     def _fetch_rest(self):
         connection = http.client.HTTPConnection(self._address, self._port, timeout=60)
         with self._host.inside():
-            connection.sock = socket.create_connection((self._address, self._port), timeout=60)
+            connection.sock = self._socket = socket.create_connection((self._address, self._port), timeout=60)
         try:
             connection.request("GET", self._blob.url_path,
                                headers={"Range": f"bytes={self._got}-"} if self._got else {})

@@ -118,10 +118,15 @@ def chosen_systems(options, parser):
     names = options.systems.split(",") if options.systems else list(known)
     if unknown := set(names) - set(known):
         parser.error(f"no such system: {', '.join(unknown)}; there are {', '.join(known)}")
+    chosen = {}
     for name in names:
         if options.scenario not in known[name].scenarios:
             say(f"{name}: has no {options.scenario}, left out")
-    return {name: known[name] for name in names if options.scenario in known[name].scenarios}
+        elif known[name].program and not os.access(known[name].program, os.X_OK):
+            say(f"{name}: {known[name].program} is not there, left out")
+        else:
+            chosen[name] = known[name]
+    return chosen
 
 
 def main():
@@ -137,7 +142,7 @@ def main():
     parser.add_argument("--node-mbit", type=float, help=f"default {SUM_MBIT} / nodes")
     parser.add_argument("--origin-mbit", type=float, help="default as a node's")
     parser.add_argument("--blob-mib", type=float, help=f"default {SUM_MIB} / nodes")
-    parser.add_argument("--queue-ms", type=float, default=25, help="what a port of the switch queues")
+    parser.add_argument("--queue-ms", type=float, default=25, help="of queue at each end of each cable")
     parser.add_argument("--seed", type=int, default=1, help="of who is late, killed or slow")
     parser.add_argument("--out", help="append the lines there too")
     options = parser.parse_args()

@@ -177,14 +177,13 @@ class Host:
         return self._blobs
 
     def shape(self, mbit, queue_ms=25):
-        """eth0 carries `mbit` Mbit/s each way. The switch's port drops what would wait longer than `queue_ms`; the
-        host's own end holds 1,000 frames, as any Linux machine's does. 5 ms may leave at once, so that the kernel's
-        large segments pass whole: frame by frame the processors, not the links, are what is measured."""
+        """eth0 carries `mbit` Mbit/s each way; a tbf at each end of the cable drops what would wait longer than
+        `queue_ms`. 5 ms may leave at once, so that the kernel's large segments pass whole: frame by frame the
+        processors, not the links, are what is measured."""
         burst = max(16000, int(mbit * 1e6 / 8 * 0.005))
-        for namespace, device, queue in ((self.namespace, "eth0", ["limit", "1514000"]),
-                                         (self.lan.switches, self.ports[0], ["latency", f"{queue_ms}ms"])):
+        for namespace, device in ((self.namespace, "eth0"), (self.lan.switches, self.ports[0])):
             run("tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", "tbf", "rate", f"{mbit}mbit",
-                "burst", burst, *queue)
+                "burst", burst, "latency", f"{queue_ms}ms")
 
     # Firewall, on everything that arrives.
     def drop_from(self, addresses):

@@ -16,6 +16,8 @@ class System:
     """One system in one run. `nodes` of a run are numbered from 0, as `lab.hosts`."""
 
     scenarios = EVERY_SCENARIO
+    header_bytes = 66  # of a packet: Ethernet, IPv4, TCP with timestamps
+    program = None  # what of ours it runs, when it has to be built
 
     def __init__(self, lab, blob, scenario):
         self.lab, self.blob, self.scenario = lab, blob, scenario
@@ -72,6 +74,7 @@ class HttpSystem(System):
 
     def kill(self, node):
         self._killed.add(node)
+        self.readers[node].stop()
 
     def verify(self, node):
         """The reader ended with the right digest."""

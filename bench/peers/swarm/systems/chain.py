@@ -8,7 +8,6 @@ _PORT = 7000
 
 class Chain(ProcessSystem):
     scenarios = ("flash", "warm")
-    program = None  # set by swarm.py
 
     def prepare(self):
         origin = self.lab.origin

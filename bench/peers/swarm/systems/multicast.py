@@ -11,6 +11,7 @@ _RENDEZVOUS = ["--interface", "eth0", "--mcast-rdv-address", "239.0.0.1", "--nok
 
 class Multicast(ProcessSystem):
     scenarios = ("flash", "killed", "slow", "warm")
+    header_bytes = 42  # Ethernet, IPv4, UDP
 
 
 class Udpcast(Multicast):

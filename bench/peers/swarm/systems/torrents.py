@@ -59,13 +59,11 @@ class Libtorrent(Torrent):
 
 
 class Anacrolix(Torrent):
-    program = None  # set by swarm.py
-
     def done(self, node):
         return self.copy(node)  # "blob.part" until it is complete
 
     def client(self, address, folder, done):
         return ["env", f"HOME={folder}", "sh", "-c", 'cd "$1"; shift; exec "$@"', "sh", folder,
                 self.program, "download", "--seed", "--no-dht", "--no-port-forward", "--no-utp-peers",
-                "--no-webtorrent", "--no-ipv6", "--no-pex", "--no-progress", f"--addr={address}:{torrent.PEER_PORT}",
+                "--no-webtorrent", "--no-ipv6", "--no-progress", f"--addr={address}:{torrent.PEER_PORT}",
                 "--max-alloc-peer-request-data-per-conn=16MiB", self.metainfo]

@@ -26,7 +26,7 @@ class Waggle(HttpSystem):
         self._registry = "127.0.0.1" if warm else self.lab.origin.address
         self.server = OriginServer(self.lab, self.blob, self._registry)
         self.nodes = [self._node(host) for host in self.lab.hosts]
-        members = [*self.nodes, self._node(self.lab.origin)] if warm else self.nodes
+        members = self._members = [*self.nodes, self._node(self.lab.origin)] if warm else self.nodes
         names = {node.name for node in members}
         for node in members:
             node.start()
@@ -56,10 +56,14 @@ class Waggle(HttpSystem):
         self.nodes[node].kill9()
 
     def details(self):
-        alive = [node for node in self.nodes if node.process.running()]
-        metrics = [node.metrics() for node in alive]
-        total = {name: sum(each.total(f"waggle_{name}", **labels) for each in metrics) for name, labels in (
-            ("hedges_total", {}), ("chunk_verify_failures_total", {}), ("upload_bytes_total", {}))}
-        return {**super().details(), "origin_requests": self.server.requests(), "hedges": total["hedges_total"],
-                "verify_failures": total["chunk_verify_failures_total"],
-                "uploads_x": round(total["upload_bytes_total"] / self.blob.size / len(alive), 3)}
+        scrapes = [node.metrics() for node in self._members if node.process.running()]
+
+        def total(name, **labels):
+            return sum(scrape.total(f"waggle_{name}", **labels) for scrape in scrapes)
+
+        received = total("bytes_total", source="peer")
+        return {**super().details(), "origin_requests": self.server.requests(),
+                "takeovers": total("claims_total", outcome="takeover"),
+                "verify_failures": total("chunk_verify_failures_total"),
+                "upstream_x": total("bytes_total", source="upstream") / self.blob.size,
+                "uploads_per_peer_byte": total("upload_bytes_total") / max(1, received)}
