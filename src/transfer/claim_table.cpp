@@ -43,7 +43,7 @@ bool ClaimTable::take(TimePoint now, const NodeId& from, std::uint64_t incarnati
   if (!is_new && held.node != from && held.expires > now) return false;
   if (is_new || held.node != from || held.incarnation != incarnation ||
       held.attempt != claim.attempt) {
-    held = {from, incarnation, claim.attempt, expires, now, now, 0};
+    held = {from, incarnation, claim.attempt, expires, now, now, 0, {}};
   }
   held.expires = std::max(held.expires, expires);
   std::uint32_t& attempt = attempts_[claim.extent];
@@ -92,6 +92,12 @@ std::vector<VoteMessage::Vote> ClaimTable::confirm(TimePoint now, const NodeId& 
   for (const auto& claim : message.claims) {
     // What some wanter completed needs no claim, even when the asker's leader has not heard of it.
     const bool needed = !is_available(claim.extent, true);
+    // A later attempt: its leader gave a slow claim to another.
+    const auto held = claims_.find(claim.extent);
+    if (needed && held != claims_.end() && held->second.node != from &&
+        held->second.attempt < claim.attempt && now - held->second.since >= slow_after) {
+      claims_.erase(held);
+    }
     votes.push_back(
         {claim, needed && take(now, from, message.incarnation, claim, now + claim_grace)});
   }
@@ -111,6 +117,7 @@ void ClaimTable::progress(TimePoint now, const NodeId& from, const ProgressMessa
     Claim& claim = claims_.at(item.claim.extent);
     // More than the extent holds, or a trickle, is no growth.
     const std::uint64_t bytes = std::min(item.bytes, claim_bytes_max(item.claim.extent));
+    if (!claim.first_bytes) claim.first_bytes = bytes;
     if (bytes >= claim.bytes + growth_min || (bytes > claim.bytes && claim.bytes == 0)) {
       received_ += bytes - claim.bytes;
       claim.bytes = bytes;
@@ -126,7 +133,11 @@ void ClaimTable::release(TimePoint now, const NodeId& from, const ReleaseMessage
     const auto claim = claims_.find(extent);
     if (claim != claims_.end() && claim->second.node == from) {
       if (message.reason == ReleaseMessage::Reason::done) {
-        received_ += claim_bytes_max(extent) - claim->second.bytes;
+        const std::uint64_t whole = claim_bytes_max(extent);
+        received_ += whole - claim->second.bytes;
+        const auto own = static_cast<double>(whole - claim->second.first_bytes.value_or(whole));
+        const double took = to_seconds(now - claim->second.since);
+        if (took > 0) best_rate_ = std::max(best_rate_, own / took);
       }
       claims_.erase(claim);
     }
@@ -197,6 +208,36 @@ void ClaimTable::expire(TimePoint now) {
   }
 }
 
+std::optional<double> ClaimTable::rate_of(TimePoint now, const Claim& claim) const {
+  if (now - claim.since < slow_after) return std::nullopt;
+  const std::uint64_t own = claim.bytes - claim.first_bytes.value_or(claim.bytes);
+  return static_cast<double>(own) / to_seconds(now - claim.since);
+}
+
+bool ClaimTable::end_slowest(TimePoint now) {
+  if (!size_ || whole_stream_) return false;
+  double best = 0;
+  for (const auto& [extent, claim] : claims_)
+    best = std::max(best, rate_of(now, claim).value_or(0));
+  best = best_rate_ = std::max(best, best_rate_);
+  auto slowest = claims_.end();
+  double longest = 0;
+  for (auto it = claims_.begin(); it != claims_.end(); ++it) {
+    const auto rate = rate_of(now, it->second);
+    if (!rate || best <= 0) continue;
+    const auto rest = static_cast<double>(claim_bytes_max(it->first) - it->second.bytes);
+    const double takes = rest / std::max(*rate, 1.0);
+    if (takes <= slow_factor * rest / best + to_seconds(slow_margin) || takes <= longest) continue;
+    slowest = it;
+    longest = takes;
+  }
+  if (slowest == claims_.end()) return false;
+  const auto wanter = wanters_.find(slowest->second.node);
+  if (wanter != wanters_.end()) ++wanter->second.lost_claims;
+  claims_.erase(slowest);
+  return true;
+}
+
 std::uint32_t ClaimTable::extent_count() const {
   return size_ ? BlobLayout(*size_).extent_count() : 1;
 }
@@ -250,14 +291,20 @@ std::vector<ClaimTable::Granted> ClaimTable::assign(TimePoint now) {
       next = it;
       extent = free;
     }
-    if (next == wanters_.end()) return granted;
+    if (next == wanters_.end()) {
+      const bool others_wait = std::any_of(wanters_.begin(), wanters_.end(), [](const auto& entry) {
+        return entry.second.waiting && entry.second.lost_claims == 0;
+      });
+      if (others_wait && end_slowest(now)) continue;
+      return granted;
+    }
     const NodeId& node = next->first;
     Wanter& wanter = next->second;
     std::uint32_t& attempt = attempts_[*extent];
     last_use_ = now;
     if (attempt > 0) ++takeovers_;
     ++attempt;
-    claims_[*extent] = {node, wanter.incarnation, attempt, now + claim_grace, now, now, 0};
+    claims_[*extent] = {node, wanter.incarnation, attempt, now + claim_grace, now, now, 0, {}};
     wanter.upstream_bytes += limits::extent_bytes;
     auto answer = std::find_if(granted.begin(), granted.end(),
                                [&](const Granted& one) { return one.to == node; });

@@ -24,6 +24,11 @@ inline constexpr Duration progress_missed = std::chrono::milliseconds(750);  ///
 inline constexpr Duration stall_limit = std::chrono::seconds(5);  ///< PROGRESS without a new byte
 inline constexpr Duration claim_time_max =
     std::chrono::seconds(60);  ///< of an extent: then others may have it, however it grows
+inline constexpr Duration slow_after =
+    std::chrono::seconds(1);  ///< a claim's rate says nothing before
+inline constexpr Duration slow_margin = std::chrono::seconds(1);
+inline constexpr double slow_factor = 2.0;  ///< times what the rest takes at the best rate seen,
+                                            ///< plus slow_margin: others that wait may have it
 inline constexpr std::uint64_t growth_min =
     limits::block_bytes;  ///< per stall_limit; less is no growth
 inline constexpr Duration pause_allowance = std::chrono::milliseconds(500);
@@ -116,6 +121,7 @@ class ClaimTable {
     TimePoint since;
     TimePoint grew_at;
     std::uint64_t bytes = 0;
+    std::optional<std::uint64_t> first_bytes{};  ///< what was there of the extent when it began
   };
 
   Wanter* touch(TimePoint now, const NodeId& from, std::uint64_t incarnation);
@@ -128,6 +134,10 @@ class ClaimTable {
   [[nodiscard]] TimePoint end_of(const Claim& claim) const;
   [[nodiscard]] std::uint64_t claim_bytes_max(ExtentIndex extent) const;
   void expire(TimePoint now);
+  /// Somebody waits and nothing is free: ends the claim that would take longest, if another node
+  /// is so much faster that it is worth what is done twice. @return whether one ended
+  bool end_slowest(TimePoint now);
+  [[nodiscard]] std::optional<double> rate_of(TimePoint now, const Claim& claim) const;
   [[nodiscard]] std::uint32_t extent_count() const;
   [[nodiscard]] bool is_available(ExtentIndex extent, bool ignore_holders) const;
   [[nodiscard]] std::optional<ExtentIndex> lowest_free(bool ignore_holders) const;
@@ -148,6 +158,7 @@ class ClaimTable {
   bool whole_stream_ = false;
   ClaimPace pace_;
   std::uint64_t received_ = 0;  ///< as claimants told
+  double best_rate_ = 0;        ///< of a claim, bytes per second
   std::uint64_t takeovers_ = 0;
   std::size_t counted_entries_ = 0;
 };

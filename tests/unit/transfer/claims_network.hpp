@@ -64,6 +64,8 @@ class ClaimsNetwork {
       drain(static_cast<std::size_t>(&node - nodes_.data()));
     }
   }
+  /// This node takes so many times as long.
+  void slow_down(std::size_t node, int times) { slowness_[node] = times; }
   /// The next grant of this node ends with an upstream error.
   void fail_next_fetch(std::size_t node) { nodes_[node].fail_next = true; }
   std::vector<std::size_t> registrars() {
@@ -163,7 +165,7 @@ class ClaimsNetwork {
           wire_.emplace(now_ + delay, Message{i, to, std::move(send->payload)});
       } else if (const auto* grant = std::get_if<ExtentGranted>(&*event)) {
         WAGGLE_ASSERT(!node.fetching.contains(grant->extent));
-        node.fetching[grant->extent] = now_ + config_.extent_time;
+        node.fetching[grant->extent] = now_ + time_of(i);
       } else if (const auto* revoked = std::get_if<ExtentRevoked>(&*event)) {
         node.fetching.erase(revoked->extent);
       } else if (const auto* news = std::get_if<SwarmNews>(&*event)) {
@@ -171,8 +173,7 @@ class ClaimsNetwork {
       } else {
         const auto lowest = cluster_done_.find(false);
         if (lowest && node.fetching.empty()) {
-          node.fetching[ExtentIndex{static_cast<std::uint32_t>(*lowest)}] =
-              now_ + config_.extent_time;
+          node.fetching[ExtentIndex{static_cast<std::uint32_t>(*lowest)}] = now_ + time_of(i);
         }
       }
     }
@@ -232,16 +233,22 @@ class ClaimsNetwork {
     }
     for (const auto& [extent, at] : std::map<ExtentIndex, TimePoint>(node.fetching)) {
       const Duration left = at - now_;
-      node.core->progress(now_, key_.tag(), extent,
-                          static_cast<std::uint64_t>(
-                              std::max<Duration>(config_.extent_time - left, Duration{1}).count()));
+      const double share = 1.0 - to_seconds(left) / to_seconds(time_of(i));
+      const auto bytes = std::max(1.0, share * static_cast<double>(limits::extent_bytes));
+      node.core->progress(now_, key_.tag(), extent, static_cast<std::uint64_t>(bytes));
       if (left <= Duration{0}) complete(i, extent);
     }
     if (node.started && node.knows_size && node.fetching.empty() && !cluster_done_.all()) want(i);
   }
 
+  Duration time_of(std::size_t node) const {
+    const auto slow = slowness_.find(node);
+    return config_.extent_time * (slow == slowness_.end() ? 1 : slow->second);
+  }
+
   ClaimsNetworkConfig config_;
   Prng prng_;
+  std::map<std::size_t, int> slowness_;
   BlobLayout layout_;
   SwarmKey key_;
   std::vector<NodeId> ids_;

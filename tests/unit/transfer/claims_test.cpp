@@ -76,6 +76,22 @@ TEST_SUITE("transfer/claims") {
     }
   }
 
+  TEST_CASE("a claimant much slower than the others loses its extent when nothing else is left") {
+    for (const std::uint64_t seed : {1U, 2U, 3U, 4U}) {
+      CAPTURE(seed);
+      ClaimsNetwork network({.nodes = 5, .seed = seed});
+      network.slow_down(seed, 60);  // 12 s an extent; the others need 0.2 s
+      REQUIRE(network.finish(4s));
+      CHECK(network.fetched_bytes() == 13 * limits::extent_bytes);
+      CHECK(network.fetched_bytes(seed) == 0);
+    }
+    // Slow as all are, everybody keeps what it has.
+    ClaimsNetwork even({.nodes = 5, .seed = 5, .extent_time = 4s});
+    REQUIRE(even.finish(30s));
+    CHECK(even.fetched_bytes() == 13 * limits::extent_bytes);
+    for (std::size_t i = 0; i < 5; ++i) CHECK(even.fetched_bytes(i) > 0);
+  }
+
   TEST_CASE("registrars that die one, two or all three: everybody goes on") {
     for (const std::size_t dead : {1U, 2U, 3U}) {
       for (std::uint64_t seed = 1; seed <= 5; ++seed) {
