@@ -18,6 +18,9 @@ class ClaimPace {
   static constexpr double rise = 1.05;
 
   [[nodiscard]] std::uint32_t limit() const { return limit_; }
+  /// All claims together in the best window so far, bytes per second; 0 before the first has
+  /// passed.
+  [[nodiscard]] double best() const { return best_; }
   /// One more per window while the rate rises.
   /// @param received  bytes that claimants have told of since the begin
   /// @param is_full  limit() extents are under way, and somebody waits for another

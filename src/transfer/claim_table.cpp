@@ -133,11 +133,7 @@ void ClaimTable::release(TimePoint now, const NodeId& from, const ReleaseMessage
     const auto claim = claims_.find(extent);
     if (claim != claims_.end() && claim->second.node == from) {
       if (message.reason == ReleaseMessage::Reason::done) {
-        const std::uint64_t whole = claim_bytes_max(extent);
-        received_ += whole - claim->second.bytes;
-        const auto own = static_cast<double>(whole - claim->second.first_bytes.value_or(whole));
-        const double took = to_seconds(now - claim->second.since);
-        if (took > 0) best_rate_ = std::max(best_rate_, own / took);
+        received_ += claim_bytes_max(extent) - claim->second.bytes;
       }
       claims_.erase(claim);
     }
@@ -216,18 +212,17 @@ std::optional<double> ClaimTable::rate_of(TimePoint now, const Claim& claim) con
 
 bool ClaimTable::end_slowest(TimePoint now) {
   if (!size_ || whole_stream_) return false;
-  double best = 0;
-  for (const auto& [extent, claim] : claims_)
-    best = std::max(best, rate_of(now, claim).value_or(0));
-  best = best_rate_ = std::max(best, best_rate_);
+  // What each would get if all got the same of what upstream has shown to give.
+  const double fair = pace_.best() / static_cast<double>(std::max<std::size_t>(1, claims_.size()));
+  if (fair <= 0) return false;
   auto slowest = claims_.end();
   double longest = 0;
   for (auto it = claims_.begin(); it != claims_.end(); ++it) {
     const auto rate = rate_of(now, it->second);
-    if (!rate || best <= 0) continue;
+    if (!rate) continue;
     const auto rest = static_cast<double>(claim_bytes_max(it->first) - it->second.bytes);
     const double takes = rest / std::max(*rate, 1.0);
-    if (takes <= slow_factor * rest / best + to_seconds(slow_margin) || takes <= longest) continue;
+    if (takes <= slow_factor * rest / fair + to_seconds(slow_margin) || takes <= longest) continue;
     slowest = it;
     longest = takes;
   }

@@ -27,8 +27,9 @@ inline constexpr Duration claim_time_max =
 inline constexpr Duration slow_after =
     std::chrono::seconds(1);  ///< a claim's rate says nothing before
 inline constexpr Duration slow_margin = std::chrono::seconds(1);
-inline constexpr double slow_factor = 2.0;  ///< times what the rest takes at the best rate seen,
-                                            ///< plus slow_margin: others that wait may have it
+inline constexpr double slow_factor = 2.0;  ///< times what the rest takes at a fair share of the
+                                            ///< best rate seen, plus slow_margin: others that wait
+                                            ///< may have it
 inline constexpr std::uint64_t growth_min =
     limits::block_bytes;  ///< per stall_limit; less is no growth
 inline constexpr Duration pause_allowance = std::chrono::milliseconds(500);
@@ -134,8 +135,8 @@ class ClaimTable {
   [[nodiscard]] TimePoint end_of(const Claim& claim) const;
   [[nodiscard]] std::uint64_t claim_bytes_max(ExtentIndex extent) const;
   void expire(TimePoint now);
-  /// Somebody waits and nothing is free: ends the claim that would take longest, if another node
-  /// is so much faster that it is worth what is done twice. @return whether one ended
+  /// Somebody waits and nothing is free: ends the claim that would take longest, if it is much
+  /// slower than upstream could serve it. @return whether one ended
   bool end_slowest(TimePoint now);
   [[nodiscard]] std::optional<double> rate_of(TimePoint now, const Claim& claim) const;
   [[nodiscard]] std::uint32_t extent_count() const;
@@ -158,7 +159,6 @@ class ClaimTable {
   bool whole_stream_ = false;
   ClaimPace pace_;
   std::uint64_t received_ = 0;  ///< as claimants told
-  double best_rate_ = 0;        ///< of a claim, bytes per second
   std::uint64_t takeovers_ = 0;
   std::size_t counted_entries_ = 0;
 };
