@@ -48,6 +48,17 @@ struct Origin {
   std::set<std::size_t> refused;  ///< nodes that get 401
 };
 
+/// Symbolic chunks differ by blob through its size and by variant.
+inline std::array<std::byte, 32> hash_of(const BlobLayout& layout, ChunkIndex chunk,
+                                         Variant variant) {
+  return symbolic_hash("chunk", layout.size(), chunk, variant);
+}
+
+/// How long a link is busy.
+inline Duration transmission(std::uint64_t bytes, double rate) {
+  return from_seconds(static_cast<double>(bytes) / rate);
+}
+
 class Net {
  public:
   explicit Net(const NetConfig& config);

@@ -135,6 +135,16 @@ TEST_SUITE("transfer/session_message") {
     CHECK_FALSE(decodes(RequestMessage{tag(), last, 0, limits::block_bytes + 1, false}));
     CHECK_FALSE(decodes(RequestMessage{tag(), last, 0, 0, false}));
     CHECK_FALSE(decodes(RequestMessage{tag(), last, limits::chunk_bytes_max, 1, false}));
+    const std::vector<HopName> hops(limits::relay_hops_max);
+    const std::vector<HopName> more(limits::relay_hops_max + 1);
+    CHECK(decodes(RelayMessage{tag(), ChunkIndex{3}, 3 * 65536, 1024 * 1024, 1, hops}));
+    CHECK_FALSE(decodes(RelayMessage{tag(), ChunkIndex{3}, 3 * 65536, 1024 * 1024, 1, more}));
+    CHECK_FALSE(decodes(RelayMessage{tag(), ChunkIndex{4}, 0, 1024 * 1024, 1, {}}));
+    CHECK_FALSE(decodes(RelayMessage{tag(), ChunkIndex{3}, 4 * 65536, 1024 * 1024, 1, {}}));
+    CHECK_FALSE(decodes(RelayMessage{tag(), ChunkIndex{3}, 1024, 1024 * 1024, 1, {}}));
+    CHECK_FALSE(decodes(RelayVouchMessage{tag(), ChunkIndex{3}, 1, 0}));
+    CHECK_FALSE(decodes(
+        CrecMessage{tag(), ChunkIndex{1}, 1024 * 1024, {}, NodePublicKey{}, Signature{}, more}));
     CHECK(decodes(BusyMessage{tag(), 60'000}));
     CHECK_FALSE(decodes(BusyMessage{tag(), 60'001}));
     CHECK_FALSE(decodes(RejectMessage{tag(), std::nullopt, static_cast<RejectReason>(5)}));
