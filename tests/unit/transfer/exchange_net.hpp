@@ -48,12 +48,6 @@ struct Origin {
   std::set<std::size_t> refused;  ///< nodes that get 401
 };
 
-/// Symbolic chunks differ by blob through its size and by variant.
-inline std::array<std::byte, 32> hash_of(const BlobLayout& layout, ChunkIndex chunk,
-                                         Variant variant) {
-  return symbolic_hash("chunk", layout.size(), chunk, variant);
-}
-
 /// How long a link is busy.
 inline Duration transmission(std::uint64_t bytes, double rate) {
   return from_seconds(static_cast<double>(bytes) / rate);
@@ -218,5 +212,10 @@ class Net {
 /// The plain hash of a chunk of a variant, and the chain of states over them.
 [[nodiscard]] std::array<std::byte, 32> symbolic_hash(const std::string& origin, std::uint64_t size,
                                                       ChunkIndex chunk, Variant variant);
+/// Symbolic chunks differ by blob through its size and by variant.
+inline std::array<std::byte, 32> hash_of(const BlobLayout& layout, ChunkIndex chunk,
+                                         Variant variant) {
+  return symbolic_hash("chunk", layout.size(), chunk, variant);
+}
 
 }  // namespace waggle::transfer::testing

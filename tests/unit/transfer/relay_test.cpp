@@ -4,11 +4,16 @@
 
 #include "base/limits.hpp"
 #include "transfer/relay.hpp"
+#include "transfer/session_message.hpp"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <memory>
+#include <optional>
 #include <set>
+#include <string>
+#include <vector>
 
 using namespace waggle;
 using namespace waggle::transfer;
@@ -24,6 +29,87 @@ std::uint64_t sum(Net& net, std::uint64_t ExchangeStats::*field) {
   for (std::size_t n = 0; n < net.size(); ++n) total += net.exchange(n).stats().*field;
   return total;
 }
+
+constexpr SessionId from_ann{1}, to_bob{2}, to_carol{3};
+
+/// A node in the middle of a chain: Ann sends to it, Bob and Carol come after it.
+struct Hop {
+  Hop() {
+    ExchangeConfig config;
+    config.extents_in_flight_max = 0;  // takes nothing from upstream
+    exchange = std::make_unique<Exchange>(config, self, view, now);
+    view.size = layout.size();
+    swarm = *exchange->open(now, key);
+    exchange->add_reader(now, swarm, ReaderId{1}, 0);
+    exchange->blob_opened(now, swarm, std::vector<StoredChunk>{});
+    open(from_ann, ann);
+    open(to_bob, bob);
+    open(to_carol, carol);
+  }
+  void open(SessionId session, const Identity& node) {
+    exchange->session_opened(now, session, node.node_id());
+    tell(session, OpenMessage{key.tag(), key.digest, key.origin, layout.size(), {}});
+  }
+  void tell(SessionId session, const SessionMessage& message) {
+    exchange->handle_control(now, session, encode(message));
+  }
+  void announce() {
+    tell(from_ann, RelayMessage{key.tag(),
+                                ChunkIndex{0},
+                                0,
+                                layout.size(),
+                                7,
+                                {hop_name(bob.node_id()), hop_name(carol.node_id())}});
+  }
+  std::optional<BlockBuffer> frame(std::uint32_t offset) {
+    return exchange->block_received(now, from_ann,
+                                    {key.tag(), ChunkIndex{0}, offset, 16 * KiB, true});
+  }
+  void sleep(Duration duration) {
+    const TimePoint end = now + duration;
+    while (const auto next = exchange->poll_timeout()) {
+      if (*next > end) break;
+      now = std::max(*next, now + 1us);
+      exchange->handle_timeout(now);
+    }
+    now = end;
+  }
+  /// What left since the last call: "R" a stripe's announcement, "B16" a frame at 16 KiB, "V" a
+  /// chunk to verify, "C" a chunk for readers, with the session.
+  std::vector<std::string> left() {
+    std::vector<std::string> list;
+    while (auto output = exchange->poll_output()) {
+      if (const auto* block = std::get_if<SendBlock>(&*output)) {
+        CHECK(block->relayed);
+        CHECK(block->source == relay_source);
+        list.push_back(std::to_string(to_value(block->session)) + " B" +
+                       std::to_string(block->offset / KiB));
+      } else if (const auto* sent = std::get_if<SendControl>(&*output)) {
+        const auto message = decode_session_message(sent->message);
+        if (std::holds_alternative<RelayMessage>(*message)) {
+          list.push_back(std::to_string(to_value(sent->session)) + " R");
+        }
+      } else if (std::holds_alternative<VerifyChunk>(*output)) {
+        list.push_back("V");
+      } else if (std::holds_alternative<ChunkReady>(*output)) {
+        list.push_back("C");
+      }
+    }
+    return list;
+  }
+  void close(SessionId session) { exchange->session_closed(now, session); }
+
+  TimePoint now{};
+  Identity self = identity_of(1), ann = identity_of(2), bob = identity_of(3),
+           carol = identity_of(4);
+  SwarmKey key{sha256_of(as_bytes("content")), "https://r:443"};
+  BlobLayout layout{2 * MiB};
+  FixedView view;
+  std::unique_ptr<Exchange> exchange;
+  SwarmId swarm{};
+};
+
+using Left = std::vector<std::string>;
 
 }  // namespace
 
@@ -113,5 +199,55 @@ TEST_SUITE("transfer/relay") {
       if (fault == Fault::corrupts) CHECK(convicted_by >= 5);
       CHECK(net.origin().bytes_out <= blob.size + 2 * limits::extent_bytes);
     }
+  }
+
+  TEST_CASE(
+      "a frame is passed on as it comes, and nothing of it is given out before it is proven") {
+    Hop hop;
+    hop.announce();
+    (void)hop.left();
+    CHECK(hop.frame(0) == BlockBuffer{hop.swarm, relay_source});
+    CHECK(hop.left() == Left{"2 R", "2 B0"});
+    CHECK(hop.frame(16 * KiB).has_value());
+    CHECK(hop.left() == Left{"2 B16"});
+    CHECK_FALSE(hop.frame(16 * KiB).has_value());  // came already
+    CHECK_FALSE(hop.frame(48 * KiB).has_value());  // after a gap
+    CHECK(hop.left().empty());
+    hop.exchange->check_invariants();
+  }
+
+  TEST_CASE("the stripe of a hop that goes begins again at the next") {
+    Hop hop;
+    hop.announce();
+    CHECK(hop.frame(0).has_value());
+    CHECK(hop.frame(16 * KiB).has_value());
+    (void)hop.left();
+    hop.close(to_bob);
+    CHECK(hop.left() == Left{"3 R", "3 B0", "3 B16"});
+    CHECK(hop.frame(32 * KiB).has_value());
+    CHECK(hop.left() == Left{"3 B32"});
+    hop.exchange->check_invariants();
+  }
+
+  TEST_CASE("a hop that stands still is skipped, and gets no stripe for a while") {
+    Hop hop;
+    hop.announce();
+    CHECK(hop.frame(0).has_value());
+    (void)hop.left();
+    hop.sleep(400ms);
+    CHECK(hop.left().empty());
+    hop.sleep(300ms);
+    CHECK(hop.left() == Left{"3 R", "3 B0"});
+    hop.exchange->relay_sent(hop.now, to_carol, 16 * KiB);
+    hop.tell(from_ann, RelayMessage{hop.key.tag(),
+                                    ChunkIndex{1},
+                                    0,
+                                    hop.layout.size(),
+                                    8,
+                                    {hop_name(hop.bob.node_id()), hop_name(hop.carol.node_id())}});
+    (void)hop.exchange->block_received(hop.now, from_ann,
+                                       {hop.key.tag(), ChunkIndex{1}, 0, 16 * KiB, true});
+    CHECK(hop.left() == Left{"3 R", "3 B0"});
+    hop.exchange->check_invariants();
   }
 }
