@@ -117,7 +117,6 @@ void ClaimTable::progress(TimePoint now, const NodeId& from, const ProgressMessa
     Claim& claim = claims_.at(item.claim.extent);
     // More than the extent holds, or a trickle, is no growth.
     const std::uint64_t bytes = std::min(item.bytes, claim_bytes_max(item.claim.extent));
-    if (!claim.first_bytes) claim.first_bytes = bytes;
     if (bytes >= claim.bytes + growth_min || (bytes > claim.bytes && claim.bytes == 0)) {
       received_ += bytes - claim.bytes;
       claim.bytes = bytes;
@@ -205,13 +204,19 @@ void ClaimTable::expire(TimePoint now) {
 }
 
 std::optional<double> ClaimTable::rate_of(TimePoint now, const Claim& claim) const {
-  if (now - claim.since < slow_after) return std::nullopt;
-  const std::uint64_t own = claim.bytes - claim.first_bytes.value_or(claim.bytes);
-  return static_cast<double>(own) / to_seconds(now - claim.since);
+  if (!claim.steady_bytes || now - steady_since_ < slow_after) return std::nullopt;
+  return static_cast<double>(claim.bytes - *claim.steady_bytes) / to_seconds(now - steady_since_);
 }
 
 bool ClaimTable::end_slowest(TimePoint now) {
   if (!size_ || whole_stream_) return false;
+  std::set<std::pair<ExtentIndex, std::uint32_t>> present;
+  for (const auto& [extent, claim] : claims_) present.emplace(extent, claim.attempt);
+  if (present != steady_) {  // each has another share now
+    steady_ = std::move(present);
+    steady_since_ = now;
+    for (auto& [extent, claim] : claims_) claim.steady_bytes = claim.bytes;
+  }
   // What each would get if all got the same of what upstream has shown to give.
   const double fair = pace_.best() / static_cast<double>(std::max<std::size_t>(1, claims_.size()));
   if (fair <= 0) return false;

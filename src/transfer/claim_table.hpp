@@ -122,7 +122,7 @@ class ClaimTable {
     TimePoint since;
     TimePoint grew_at;
     std::uint64_t bytes = 0;
-    std::optional<std::uint64_t> first_bytes{};  ///< what was there of the extent when it began
+    std::optional<std::uint64_t> steady_bytes{};  ///< as of steady_since_
   };
 
   Wanter* touch(TimePoint now, const NodeId& from, std::uint64_t incarnation);
@@ -138,6 +138,7 @@ class ClaimTable {
   /// Somebody waits and nothing is free: ends the claim that would take longest, if it is much
   /// slower than upstream could serve it. @return whether one ended
   bool end_slowest(TimePoint now);
+  /// Bytes per second while the claims were the same; nullopt: not long enough.
   [[nodiscard]] std::optional<double> rate_of(TimePoint now, const Claim& claim) const;
   [[nodiscard]] std::uint32_t extent_count() const;
   [[nodiscard]] bool is_available(ExtentIndex extent, bool ignore_holders) const;
@@ -158,7 +159,9 @@ class ClaimTable {
   std::optional<std::uint64_t> size_;
   bool whole_stream_ = false;
   ClaimPace pace_;
-  std::uint64_t received_ = 0;  ///< as claimants told
+  std::uint64_t received_ = 0;                              ///< as claimants told
+  std::set<std::pair<ExtentIndex, std::uint32_t>> steady_;  ///< the claims, with their attempts
+  TimePoint steady_since_{};                                ///< since when they are these
   std::uint64_t takeovers_ = 0;
   std::size_t counted_entries_ = 0;
 };

@@ -3,6 +3,7 @@
 #include "fixed_view.hpp"
 
 #include "base/limits.hpp"
+#include "transfer/proof.hpp"
 #include "transfer/relay.hpp"
 #include "transfer/session_message.hpp"
 
@@ -31,6 +32,8 @@ std::uint64_t sum(Net& net, std::uint64_t ExchangeStats::*field) {
 }
 
 constexpr SessionId from_ann{1}, to_bob{2}, to_carol{3};
+
+using Left = std::vector<std::string>;
 
 /// A node in the middle of a chain: Ann sends to it, Bob and Carol come after it.
 struct Hop {
@@ -98,18 +101,48 @@ struct Hop {
     return list;
   }
   void close(SessionId session) { exchange->session_closed(now, session); }
+  /// All of chunk 0 from Ann, with the CREC of a third; hashed, and wrong in its second stripe.
+  void take_wrong_chunk() {
+    const Crec crec = Crec::make(dave, {"waggle", key.origin, key.digest, layout.size(), {}}, {});
+    for (std::uint32_t stripe = 0; stripe < 4; ++stripe) {
+      const auto begin = static_cast<std::uint32_t>(stripe * limits::block_bytes);
+      tell(from_ann, RelayMessage{key.tag(), ChunkIndex{0}, begin, layout.size(), 7, {}});
+      for (std::uint32_t at = 0; at < limits::block_bytes; at += 16 * KiB) (void)frame(begin + at);
+    }
+    tell(from_ann, CrecMessage{key.tag(), ChunkIndex{0}, layout.size(), crec.sha256, crec.signer,
+                               crec.signature, std::vector<HopName>{}});
+    CHECK(left() == Left{"V"});
+    exchange->chunk_verified(now, swarm, ChunkIndex{0}, relay_source, ChunkVerdict::mismatch, {},
+                             stripes(2));
+  }
+  /// The chunk from Bob, by request, and right.
+  void take_right_chunk() {
+    tell(to_bob, HaveMessage{key.tag(), {ChunkIndex{0}}});
+    const Crec crec = Crec::make(dave, {"waggle", key.origin, key.digest, layout.size(), {}}, {});
+    tell(to_bob, CrecMessage{key.tag(), ChunkIndex{0}, layout.size(), crec.sha256, crec.signer,
+                             crec.signature, std::nullopt});
+    for (std::uint32_t at = 0; at < layout.chunk_bytes(); at += limits::block_bytes) {
+      (void)exchange->block_received(now, to_bob,
+                                     {key.tag(), ChunkIndex{0}, at, limits::block_bytes, false});
+    }
+    exchange->chunk_verified(now, swarm, ChunkIndex{0}, to_bob, ChunkVerdict::ok, {}, stripes(0));
+  }
+  /// Hashes of four stripes of which the second is this variant.
+  static std::vector<ChunkSha256> stripes(Variant variant) {
+    std::vector<ChunkSha256> hashes(4);
+    hashes[1][0] = static_cast<std::byte>(variant);
+    return hashes;
+  }
 
   TimePoint now{};
   Identity self = identity_of(1), ann = identity_of(2), bob = identity_of(3),
-           carol = identity_of(4);
+           carol = identity_of(4), dave = identity_of(5);
   SwarmKey key{sha256_of(as_bytes("content")), "https://r:443"};
   BlobLayout layout{2 * MiB};
   FixedView view;
   std::unique_ptr<Exchange> exchange;
   SwarmId swarm{};
 };
-
-using Left = std::vector<std::string>;
 
 }  // namespace
 
@@ -249,5 +282,28 @@ TEST_SUITE("transfer/relay") {
                                        {hop.key.tag(), ChunkIndex{1}, 0, 16 * KiB, true});
     CHECK(hop.left() == Left{"3 R", "3 B0"});
     hop.exchange->check_invariants();
+  }
+
+  TEST_CASE("who vouched for a stripe that was wrong is convicted, whatever came first") {
+    enum class Vouch { none, before, after, of_another_sending, of_another_stripe };
+    for (const Vouch vouch : {Vouch::none, Vouch::before, Vouch::after, Vouch::of_another_sending,
+                              Vouch::of_another_stripe}) {
+      CAPTURE(static_cast<int>(vouch));
+      Hop hop;
+      (void)hop.left();
+      hop.take_wrong_chunk();
+      const auto say = [&](std::uint32_t serial, std::uint64_t stripes) {
+        hop.tell(from_ann, RelayVouchMessage{hop.key.tag(), ChunkIndex{0}, serial, stripes});
+      };
+      if (vouch == Vouch::before) say(7, 0b1111);
+      hop.take_right_chunk();
+      CHECK(hop.exchange->has_chunk(hop.swarm, ChunkIndex{0}));
+      if (vouch == Vouch::after) say(7, 0b0010);
+      if (vouch == Vouch::of_another_sending) say(8, 0b1111);
+      if (vouch == Vouch::of_another_stripe) say(7, 0b1101);
+      const bool is_convicted = vouch == Vouch::before || vouch == Vouch::after;
+      CHECK(hop.exchange->banned(hop.now).size() == (is_convicted ? 1 : 0));
+      hop.exchange->check_invariants();
+    }
   }
 }
