@@ -66,7 +66,8 @@ struct TcpCallbacks {
   std::function<void(SessionId, Bytes message)> on_control;
   /// `data` lies in the receive buffer: valid during the call only.
   std::function<void(SessionId, const PayloadHeader&, ByteView data)> on_payload;
-  std::function<void(SessionId, const PayloadHeader&)> on_payload_sent;  ///< handed to the kernel
+  /// It is sealed and leaves for the socket, before any byte of it can have reached the peer.
+  std::function<void(SessionId, const PayloadHeader&)> on_payload_sent;
   std::function<void(SessionId, const PayloadHeader&, boost::system::error_code)>
       on_payload_unavailable;
   /// For handshakes_total{result}; `outgoing` tells who dialled.

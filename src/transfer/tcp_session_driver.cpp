@@ -179,6 +179,8 @@ asio::awaitable<void> TcpSession::write([[maybe_unused]] std::shared_ptr<TcpSess
       continue;
     }
     fill_batch();
+    report_sent();
+    if (closed_) break;
     const std::array<asio::const_buffer, 2> batch{
         asio::buffer(control_batch_), asio::buffer(payload_batch_.get(), payload_batch_bytes_)};
     const auto [error, size] = co_await asio::async_write(socket_, batch, no_throw);
@@ -188,10 +190,15 @@ asio::awaitable<void> TcpSession::write([[maybe_unused]] std::shared_ptr<TcpSess
       close(error);
       break;
     }
-    for (const PayloadHeader& header : std::exchange(batch_headers_, {})) {
-      if (!closed_ && shared_->callbacks.on_payload_sent) {
-        shared_->callbacks.on_payload_sent(id_, header);
-      }
+  }
+}
+
+// Before the write: the peer may answer the first of these frames with its next request before this
+// side learns that the last of them is gone, and would look as if it asked for more than it may.
+void TcpSession::report_sent() {
+  for (const PayloadHeader& header : std::exchange(batch_headers_, {})) {
+    if (!closed_ && shared_->callbacks.on_payload_sent) {
+      shared_->callbacks.on_payload_sent(id_, header);
     }
   }
 }

@@ -78,6 +78,8 @@ class TcpSession : public std::enable_shared_from_this<TcpSession> {
   /// Seals queued frames, control first, up to one write's worth.
   void fill_batch();
   void fill_payload();
+  /// The frames of the batch leave the queue for the socket.
+  void report_sent();
   void enqueue(std::size_t bytes);
   /// A control message left the queue, or all did.
   void uncount_control(std::size_t bytes);
