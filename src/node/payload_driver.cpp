@@ -319,6 +319,12 @@ void PayloadDriver::read(cache::BlobHandle blob, std::uint64_t offset, MutableBy
       std::move(done));
 }
 
+void PayloadDriver::check(cache::PartialHandle partial, std::uint64_t offset, std::uint64_t size,
+                          std::function<void(Result<void>)> done) {
+  run([partial = std::move(partial), offset, size] { return partial->check(offset, size); },
+      std::move(done));
+}
+
 Result<cache::BlobHandle> PayloadDriver::open_blob(const Digest& digest) {
   const auto found = served_.find(digest);
   if (found != served_.end()) return found->second;

@@ -75,6 +75,9 @@ class PayloadDriver {
             std::function<void(Result<void>)> done);
   void read(cache::BlobHandle blob, std::uint64_t offset, MutableByteView buffer,
             std::function<void(Result<void>)> done);
+  /// Checks what a resume found there, on a worker: then it may be sent from the file.
+  void check(cache::PartialHandle partial, std::uint64_t offset, std::uint64_t size,
+             std::function<void(Result<void>)> done);
   [[nodiscard]] Result<cache::BlobHandle> open_blob(const Digest& digest);
 
  private:
