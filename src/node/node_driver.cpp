@@ -417,6 +417,11 @@ transfer::TcpCallbacks NodeDriver::tcp_callbacks() {
     distributor_->handle_control(now(), session, message);
     pump();
   };
+  callbacks.payload_place = [this](SessionId session, const transfer::PayloadHeader& header) {
+    const auto swarm = distributor_->exchange().find(header.tag);
+    if (!swarm) return MutableByteView{};
+    return payload_->block_place(*swarm, header.chunk, session, header.offset, header.length);
+  };
   callbacks.on_payload = [this](SessionId session, const transfer::PayloadHeader& header,
                                 ByteView data) { receive_payload(session, header, data); };
   callbacks.on_payload_sent = [this](SessionId session, const transfer::PayloadHeader&) {

@@ -149,10 +149,20 @@ bool PayloadDriver::receive_block(SwarmId swarm, ChunkIndex chunk, SessionId sou
   const std::uint64_t chunk_size = layout.chunk_size(chunk);
   if (offset > chunk_size || data.size() > chunk_size - offset) return false;
   auto& buffer = buffers_[{swarm, chunk, source}];
-  const bool made = buffer.empty();
-  if (made) buffer.resize(chunk_size);
-  std::copy(data.begin(), data.end(), buffer.begin() + offset);
+  const bool made = buffer.size == 0;
+  if (made) buffer = {std::make_unique_for_overwrite<std::byte[]>(chunk_size), chunk_size};
+  const MutableByteView place = buffer.view().subspan(offset, data.size());
+  if (place.data() != data.data()) std::copy(data.begin(), data.end(), place.begin());
   return made;
+}
+
+MutableByteView PayloadDriver::block_place(SwarmId swarm, ChunkIndex chunk, SessionId source,
+                                           std::uint32_t offset, std::uint32_t length) {
+  const auto found = buffers_.find({swarm, chunk, source});
+  if (found == buffers_.end()) return {};
+  const Buffer& buffer = found->second;
+  if (offset > buffer.size || length > buffer.size - offset) return {};
+  return buffer.view().subspan(offset, length);
 }
 
 void PayloadDriver::drop_buffer(const transfer::DropBuffer& command) {
@@ -170,14 +180,15 @@ void PayloadDriver::verify_chunk(
     });
     return;
   }
-  Bytes bytes;
+  Buffer taken;
   if (buffer != buffers_.end()) {
-    bytes = std::move(buffer->second);
+    taken = std::move(buffer->second);
     buffers_.erase(buffer);
   }
   run_for(
       command.swarm,
-      [partial, command, bytes = std::move(bytes)]() -> Verified {
+      [partial, command, taken = std::move(taken)]() -> Verified {
+        const ByteView bytes = taken.view();
         std::optional<transfer::ChunkSha256> hash;
         if (command.want_sha256) hash = plain_hash(bytes);
         if (!proves(command.proof, bytes, partial->layout(), command.chunk, partial->digest())) {

@@ -38,8 +38,12 @@ class PayloadDriver {
 
   void create_blob(const transfer::CreateBlob& command,
                    std::function<void(std::optional<std::vector<transfer::StoredChunk>>)> done);
-  /// Copies a block into the buffer of (swarm, chunk, source). Blocks beyond the chunk are ignored.
-  /// @return true when this block made the buffer
+  /// Where a block of a chunk whose buffer there is already lies in it; empty when there is none.
+  /// Valid until the chunk is verified or dropped.
+  [[nodiscard]] MutableByteView block_place(SwarmId swarm, ChunkIndex chunk, SessionId source,
+                                            std::uint32_t offset, std::uint32_t length);
+  /// Copies a block into the buffer of (swarm, chunk, source), unless it lies in its place there.
+  /// Blocks beyond the chunk are ignored. @return true when this block made the buffer
   bool receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source, std::uint32_t offset,
                      ByteView data);
   /// The hash only when the command wants it. No answer once the blob was closed.
@@ -82,6 +86,12 @@ class PayloadDriver {
 
  private:
   using BufferKey = std::tuple<SwarmId, ChunkIndex, SessionId>;
+  /// A chunk on its way in: every byte of it is written before any is read, so it is not zeroed.
+  struct Buffer {
+    std::unique_ptr<std::byte[]> bytes;
+    std::size_t size = 0;
+    [[nodiscard]] MutableByteView view() const { return {bytes.get(), size}; }
+  };
   /// A partial from create_blob to close_blob.
   struct Open {
     cache::PartialHandle made;     ///< touched only by jobs on lifecycle_
@@ -100,7 +110,7 @@ class PayloadDriver {
   boost::asio::any_io_executor strand_;
   cache::StoreDriver& store_;
   std::map<SwarmId, std::shared_ptr<Open>> open_;
-  std::map<BufferKey, Bytes> buffers_;
+  std::map<BufferKey, Buffer> buffers_;
   std::map<Digest, cache::BlobHandle>
       served_;  ///< complete blobs being uploaded, at most served_max, oldest use out
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -64,7 +64,11 @@ struct TcpCallbacks {
   /// Once per on_session_open, also after close(). What was queued or under way on it is lost.
   std::function<void(SessionId, const NodeId& peer, boost::system::error_code)> on_session_closed;
   std::function<void(SessionId, Bytes message)> on_control;
-  /// `data` lies in the receive buffer: valid during the call only.
+  /// Where the data of a frame shall be opened to, see PayloadPlace; in the receive buffer when
+  /// unset or empty. The place must stay until on_payload, which follows at once unless the record
+  /// is forged.
+  std::function<MutableByteView(SessionId, const PayloadHeader&)> payload_place;
+  /// `data` lies in its place or in the receive buffer, valid during the call only.
   std::function<void(SessionId, const PayloadHeader&, ByteView data)> on_payload;
   /// It is sealed and leaves for the socket, before any byte of it can have reached the peer.
   std::function<void(SessionId, const PayloadHeader&)> on_payload_sent;

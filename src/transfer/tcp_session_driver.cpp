@@ -46,7 +46,13 @@ TcpSession::TcpSession(SessionId id, asio::ip::tcp::socket socket, const Session
       shared_(std::move(shared)),
       ended_(std::move(ended)),
       sealer_(secrets),
-      opener_(secrets) {}
+      opener_(secrets) {
+  if (shared_->callbacks.payload_place) {
+    place_ = [this](const PayloadHeader& header) {
+      return shared_->callbacks.payload_place(id_, header);
+    };
+  }
+}
 
 void TcpSession::start() {
   asio::co_spawn(socket_.get_executor(), read(shared_from_this()), rethrow);
@@ -155,7 +161,7 @@ boost::system::result<void> TcpSession::deliver() {
 
 boost::system::result<void> TcpSession::deliver(const Record& record) {
   if (record.kind == RecordKind::payload) {
-    const auto frame = opener_.open_payload(record);
+    const auto frame = opener_.open_payload(record, place_);
     if (!frame) return frame.error();
     if (shared_->callbacks.on_payload) {
       shared_->callbacks.on_payload(id_, frame->header, frame->data);

@@ -97,6 +97,7 @@ class TcpSession : public std::enable_shared_from_this<TcpSession> {
   SessionOpener opener_;
   FrameReader reader_;
   ControlJoiner joiner_;
+  PayloadPlace place_;
 
   std::deque<Bytes> controls_;
   std::deque<QueuedPayload> payloads_;
