@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <limits>
 #include <utility>
 
 namespace asio = boost::asio;
@@ -27,6 +28,12 @@ constexpr auto no_throw = asio::as_tuple(asio::use_awaitable);  // errors arrive
 /// A coroutine's exception is a bug or memory's end: it leaves through io_context::run.
 void rethrow(std::exception_ptr failure) {
   if (failure) std::rethrow_exception(std::move(failure));
+}
+
+/// For async_write: everything in as few calls as the socket takes it. Asio's own condition offers
+/// 64 KiB at a time, and asks epoll in between.
+std::size_t whole(const boost::system::error_code& error, std::size_t) {
+  return error ? 0 : std::numeric_limits<std::size_t>::max();
 }
 
 static_assert(limits::session_write_batch_bytes >= record_bytes_max);
@@ -189,7 +196,7 @@ asio::awaitable<void> TcpSession::write([[maybe_unused]] std::shared_ptr<TcpSess
     if (closed_) break;
     const std::array<asio::const_buffer, 2> batch{
         asio::buffer(control_batch_), asio::buffer(payload_batch_.get(), payload_batch_bytes_)};
-    const auto [error, size] = co_await asio::async_write(socket_, batch, no_throw);
+    const auto [error, size] = co_await asio::async_write(socket_, batch, whole, no_throw);
     shared_->sent_bytes += size;
     if (closed_) break;
     if (error) {
