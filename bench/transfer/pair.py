@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One blob from a node to another over loopback, beside the least that moving it sealed can cost.
 
-`pair.py [--size BYTES] [--runs N] [--files N] [--directory DIR]` starts two waggled; the first holds the blob, a client
+`pair.py [--size BYTES] [--runs N] [--files N] [--threads N] [--directory DIR]` starts two waggled; the first holds the blob, a client
 that throws its body away pulls it through the second's mirror, which begins each run with an empty cache. In between
 bench/transfer/raw_pair.cpp moves the same file: pread, AES-256-GCM, write; read, open, sha256, pwrite. One JSON line
 for each of the two (medians), one for their ratio. With --files the blobs are pulled at one moment, and the raw pair
@@ -64,7 +64,7 @@ def make_blob(path, size):
 
 
 class Node:
-    def __init__(self, scratch, name, address, first, key):
+    def __init__(self, scratch, name, address, first, key, threads):
         self.scratch, self.name, self.address = scratch, name, address
         self.data = scratch.dir(name, "data")
         self.socket = os.path.join(scratch.dir(name), "s")
@@ -73,6 +73,7 @@ class Node:
             "cluster": {"name": "bench", "key_files": [key], "bind": [f"{address}:7947"], "join": [f"{first}:7947"]},
             "mirror": {"bind": [f"{address}:30000"], "default_registry": "registry.test"},
             "ops": {"bind": [], "socket": self.socket},
+            "transfer": {"threads": threads},
             "cache": {"max_bytes": "100%", "min_free": "64MiB", "containerd": {"content_store": ""}},
             "kubernetes": {"events": "off"},
             "log": {"level": "warn"},
@@ -139,8 +140,8 @@ class Bench:
         net = private_net()
         key = os.path.join(scratch.dir("keys"), "cluster.key")
         make_key(key)
-        self.giver = Node(scratch, "giver", f"{net}.1", f"{net}.1", key)
-        self.taker = Node(scratch, "taker", f"{net}.2", f"{net}.1", key)
+        self.giver = Node(scratch, "giver", f"{net}.1", f"{net}.1", key, options.threads)
+        self.taker = Node(scratch, "taker", f"{net}.2", f"{net}.1", key, options.threads)
         self.raw = os.path.join(scratch.dir("raw"), "raw_pair")
         subprocess.run(["c++", *RAW_FLAGS, os.path.join(HERE, "raw_pair.cpp"), "-o", self.raw, "-lcrypto"], check=True)
         self.digests = [self._give() for _ in range(options.files)]
@@ -225,7 +226,8 @@ class Bench:
         values = {key: [rounded(item) for item in value] if isinstance(value, list) else rounded(value)
                   for key, value in values.items()}
         line = {"name": f"transfer_pair/{name}",
-                "params": {"size": self.options.size, "files": self.options.files, "runs": self.options.runs},
+                "params": {"size": self.options.size, "files": self.options.files,
+                           "threads": self.options.threads, "runs": self.options.runs},
                 **values, "load": os.getloadavg()[0], **self.facts}
         print(json.dumps(line), flush=True)
         if self.options.out:
@@ -239,6 +241,7 @@ def main():
                         help="of a blob [GiB], default 4")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--files", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=0, help="transfer.threads of both nodes")
     parser.add_argument("--directory", default="/dev/shm", help="where all data lies, default /dev/shm")
     parser.add_argument("--out", help="append the lines to this file too")
     options = parser.parse_args()
