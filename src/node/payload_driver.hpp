@@ -36,6 +36,9 @@ class PayloadDriver {
   /// Waits for running jobs; their callbacks are dropped.
   ~PayloadDriver();
 
+  /// The workers, for jobs of others. They end with this object.
+  [[nodiscard]] boost::asio::any_io_executor workers() { return pool_.get_executor(); }
+
   void create_blob(const transfer::CreateBlob& command,
                    std::function<void(std::optional<std::vector<transfer::StoredChunk>>)> done);
   /// Where a block of a chunk whose buffer there is already lies in it; empty when there is none.

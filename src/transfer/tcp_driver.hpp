@@ -37,13 +37,17 @@ struct TcpConfig {
   Duration handshake_timeout = limits::handshake_timeout;
   Duration dial_timeout = limits::dial_timeout;
   Duration move_window = limits::session_move_window;
+  /// Threads that read and seal, or open, runs of payload frames while the strand goes on; frames
+  /// of a session keep their order. Unset: all on the strand. To be joined before the strand's
+  /// context ends.
+  boost::asio::any_io_executor workers;
   bool allow_aes = true;  ///< offer AES-256-GCM for payload where this CPU has it
 };
 
 /// Fills `out`, exactly PayloadHeader::length bytes, when the frame's turn has come; so a queued
-/// block costs no memory. Called once on the driver's strand, or never when the session ends first.
-/// It may block for a page cache read. On an error the frame is dropped and on_payload_unavailable
-/// told.
+/// block costs no memory. Called once, on one of TcpConfig::workers or on the driver's strand, or
+/// never when the session ends first; destroyed on the strand. It may block for a page cache read.
+/// On an error the frame is dropped and on_payload_unavailable told.
 using PayloadSource = std::function<boost::system::result<void>(MutableByteView out)>;
 
 /// A source that copies out of `bytes` from `begin` on; keeps `bytes` alive until sent. Nothing
