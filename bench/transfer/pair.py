@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """One blob from a node to another over loopback, beside the least that moving it sealed can cost.
 
-`pair.py [--size BYTES] [--runs N] [--files N] [--threads N] [--directory DIR]` starts two waggled; the first holds the blob, a client
-that throws its body away pulls it through the second's mirror, which begins each run with an empty cache. In between
-bench/transfer/raw_pair.cpp moves the same file: pread, AES-256-GCM, write; read, open, sha256, pwrite. One JSON line
-for each of the two (medians), one for their ratio. With --files the blobs are pulled at one moment, and the raw pair
-moves the first of them."""
+`pair.py [--size GIB] [--runs N] [--files N] [--threads N] [--directory DIR]` starts two waggled; the first holds the
+blob, a client that throws its body away pulls it through the second's mirror, which begins each run with an empty
+cache. In between bench/transfer/raw_pair.cpp moves the same file: pread, AES-256-GCM, write; read, open, sha256,
+pwrite. One JSON line for each of the two (medians), one for their ratio. With --files the blobs are pulled at one
+moment, and the raw pair moves the first of them."""
 
 import argparse
 import hashlib

@@ -1,6 +1,7 @@
-// The least that moving a file in sealed records can cost: a sender (pread, AES-256-GCM, write) and a
-// receiver (read, open, sha256, pwrite), one process and one thread each, one TCP stream on loopback.
-// bench/transfer/pair.py compiles it and runs it beside two waggled. Prints one JSON object.
+// The least that moving a file in sealed records can cost: a sender (pread, AES-256-GCM, write) and
+// a receiver (read, open, sha256, pwrite), one process and one thread each, one TCP stream on
+// loopback. bench/transfer/pair.py compiles it and runs it beside two waggled. Prints one JSON
+// object.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -61,7 +62,8 @@ class Cipher {
     int done = 0;
     bool good = EVP_CipherUpdate(context_, record, &done, record, static_cast<int>(size)) == 1;
     good = good && EVP_CipherFinal_ex(context_, record + size, &done) == 1;
-    good = good && EVP_CIPHER_CTX_ctrl(context_, EVP_CTRL_AEAD_GET_TAG, tag_bytes, record + size) == 1;
+    good =
+        good && EVP_CIPHER_CTX_ctrl(context_, EVP_CTRL_AEAD_GET_TAG, tag_bytes, record + size) == 1;
     require(good, "seal");
   }
   void open(unsigned char* record, std::size_t size) {
@@ -162,9 +164,9 @@ std::string receive_file(int listener, const char* path, std::uint64_t size) {
     require(got == static_cast<ssize_t>(want + tag_bytes), "read");
     cipher.open(record.data(), want);
     hash.update(record.data(), want);
-    require(::pwrite(file, record.data(), want, static_cast<off_t>(at)) ==
-                static_cast<ssize_t>(want),
-            "pwrite");
+    require(
+        ::pwrite(file, record.data(), want, static_cast<off_t>(at)) == static_cast<ssize_t>(want),
+        "pwrite");
     at += want;
   }
   ::close(file);

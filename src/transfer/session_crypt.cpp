@@ -179,8 +179,8 @@ Result<ByteView> SessionOpener::open_control(const Record& record) {
 Result<PayloadFrame> SessionOpener::open_payload(const Record& record, const PayloadPlace& place) {
   WAGGLE_ASSERT(record.kind == RecordKind::payload);
   WAGGLE_ASSERT(record.body.size() >= payload_sealed_bytes(0));
-  PayloadFrame frame{{}, record.body.subspan(payload_header_bytes,
-                                             record.body.size() - payload_sealed_bytes(0))};
+  PayloadFrame frame{
+      {}, record.body.subspan(payload_header_bytes, record.body.size() - payload_sealed_bytes(0))};
   const auto find_place = [&](ByteView head) -> MutableByteView {
     frame.header = PayloadHeader::from_wire(head.first<payload_header_bytes>());
     if (!place || frame.header.length != frame.data.size()) return {};
@@ -188,8 +188,7 @@ Result<PayloadFrame> SessionOpener::open_payload(const Record& record, const Pay
     if (!found.empty()) frame.data = found;
     return found;
   };
-  if (failed_ ||
-      !payload_.open(record.header, record.body, payload_header_bytes, find_place)) {
+  if (failed_ || !payload_.open(record.header, record.body, payload_header_bytes, find_place)) {
     failed_ = true;
     return make_error_code(TransferError::record_forged);
   }

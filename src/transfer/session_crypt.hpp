@@ -21,8 +21,8 @@ namespace waggle::transfer {
 enum class CipherDirection : std::uint8_t { seal, open };
 
 /// Where the data of a frame that is being opened shall go: exactly `length` bytes, or empty for
-/// where they lie. Its header is not authenticated yet: when the record turns out to be forged, what
-/// was written there is garbage.
+/// where they lie. Its header is not authenticated yet: when the record turns out to be forged,
+/// what was written there is garbage.
 using PayloadPlace = std::function<MutableByteView(const PayloadHeader&)>;
 
 /// A Noise CipherState on OpenSSL EVP, for ChaChaPoly or AESGCM. The counter only rises.

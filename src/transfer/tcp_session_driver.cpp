@@ -337,9 +337,9 @@ void TcpSession::seal_ahead() {
     payloads_.pop_front();
   }
   queued_bytes_ -= bytes;
-  batch.memory = spare_ ? std::move(spare_)
-                        : std::make_unique_for_overwrite<std::byte[]>(
-                              limits::session_write_batch_bytes);
+  batch.memory =
+      spare_ ? std::move(spare_)
+             : std::make_unique_for_overwrite<std::byte[]>(limits::session_write_batch_bytes);
   if (!shared_->config.workers || bytes < offload_bytes_min) {
     seal(batch);
     sealed_ = std::move(batch);
