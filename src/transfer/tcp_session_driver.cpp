@@ -16,7 +16,6 @@
 #include <array>
 #include <exception>
 #include <limits>
-#include <tuple>
 #include <utility>
 
 namespace asio = boost::asio;
@@ -156,8 +155,7 @@ asio::awaitable<void> TcpSession::read([[maybe_unused]] std::shared_ptr<TcpSessi
     // While a worker opens, the end of its run may exchange the buffer: no read may hold on to it.
     if (opening_) co_await socket_.async_wait(asio::ip::tcp::socket::wait_read, no_throw);
     if (closed_) break;
-    boost::system::error_code error;
-    const std::size_t size = opening_ ? read_now(error) : co_await read_some(error);
+    const auto [error, size] = opening_ ? read_now() : co_await read_some();
     if (closed_) break;
     if (error == asio::error::would_block) continue;
     if (error) {
@@ -171,17 +169,18 @@ asio::awaitable<void> TcpSession::read([[maybe_unused]] std::shared_ptr<TcpSessi
   }
 }
 
-asio::awaitable<std::size_t> TcpSession::read_some(boost::system::error_code& error) {
+asio::awaitable<TcpSession::ReadResult> TcpSession::read_some() {
   const MutableByteView space = reader_.prepare();
-  std::size_t size = 0;
-  std::tie(error, size) =
+  const auto [error, size] =
       co_await socket_.async_read_some(asio::buffer(space.data(), space.size()), no_throw);
-  co_return size;
+  co_return ReadResult{error, size};
 }
 
-std::size_t TcpSession::read_now(boost::system::error_code& error) {
+TcpSession::ReadResult TcpSession::read_now() {
   const MutableByteView space = reader_.prepare();
-  return socket_.read_some(asio::buffer(space.data(), space.size()), error);
+  ReadResult result;
+  result.second = socket_.read_some(asio::buffer(space.data(), space.size()), result.first);
+  return result;
 }
 
 boost::system::result<void> TcpSession::deliver() {

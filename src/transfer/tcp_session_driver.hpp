@@ -19,6 +19,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -88,10 +89,10 @@ class TcpSession : public std::enable_shared_from_this<TcpSession> {
   };
   [[nodiscard]] boost::asio::awaitable<void> read(std::shared_ptr<TcpSession> self);
   [[nodiscard]] boost::asio::awaitable<void> write(std::shared_ptr<TcpSession> self);
-  // NOLINTNEXTLINE(cppcoreguidelines-avoid-reference-coroutine-parameters): awaited at once
-  [[nodiscard]] boost::asio::awaitable<std::size_t> read_some(boost::system::error_code& error);
+  using ReadResult = std::pair<boost::system::error_code, std::size_t>;
+  [[nodiscard]] boost::asio::awaitable<ReadResult> read_some();
   /// Without waiting.
-  [[nodiscard]] std::size_t read_now(boost::system::error_code& error);
+  [[nodiscard]] ReadResult read_now();
   /// Opens and hands up every whole record in the read buffer; a long run of them on a worker, and
   /// what comes meanwhile stays in the buffer.
   [[nodiscard]] boost::system::result<void> deliver();
