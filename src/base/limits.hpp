@@ -247,6 +247,8 @@ inline constexpr std::size_t http_target_bytes_max =
     32 * KiB;  ///< signed URLs are long; beyond: 414
 inline constexpr std::uint64_t http_write_bytes =
     256 * KiB;  ///< a response leaves in pieces of this size
+inline constexpr std::uint64_t http_span_bytes =
+    4 * MiB;  ///< sent from a file between two questions for more
 inline constexpr std::uint64_t forward_body_bytes_max =
     4 * MiB;  ///< tags and referrers; larger answers become 404
 inline constexpr std::size_t repository_bytes_max = 255;  ///< longer names are invalid

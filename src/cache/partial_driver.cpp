@@ -5,6 +5,7 @@
 #include "base/assert.hpp"
 #include "base/limits.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace waggle::cache {
@@ -215,14 +216,30 @@ Result<void> Partial::check_chunk(ChunkIndex chunk) {
   }
 }
 
-Result<void> Partial::read(std::uint64_t offset, MutableByteView out) {
-  if (offset > layout_.size() || out.size() > layout_.size() - offset) return CacheError::invalid;
+Result<void> Partial::check(std::uint64_t offset, std::uint64_t size) {
+  if (offset > layout_.size() || size > layout_.size() - offset) return CacheError::invalid;
   if (phase() == Phase::closed) return CacheError::closed;
-  if (out.empty()) return {};
-  const auto last = to_value(layout_.chunk_at(offset + out.size() - 1));
+  if (size == 0) return {};
+  const auto last = to_value(layout_.chunk_at(offset + size - 1));
   for (auto index = to_value(layout_.chunk_at(offset)); index <= last; ++index) {
     if (const auto good = check_chunk(ChunkIndex{index}); !good) return good;
   }
+  return {};
+}
+
+bool Partial::is_checked(std::uint64_t offset, std::uint64_t size) const {
+  WAGGLE_ASSERT(offset <= layout_.size() && size <= layout_.size() - offset);
+  const std::lock_guard lock(mutex_);
+  if (phase_ == Phase::closed) return false;
+  if (size == 0) return true;
+  const auto first = to_value(layout_.chunk_at(offset));
+  const auto last = to_value(layout_.chunk_at(offset + size - 1));
+  return std::all_of(states_.begin() + first, states_.begin() + last + 1,
+                     [](ChunkState state) { return state == ChunkState::held; });
+}
+
+Result<void> Partial::read(std::uint64_t offset, MutableByteView out) {
+  if (const auto checked = check(offset, out.size()); !checked || out.empty()) return checked;
   return data_.pread_exactly(out, offset);
 }
 

@@ -56,6 +56,10 @@ class Partial {
   /// resumed chunk checks it whole. Errors: invalid, not_held, corrupt (the chunk was dropped: see
   /// take_dropped), io, closed.
   Result<void> read(std::uint64_t offset, MutableByteView out);
+  /// As read() without reading: checks what a resume found and nobody has read yet.
+  Result<void> check(std::uint64_t offset, std::uint64_t size);
+  /// True when check() would have nothing to do: no I/O. @pre offset + size <= layout().size()
+  [[nodiscard]] bool is_checked(std::uint64_t offset, std::uint64_t size) const;
   /// The whole chunk.
   Result<Bytes> read_chunk(ChunkIndex chunk);
   /// Journals the end midstate of a held chunk. Errors: as write_chunk; not_held.

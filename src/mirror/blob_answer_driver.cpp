@@ -33,28 +33,60 @@ asio::awaitable<void> BlobAnswer::send_stream(BlobReader& reader, std::uint64_t 
                                               const std::optional<ByteRange>& range,
                                               Bytes& buffer) {
   const auto body = range.value_or(ByteRange{0, size - 1});
-  buffer.resize(std::min<std::uint64_t>(body.size(), limits::http_write_bytes));
-  for (auto offset = body.first; offset <= body.last;) {
-    const auto rest = std::min<std::uint64_t>(body.last - offset + 1, buffer.size());
-    const auto piece = MutableByteView(buffer).first(rest);
-    const auto asked = std::chrono::steady_clock::now();
-    const auto deadline = exchange_.begun() ? asked + first_byte_ : first_byte_deadline();
-    const auto read = co_await call<std::size_t>(
-        deadline, [&](auto done) { reader.async_read(offset, piece, std::move(done)); });
-    if (!read) {
-      if (exchange_.begun()) co_return cut();
-      co_return co_await fail(read.error());
-    }
-    if (exchange_.begun()) {
-      served_.longest_gap =
-          std::max<Duration>(served_.longest_gap, std::chrono::steady_clock::now() - asked);
-    } else {
-      note_first_byte();
-      begin(size, range);
-    }
-    if (!co_await send(piece.first(*read))) co_return;
-    offset += *read;
+  if (!reader.is_in_file()) {
+    buffer.resize(std::min<std::uint64_t>(body.size(), limits::http_write_bytes));
   }
+  for (auto offset = body.first; offset <= body.last;) {
+    const auto sent = co_await send_piece(reader, size, range, offset, buffer);
+    if (sent == 0) co_return;
+    offset += sent;
+  }
+}
+
+asio::awaitable<std::uint64_t> BlobAnswer::send_piece(BlobReader& reader, std::uint64_t size,
+                                                      const std::optional<ByteRange>& range,
+                                                      std::uint64_t offset,
+                                                      MutableByteView buffer) {
+  const auto rest = range.value_or(ByteRange{0, size - 1}).last - offset + 1;
+  const auto asked = std::chrono::steady_clock::now();
+  const auto deadline = exchange_.begun() ? asked + first_byte_ : first_byte_deadline();
+  const bool in_file = reader.is_in_file();
+  Result<FileSpan> found = FileSpan{};
+  if (in_file) {
+    found = co_await call<FileSpan>(deadline, [&](auto done) {
+      reader.async_locate(offset, std::min(rest, limits::http_span_bytes), std::move(done));
+    });
+  } else {
+    buffer = buffer.first(std::min<std::uint64_t>(rest, buffer.size()));
+    const auto read = co_await call<std::size_t>(
+        deadline, [&](auto done) { reader.async_read(offset, buffer, std::move(done)); });
+    found = read ? Result<FileSpan>(FileSpan{-1, *read}) : read.error();
+  }
+  if (!found) {
+    if (!exchange_.begun()) {
+      co_await fail(found.error());
+    } else {
+      cut();
+    }
+    co_return 0;
+  }
+  if (exchange_.begun()) {
+    served_.longest_gap =
+        std::max<Duration>(served_.longest_gap, std::chrono::steady_clock::now() - asked);
+  } else {
+    note_first_byte();
+    begin(size, range);
+  }
+  const bool sent = in_file ? co_await send_span(*found, offset)
+                            : co_await send(ByteView(buffer).first(found->size));
+  co_return sent ? found->size : 0;
+}
+
+asio::awaitable<bool> BlobAnswer::send_span(FileSpan span, std::uint64_t offset) {
+  const auto sent = co_await exchange_.write_file(span.descriptor, offset, span.size);
+  if (sent && !exchange_.request().is_head()) served_.body_bytes += span.size;
+  if (!sent) cut();
+  co_return sent.has_value();
 }
 // NOLINTEND(cppcoreguidelines-avoid-reference-coroutine-parameters)
 

@@ -79,6 +79,12 @@ class BlobAnswer {
                                          const std::optional<ByteRange>& range);
   boost::asio::awaitable<void> send_stream(BlobReader& reader, std::uint64_t size,
                                            const std::optional<ByteRange>& range, Bytes& buffer);
+  /// Waits for bytes from `offset` on, at most to the end of `body`, and sends them. How many went;
+  /// 0: the answer has ended.
+  boost::asio::awaitable<std::uint64_t> send_piece(BlobReader& reader, std::uint64_t size,
+                                                   const std::optional<ByteRange>& range,
+                                                   std::uint64_t offset, MutableByteView buffer);
+  boost::asio::awaitable<bool> send_span(FileSpan span, std::uint64_t offset);
 
   const Duration first_byte_;
   const SteadyTime start_ = std::chrono::steady_clock::now();

@@ -44,6 +44,12 @@ struct BlobInfo {
   Source source = Source::local;
 };
 
+/// Bytes that may be given out lie in `descriptor`, at the offset that they have in the blob.
+struct FileSpan {
+  int descriptor = -1;
+  std::uint64_t size = 0;
+};
+
 template <typename T>
 using Callback = std::function<void(Result<T>)>;
 
@@ -64,6 +70,16 @@ class BlobReader {
   /// @pre  offset < size, buffer is not empty and stays alive until the callback or the destructor
   virtual void async_read(std::uint64_t offset, MutableByteView buffer,
                           Callback<std::size_t> done) = 0;
+
+  /// True when async_locate may stand for async_read.
+  [[nodiscard]] virtual bool is_in_file() const { return false; }
+  /// As async_read, without the copy: where 1..size_max bytes from `offset` on lie, for sendfile.
+  /// The descriptor stays open until the next operation or the destructor.
+  /// @pre  is_in_file(), offset < size, size_max > 0
+  virtual void async_locate(std::uint64_t /*offset*/, std::uint64_t /*size_max*/,
+                            Callback<FileSpan> done) {
+    done(make_error_code(boost::system::errc::not_supported));
+  }
 
   /// After async_open: a descriptor whose file holds exactly the proven blob, for sendfile. It
   /// stays open as long as the reader lives. nullopt: read through async_read.

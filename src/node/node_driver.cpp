@@ -33,6 +33,9 @@ constexpr Duration upkeep_interval = std::chrono::seconds(5);
 constexpr Duration drain_time_max = std::chrono::seconds(8);
 constexpr Duration leave_time = std::chrono::milliseconds(300);
 constexpr std::size_t pool_threads_max = 4;
+/// With no more threads than these the strand seals and opens itself: handing a batch to a worker
+/// and back costs a quarter of what sealing it does, and the CPUs have enough to do.
+constexpr std::size_t workers_for_hashing = 2;
 
 std::uint64_t wall_ms() {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -154,10 +157,13 @@ void NodeDriver::open_store() {
                             disk.error().message());
   disk_free_bytes_ = disk->free_bytes;
   cache_quota_bytes_ = config_.config.cache.max_bytes.resolve(disk->total_bytes);
+  payload_ = std::make_unique<PayloadDriver>(context_.get_executor(), *store_, pool_threads());
+}
+
+std::size_t NodeDriver::pool_threads() const {
   const std::size_t wanted = config_.config.transfer.threads;
   const std::size_t cpus = std::max(1U, std::thread::hardware_concurrency());
-  payload_ = std::make_unique<PayloadDriver>(
-      context_.get_executor(), *store_, wanted != 0 ? wanted : std::min(cpus, pool_threads_max));
+  return wanted != 0 ? wanted : std::min(cpus, pool_threads_max);
 }
 
 void NodeDriver::open_cluster() {
@@ -236,6 +242,7 @@ void NodeDriver::open_sockets(const KeyRing& keys) {
   transfer::TcpConfig tcp;
   tcp.bind = bound_;
   tcp.cluster_name = config_.config.cluster.name;
+  if (pool_threads() > workers_for_hashing) tcp.workers = payload_->workers();
   tcp_ = std::make_unique<transfer::TcpDriver>(context_.get_executor(), tcp, keys, *identity_,
                                                random_, tcp_callbacks());
   if (const auto opened = tcp_->start(); !opened) {
@@ -418,6 +425,11 @@ transfer::TcpCallbacks NodeDriver::tcp_callbacks() {
     distributor_->handle_control(now(), session, message);
     pump();
   };
+  callbacks.payload_place = [this](SessionId session, const transfer::PayloadHeader& header) {
+    const auto swarm = distributor_->exchange().find(header.tag);
+    if (!swarm) return MutableByteView{};
+    return payload_->block_place(*swarm, header.chunk, session, header.offset, header.length);
+  };
   callbacks.on_payload = [this](SessionId session, const transfer::PayloadHeader& header,
                                 ByteView data) { receive_payload(session, header, data); };
   callbacks.on_payload_sent = [this](SessionId session, const transfer::PayloadHeader& header) {
@@ -450,7 +462,8 @@ void NodeDriver::receive_payload(SessionId session, const transfer::PayloadHeade
   input([&](TimePoint at, transfer::Exchange& exchange) {
     const auto buffer = exchange.block_received(at, session, frame);
     if (!buffer) return;
-    payload_->receive_block(buffer->swarm, header.chunk, buffer->source, header.offset, data);
+    payload_->receive_block(buffer->swarm, header.chunk, buffer->source,
+                            header.offset + buffer->skip, data.subspan(buffer->skip));
   });
 }
 

@@ -80,6 +80,7 @@ class NodeDriver : public ops::ApiSource {
  private:
   // Start-up, in this order.
   void open_store();
+  [[nodiscard]] std::size_t pool_threads() const;
   void open_cluster();
   void open_sockets(const KeyRing& keys);
   void open_hints();

@@ -164,13 +164,23 @@ void PayloadDriver::receive_block(SwarmId swarm, ChunkIndex chunk, SessionId sou
   const std::uint64_t chunk_size = layout.chunk_size(chunk);
   if (offset > chunk_size || data.size() > chunk_size - offset) return;
   auto& buffer = buffers_[{swarm, chunk, source}];
-  if (!buffer) buffer = std::make_shared<Bytes>(chunk_size);
-  std::copy(data.begin(), data.end(), buffer->begin() + offset);
+  if (!buffer) buffer = std::make_shared<Buffer>(chunk_size);
+  const MutableByteView place = buffer->view().subspan(offset, data.size());
+  if (place.data() != data.data()) std::copy(data.begin(), data.end(), place.begin());
 }
 
 void PayloadDriver::lend_buffer(SwarmId swarm, ChunkIndex chunk,
                                 std::shared_ptr<const Bytes> bytes) {
   lent_[{swarm, chunk, transfer::fetch_source}] = std::move(bytes);
+}
+
+MutableByteView PayloadDriver::block_place(SwarmId swarm, ChunkIndex chunk, SessionId source,
+                                           std::uint32_t offset, std::uint32_t length) {
+  const auto found = buffers_.find({swarm, chunk, source});
+  if (found == buffers_.end()) return {};
+  const Buffer& buffer = *found->second;
+  if (offset > buffer.size || length > buffer.size - offset) return {};
+  return buffer.view().subspan(offset, length);
 }
 
 void PayloadDriver::drop_buffer(const transfer::DropBuffer& command) {
@@ -191,15 +201,15 @@ void PayloadDriver::verify_chunk(
     });
     return;
   }
-  auto whole = std::make_shared<Bytes>();
+  std::shared_ptr<Buffer> taken;
   if (buffer != buffers_.end()) {
-    whole = std::move(buffer->second);
+    taken = std::move(buffer->second);
     buffers_.erase(buffer);
   }
   run_for(
       command.swarm,
-      [partial, command, whole = std::move(whole)]() -> Verified {
-        const Bytes& bytes = *whole;
+      [partial, command, taken = std::move(taken)]() -> Verified {
+        const ByteView bytes = taken ? taken->view() : MutableByteView{};
         Verified result;
         if (command.want_sha256) result.hash = plain_hash(bytes);
         const bool is_right =
@@ -324,10 +334,16 @@ void PayloadDriver::touch(const Digest& digest) {
 transfer::PayloadSource PayloadDriver::block_source(const transfer::SendBlock& command) {
   if (command.source) {
     const BufferKey key{command.swarm.value_or(SwarmId{}), command.chunk, *command.source};
-    std::shared_ptr<const Bytes> bytes;
-    if (const auto lent = lent_.find(key); lent != lent_.end()) bytes = lent->second;
-    if (const auto own = buffers_.find(key); own != buffers_.end()) bytes = own->second;
-    if (bytes) return transfer::payload_of(std::move(bytes), command.offset);
+    if (const auto lent = lent_.find(key); lent != lent_.end()) {
+      return transfer::payload_of(lent->second, command.offset);
+    }
+    if (const auto own = buffers_.find(key); own != buffers_.end()) {
+      return [buffer = own->second, at = command.offset](MutableByteView out) -> Result<void> {
+        const ByteView bytes = buffer->view().subspan(at, out.size());
+        std::copy(bytes.begin(), bytes.end(), out.begin());
+        return {};
+      };
+    }
     const auto gone =
         boost::system::errc::make_error_code(boost::system::errc::no_such_file_or_directory);
     return [gone](MutableByteView) -> Result<void> { return boost::system::error_code(gone); };
@@ -358,6 +374,12 @@ void PayloadDriver::read(cache::PartialHandle partial, std::uint64_t offset, Mut
 void PayloadDriver::read(cache::BlobHandle blob, std::uint64_t offset, MutableByteView buffer,
                          std::function<void(Result<void>)> done) {
   run([blob = std::move(blob), offset, buffer] { return blob->read(offset, buffer); },
+      std::move(done));
+}
+
+void PayloadDriver::check(cache::PartialHandle partial, std::uint64_t offset, std::uint64_t size,
+                          std::function<void(Result<void>)> done) {
+  run([partial = std::move(partial), offset, size] { return partial->check(offset, size); },
       std::move(done));
 }
 

@@ -36,9 +36,17 @@ class PayloadDriver {
   /// Waits for running jobs; their callbacks are dropped.
   ~PayloadDriver();
 
+  /// The workers, for jobs of others. They end with this object.
+  [[nodiscard]] boost::asio::any_io_executor workers() { return pool_.get_executor(); }
+
   void create_blob(const transfer::CreateBlob& command,
                    std::function<void(std::optional<std::vector<transfer::StoredChunk>>)> done);
-  /// Copies a block into the buffer of (swarm, chunk, source). Blocks beyond the chunk are ignored.
+  /// Where a block of a chunk whose buffer there is already lies in it; empty when there is none.
+  /// Valid until the chunk is verified or dropped.
+  [[nodiscard]] MutableByteView block_place(SwarmId swarm, ChunkIndex chunk, SessionId source,
+                                            std::uint32_t offset, std::uint32_t length);
+  /// Copies a block into the buffer of (swarm, chunk, source), unless it lies in its place there.
+  /// Blocks beyond the chunk are ignored.
   void receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source, std::uint32_t offset,
                      ByteView data);
   /// The buffer of a chunk that comes from upstream, while it fills: block_source() reads it. Until
@@ -79,10 +87,21 @@ class PayloadDriver {
             std::function<void(Result<void>)> done);
   void read(cache::BlobHandle blob, std::uint64_t offset, MutableByteView buffer,
             std::function<void(Result<void>)> done);
+  /// Checks what a resume found there, on a worker: then it may be sent from the file.
+  void check(cache::PartialHandle partial, std::uint64_t offset, std::uint64_t size,
+             std::function<void(Result<void>)> done);
   [[nodiscard]] Result<cache::BlobHandle> open_blob(const Digest& digest);
 
  private:
   using BufferKey = std::tuple<SwarmId, ChunkIndex, SessionId>;
+  /// A chunk on its way in: every byte of it is written before any is read, so it is not zeroed.
+  struct Buffer {
+    explicit Buffer(std::size_t bytes_in_it)
+        : bytes(std::make_unique_for_overwrite<std::byte[]>(bytes_in_it)), size(bytes_in_it) {}
+    std::unique_ptr<std::byte[]> bytes;
+    std::size_t size = 0;
+    [[nodiscard]] MutableByteView view() const { return {bytes.get(), size}; }
+  };
   /// A partial from create_blob to close_blob.
   struct Open {
     cache::PartialHandle made;     ///< touched only by jobs on lifecycle_
@@ -101,7 +120,7 @@ class PayloadDriver {
   boost::asio::any_io_executor strand_;
   cache::StoreDriver& store_;
   std::map<SwarmId, std::shared_ptr<Open>> open_;
-  std::map<BufferKey, std::shared_ptr<Bytes>> buffers_;
+  std::map<BufferKey, std::shared_ptr<Buffer>> buffers_;
   std::map<BufferKey, std::shared_ptr<const Bytes>> lent_;
   std::map<Digest, cache::BlobHandle>
       served_;  ///< complete blobs being uploaded, at most served_max, oldest use out

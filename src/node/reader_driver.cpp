@@ -103,9 +103,20 @@ void SwarmReader::async_open(mirror::Callback<mirror::BlobInfo> done) {
 
 void SwarmReader::async_read(std::uint64_t offset, MutableByteView buffer,
                              mirror::Callback<std::size_t> done) {
-  offset_ = offset;
   buffer_ = buffer;
   reading_ = std::move(done);
+  move(offset);
+}
+
+void SwarmReader::async_locate(std::uint64_t offset, std::uint64_t size_max,
+                               mirror::Callback<mirror::FileSpan> done) {
+  span_bytes_max_ = size_max;
+  locating_ = std::move(done);
+  move(offset);
+}
+
+void SwarmReader::move(std::uint64_t offset) {
+  offset_ = offset;
   content_.deps_.input([this](TimePoint now, transfer::Exchange& exchange) {
     exchange.move_reader(now, swarm_, id_, offset_);
   });
@@ -128,19 +139,23 @@ void SwarmReader::advance() {
   const auto found = content_.swarms_.find(swarm_);
   if (error_ || found == content_.swarms_.end()) {
     const auto error = error_.value_or(mirror::MirrorError::unavailable);
-    // One of the two is waiting at most; each is told once.
+    // One of the three is waiting at most; each is told once.
     if (opening_)
       std::exchange(opening_, nullptr)(error);
     else if (reading_)
       std::exchange(reading_, nullptr)(error);
+    else if (locating_)
+      std::exchange(locating_, nullptr)(error);
     return;
   }
   const ContentDriver::Swarm& swarm = found->second;
   if (!swarm.layout) return;
   if (opening_) return finish_open(swarm);
-  if (!reading_) return;
+  if (!reading_ && !locating_) return;
   const std::uint64_t end = readable_until(swarm, offset_);
-  if (end > offset_) start_read(std::min<std::uint64_t>(end - offset_, buffer_.size()));
+  if (end <= offset_) return;
+  if (reading_) return start_read(std::min<std::uint64_t>(end - offset_, buffer_.size()));
+  start_locate(std::min(end - offset_, span_bytes_max_));
 }
 
 void SwarmReader::finish_open(const ContentDriver::Swarm& swarm) {
@@ -189,6 +204,27 @@ void SwarmReader::start_read(std::uint64_t bytes) {
                                 gave_bytes_ = true;
                                 std::exchange(reading_, nullptr)(scratch->size());
                               });
+}
+
+void SwarmReader::start_locate(std::uint64_t bytes) {
+  if (auto current = content_.deps_.payload.partial(swarm_)) partial_ = std::move(current);
+  if (!partial_) return fail(mirror::MirrorError::unavailable);
+  if (partial_->is_checked(offset_, bytes)) return located({}, bytes);
+  busy_ = true;
+  content_.deps_.payload.check(partial_, offset_, bytes,
+                               [this, alive = alive_, bytes](Result<void> checked) {
+                                 if (!*alive) return;
+                                 busy_ = false;
+                                 located(checked, bytes);
+                               });
+}
+
+void SwarmReader::located(Result<void> checked, std::uint64_t bytes) {
+  if (!checked) return fail(checked.error());
+  if (error_) return advance();
+  gave_bytes_ = true;
+  located_ = partial_;
+  std::exchange(locating_, nullptr)(mirror::FileSpan{located_->fd(), bytes});
 }
 
 void SwarmReader::discarded() {

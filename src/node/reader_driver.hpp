@@ -60,6 +60,9 @@ class SwarmReader final : public mirror::BlobReader {
   void async_open(mirror::Callback<mirror::BlobInfo> done) override;
   void async_read(std::uint64_t offset, MutableByteView buffer,
                   mirror::Callback<std::size_t> done) override;
+  [[nodiscard]] bool is_in_file() const override { return true; }
+  void async_locate(std::uint64_t offset, std::uint64_t size_max,
+                    mirror::Callback<mirror::FileSpan> done) override;
 
   [[nodiscard]] std::string refused() const override;
   [[nodiscard]] boost::system::error_code upstream_error() const override;
@@ -76,7 +79,10 @@ class SwarmReader final : public mirror::BlobReader {
                                              std::uint64_t offset) const;
   [[nodiscard]] FetchFailure failure() const;
   void finish_open(const ContentDriver::Swarm& swarm);
+  void move(std::uint64_t offset);
   void start_read(std::uint64_t bytes);
+  void start_locate(std::uint64_t bytes);
+  void located(Result<void> checked, std::uint64_t bytes);
 
   ContentDriver& content_;
   cache::PartialHandle partial_;  ///< kept: the swarm may close while this reads on
@@ -90,6 +96,9 @@ class SwarmReader final : public mirror::BlobReader {
   mirror::Callback<mirror::BlobInfo> opening_;
   mirror::Callback<std::size_t> reading_;
   MutableByteView buffer_;
+  mirror::Callback<mirror::FileSpan> locating_;
+  cache::PartialHandle located_;  ///< keeps the descriptor that was given out open
+  std::uint64_t span_bytes_max_ = 0;
   bool busy_ = false;
   bool gave_bytes_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -338,14 +338,14 @@ std::optional<BlockBuffer> Exchange::block_received(TimePoint now, SessionId ses
   if (swarm == nullptr || entry == nullptr) return std::nullopt;
   const bool was_full = entry->asked_blocks >= limits::requests_per_peer_max;
   const NodeId peer = entry->peer;
-  const auto source = swarm->block_received(now, session, frame);
+  const auto place = swarm->block_received(now, session, frame);
   if (was_full) {
     for (auto& [id, other] : impl_->swarms) other->wake_peer(peer);
   }
   const SwarmId id = swarm->id();
   impl_->settle(now);
-  if (!source) return std::nullopt;
-  return BlockBuffer{id, *source};
+  if (!place) return std::nullopt;
+  return BlockBuffer{id, place->source, place->skip};
 }
 
 void Exchange::block_sent(TimePoint now, SessionId session) {

@@ -83,6 +83,7 @@ struct BlockFrame {
 struct BlockBuffer {
   SwarmId swarm{};
   SessionId source{};
+  std::uint32_t skip = 0;  ///< leading bytes of the frame that are there: they stay as they are
   bool operator==(const BlockBuffer&) const = default;
 };
 

@@ -84,6 +84,14 @@ void FrameReader::commit(std::size_t size) {
   end_ += size;
 }
 
+void FrameReader::take_rest(FrameReader& from) {
+  WAGGLE_ASSERT(begin_ == end_ && capacity_ == from.capacity_);
+  begin_ = 0;
+  end_ = from.buffered();
+  std::memcpy(buffer_.get(), from.buffer_.get() + from.begin_, end_);
+  from.begin_ = from.end_;
+}
+
 Result<std::optional<Record>> FrameReader::next() {
   const MutableByteView held(buffer_.get() + begin_, end_ - begin_);
   if (held.size() < record_header_bytes) return std::optional<Record>{};

@@ -90,8 +90,11 @@ class FrameReader {
   [[nodiscard]] Result<std::optional<Record>> next();
   /// Bytes that the next whole record lacks, at least 1. @pre next() returned nothing
   [[nodiscard]] std::size_t lacking() const;
-  /// Bytes held that belong to no whole record yet.
+  /// Bytes held that next() has not given out.
   [[nodiscard]] std::size_t buffered() const { return end_ - begin_; }
+  /// Takes over what `from` holds and has not given out; views of records of `from` stay valid.
+  /// @pre nothing is held here, and the capacities are the same
+  void take_rest(FrameReader& from);
 
  private:
   // Not zeroed: a session that only ever sees small messages touches the first pages only.

@@ -81,7 +81,8 @@ void PayloadCipherState::seal_at(std::uint64_t counter, ByteView aad, MutableByt
   WAGGLE_ASSERT(done == 1);
 }
 
-bool PayloadCipherState::open(ByteView aad, MutableByteView record) {
+bool PayloadCipherState::open(ByteView aad, MutableByteView record, std::size_t head_bytes,
+                              const std::function<MutableByteView(ByteView)>& place) {
   WAGGLE_ASSERT(direction_ == CipherDirection::open);
   if (record.size() < record_tag_bytes || counter_ == counter_last) return false;
   const MutableByteView text = record.first(record.size() - record_tag_bytes);
@@ -92,11 +93,19 @@ bool PayloadCipherState::open(ByteView aad, MutableByteView record) {
   int done =
       EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, static_cast<int>(tag.size()), tag.data());
   done &= EVP_CipherUpdate(context, nullptr, &size, as_uchar(aad), static_cast<int>(aad.size()));
-  done &= EVP_CipherUpdate(context, as_uchar(text), &size, as_uchar(text),
-                           static_cast<int>(text.size()));
+  const auto decrypt = [&](MutableByteView from, MutableByteView to) {
+    done &= EVP_CipherUpdate(context, as_uchar(to), &size, as_uchar(from),
+                             static_cast<int>(from.size()));
+  };
+  const MutableByteView head = text.first(std::min(head_bytes, text.size()));
+  const MutableByteView rest = text.subspan(head.size());
+  if (!head.empty()) decrypt(head, head);
+  const MutableByteView elsewhere = place(head);
+  WAGGLE_ASSERT(elsewhere.empty() || elsewhere.size() == rest.size());
+  decrypt(rest, elsewhere.empty() ? rest : elsewhere);
   WAGGLE_ASSERT(done == 1);
-  std::array<unsigned char, 16> rest{};
-  if (EVP_CipherFinal_ex(context, rest.data(), &size) != 1) {
+  std::array<unsigned char, 16> left_over{};
+  if (EVP_CipherFinal_ex(context, left_over.data(), &size) != 1) {
     ERR_clear_error();  // TLS on this thread must not find our failure in its queue
     return false;
   }
@@ -167,16 +176,23 @@ Result<ByteView> SessionOpener::open_control(const Record& record) {
   return ByteView(text);
 }
 
-Result<PayloadFrame> SessionOpener::open_payload(const Record& record) {
+Result<PayloadFrame> SessionOpener::open_payload(const Record& record, const PayloadPlace& place) {
   WAGGLE_ASSERT(record.kind == RecordKind::payload);
-  if (failed_ || !payload_.open(record.header, record.body)) {
+  WAGGLE_ASSERT(record.body.size() >= payload_sealed_bytes(0));
+  PayloadFrame frame{
+      {}, record.body.subspan(payload_header_bytes, record.body.size() - payload_sealed_bytes(0))};
+  const auto find_place = [&](ByteView head) -> MutableByteView {
+    frame.header = PayloadHeader::from_wire(head.first<payload_header_bytes>());
+    if (!place || frame.header.length != frame.data.size()) return {};
+    const MutableByteView found = place(frame.header);
+    if (!found.empty()) frame.data = found;
+    return found;
+  };
+  if (failed_ || !payload_.open(record.header, record.body, payload_header_bytes, find_place)) {
     failed_ = true;
     return make_error_code(TransferError::record_forged);
   }
   if (key_is_spent(payload_bytes_, record.body.size(), rekey_after_)) payload_.rekey();
-  const ByteView text = record.body.first(record.body.size() - record_tag_bytes);
-  const PayloadFrame frame{PayloadHeader::from_wire(text.first<payload_header_bytes>()),
-                           text.subspan(payload_header_bytes)};
   if (frame.header.length != frame.data.size()) {
     failed_ = true;
     return make_error_code(TransferError::bad_payload);

@@ -11,6 +11,7 @@
 #include "transfer/noise.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 struct evp_cipher_ctx_st;
@@ -18,6 +19,11 @@ struct evp_cipher_ctx_st;
 namespace waggle::transfer {
 
 enum class CipherDirection : std::uint8_t { seal, open };
+
+/// Where the data of a frame that is being opened shall go: exactly `length` bytes, or empty for
+/// where they lie. Its header is not authenticated yet: when the record turns out to be forged,
+/// what was written there is garbage.
+using PayloadPlace = std::function<MutableByteView(const PayloadHeader&)>;
 
 /// A Noise CipherState on OpenSSL EVP, for ChaChaPoly or AESGCM. The counter only rises.
 /// Cost: 64 KiB in about 19 us (ChaCha20-Poly1305) or 16 us (AES-256-GCM with AES-NI).
@@ -32,7 +38,13 @@ class PayloadCipherState {
   void seal(ByteView aad, MutableByteView record);
   /// In place: true when the tag is right; then all but the last 16 bytes are plaintext. On false
   /// the counter stays.
-  [[nodiscard]] bool open(ByteView aad, MutableByteView record);
+  [[nodiscard]] bool open(ByteView aad, MutableByteView record) {
+    return open(aad, record, 0, [](ByteView) { return MutableByteView{}; });
+  }
+  /// Likewise, but what follows the first `head_bytes` goes to where `place` says once they are
+  /// plain: as many bytes, or none for in place.
+  [[nodiscard]] bool open(ByteView aad, MutableByteView record, std::size_t head_bytes,
+                          const std::function<MutableByteView(ByteView head)>& place);
   /// REKEY(k) of the Noise specification, section 4.2; the counter goes on.
   void rekey();
   [[nodiscard]] std::uint64_t counter() const { return counter_; }
@@ -95,7 +107,11 @@ class SessionOpener {
   [[nodiscard]] Result<ByteView> open_control(const Record& record);
   /// Header and data, opened in place. Errors: record_forged, bad_payload. @pre record.kind is
   /// payload
-  [[nodiscard]] Result<PayloadFrame> open_payload(const Record& record);
+  [[nodiscard]] Result<PayloadFrame> open_payload(const Record& record) {
+    return open_payload(record, nullptr);
+  }
+  /// Likewise, the data opened to where `place` says.
+  [[nodiscard]] Result<PayloadFrame> open_payload(const Record& record, const PayloadPlace& place);
 
  private:
   std::uint64_t rekey_after_;

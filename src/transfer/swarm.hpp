@@ -73,9 +73,14 @@ class Swarm {
   void handle(TimePoint now, SessionId session, const NodeId& node, const RelayMessage& message);
   void handle(TimePoint now, SessionId session, const NodeId& node,
               const RelayVouchMessage& message);
-  /// The source of the buffer it belongs to; nullopt: not wanted.
-  [[nodiscard]] std::optional<SessionId> block_received(TimePoint now, SessionId session,
-                                                        const BlockFrame& frame);
+  /// The source of the buffer it belongs to, and how much of it is there already.
+  struct BlockPlace {
+    SessionId source{};
+    std::uint32_t skip = 0;
+  };
+  /// nullopt: not wanted.
+  [[nodiscard]] std::optional<BlockPlace> block_received(TimePoint now, SessionId session,
+                                                         const BlockFrame& frame);
 
   // Results of commands.
   void blob_opened(TimePoint now, std::optional<std::vector<StoredChunk>> held);
@@ -238,10 +243,10 @@ class Swarm {
   void relay_crec(TimePoint now, ChunkIndex chunk);
   void pass_crec(TimePoint now, const NodeId& from, const CrecMessage& message);
   [[nodiscard]] bool begin_arriving(TimePoint now, ChunkIndex chunk);
-  [[nodiscard]] std::optional<SessionId> relay_received(TimePoint now, SessionId session,
-                                                        const BlockFrame& frame);
-  [[nodiscard]] std::optional<SessionId> repair_received(TimePoint now, SessionId session,
+  [[nodiscard]] std::optional<BlockPlace> relay_received(TimePoint now, SessionId session,
                                                          const BlockFrame& frame);
+  [[nodiscard]] std::optional<BlockPlace> repair_received(TimePoint now, SessionId session,
+                                                          const BlockFrame& frame);
   void relayed_block_done(TimePoint now, ChunkIndex chunk, std::uint32_t offset);
   void relayed_was_wrong(ChunkIndex chunk, std::span<const ChunkSha256> blocks);
   /// What left for other nodes of a chunk is true: says so to them.

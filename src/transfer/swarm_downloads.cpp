@@ -138,8 +138,8 @@ Duration Swarm::patience(const SwarmPeer& peer, std::uint64_t bytes) const {
   return std::max(context_.config.request_timeout_min, timeout_factor * peer.rate.expected(bytes));
 }
 
-std::optional<SessionId> Swarm::block_received(TimePoint now, SessionId session,
-                                               const BlockFrame& frame) {
+std::optional<Swarm::BlockPlace> Swarm::block_received(TimePoint now, SessionId session,
+                                                       const BlockFrame& frame) {
   if (frame.relayed) return relay_received(now, session, frame);
   const ChunkIndex chunk = frame.chunk;
   const Download* before = downloads_.find(session, chunk);
@@ -164,7 +164,7 @@ std::optional<SessionId> Swarm::block_received(TimePoint now, SessionId session,
     peer->timeouts = 0;
     pump_peers_.insert(node);
   }
-  if (result != Downloads::Block::complete) return session;
+  if (result != Downloads::Block::complete) return BlockPlace{session};
   const Download* download = downloads_.find(session, chunk);
   if (peer != nullptr) {
     peer->rate.add(download->size, now - std::max(download->started, peer->last_chunk));
@@ -173,7 +173,7 @@ std::optional<SessionId> Swarm::block_received(TimePoint now, SessionId session,
   downloads_.find(session, chunk)->deadline = now + context_.config.request_timeout_min;
   refresh_open(chunk);  // it may have been given up on, and free for others
   submit(session, chunk);
-  return session;
+  return BlockPlace{session};
 }
 
 // Hands a whole chunk to the driver once there is a proof to check it by.

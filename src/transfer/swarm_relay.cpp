@@ -258,8 +258,8 @@ bool Swarm::begin_arriving(TimePoint now, ChunkIndex chunk) {
   return true;
 }
 
-std::optional<SessionId> Swarm::relay_received(TimePoint now, SessionId session,
-                                               const BlockFrame& frame) {
+std::optional<Swarm::BlockPlace> Swarm::relay_received(TimePoint now, SessionId session,
+                                                       const BlockFrame& frame) {
   const ChunkIndex chunk = frame.chunk;
   const auto it = arriving_.find(chunk);
   if (it == arriving_.end()) return std::nullopt;
@@ -285,7 +285,7 @@ std::optional<SessionId> Swarm::relay_received(TimePoint now, SessionId session,
   note_progress(now, chunk, false);
   pass_on(now, chunk, relay_source, index, it->second);
   if (stripe.received == length) relayed_block_done(now, chunk, frame.offset - within);
-  return relay_source;
+  return BlockPlace{relay_source};
 }
 
 void Swarm::relayed_block_done(TimePoint now, ChunkIndex chunk, std::uint32_t offset) {
@@ -443,8 +443,8 @@ void Swarm::start_repair(TimePoint now, ChunkIndex chunk, RelayedChunk& relayed)
   relayed.repair = repair;
 }
 
-std::optional<SessionId> Swarm::repair_received(TimePoint now, SessionId session,
-                                                const BlockFrame& frame) {
+std::optional<Swarm::BlockPlace> Swarm::repair_received(TimePoint now, SessionId session,
+                                                        const BlockFrame& frame) {
   const auto it = arriving_.find(frame.chunk);
   const std::size_t index = frame.offset / block_bytes;
   if (it == arriving_.end() || !it->second.repair || it->second.repair->session != session ||
@@ -460,18 +460,20 @@ std::optional<SessionId> Swarm::repair_received(TimePoint now, SessionId session
   if (repair.waiting > 0) --repair.waiting;
   repair.deadline = now + repair_patience;
   const Download* download = downloads_.find(relay_source, frame.chunk);
+  std::optional<BlockPlace> place;
   const bool is_wanted =
       download->state == Download::State::active && !download->received.test(index);
   if (is_wanted) {
     progress_ = peer_progress_ = it->second.touched = now;
     RelayStripe& stripe = it->second.stripes[index];
+    place = BlockPlace{relay_source, stripe.received};  // the rest may be on its way out
     stripe.received = frame.length;
-    stripe.is_mixed = true;  // what was passed on of it before was perhaps not this
+    stripe.is_mixed = true;
     pass_on(now, frame.chunk, relay_source, index, it->second);
     relayed_block_done(now, frame.chunk, frame.offset);
   }
   if (repair.waiting == 0 && it->second.repair) it->second.repair.reset();
-  return is_wanted ? std::optional(relay_source) : std::nullopt;
+  return place;
 }
 
 // ---- in time ----

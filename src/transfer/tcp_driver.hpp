@@ -37,13 +37,17 @@ struct TcpConfig {
   Duration handshake_timeout = limits::handshake_timeout;
   Duration dial_timeout = limits::dial_timeout;
   Duration move_window = limits::session_move_window;
+  /// Threads that read and seal, or open, runs of payload frames while the strand goes on; frames
+  /// of a session keep their order. Unset: all on the strand. To be joined before the strand's
+  /// context ends.
+  boost::asio::any_io_executor workers;
   bool allow_aes = true;  ///< offer AES-256-GCM for payload where this CPU has it
 };
 
 /// Fills `out`, exactly PayloadHeader::length bytes, when the frame's turn has come; so a queued
-/// block costs no memory. Called once on the driver's strand, or never when the session ends first.
-/// It may block for a page cache read. On an error the frame is dropped and on_payload_unavailable
-/// told.
+/// block costs no memory. Called once, on one of TcpConfig::workers or on the driver's strand, or
+/// never when the session ends first; destroyed on the strand. It may block for a page cache read.
+/// On an error the frame is dropped and on_payload_unavailable told.
 using PayloadSource = std::function<boost::system::result<void>(MutableByteView out)>;
 
 /// A source that copies out of `bytes` from `begin` on; keeps `bytes` alive until sent. Nothing
@@ -64,9 +68,14 @@ struct TcpCallbacks {
   /// Once per on_session_open, also after close(). What was queued or under way on it is lost.
   std::function<void(SessionId, const NodeId& peer, boost::system::error_code)> on_session_closed;
   std::function<void(SessionId, Bytes message)> on_control;
-  /// `data` lies in the receive buffer: valid during the call only.
+  /// Where the data of a frame shall be opened to, see PayloadPlace; in the receive buffer when
+  /// unset or empty. The place must stay until on_payload, which follows at once unless the record
+  /// is forged.
+  std::function<MutableByteView(SessionId, const PayloadHeader&)> payload_place;
+  /// `data` lies in its place or in the receive buffer, valid during the call only.
   std::function<void(SessionId, const PayloadHeader&, ByteView data)> on_payload;
-  std::function<void(SessionId, const PayloadHeader&)> on_payload_sent;  ///< handed to the kernel
+  /// It is sealed and leaves for the socket, before any byte of it can have reached the peer.
+  std::function<void(SessionId, const PayloadHeader&)> on_payload_sent;
   std::function<void(SessionId, const PayloadHeader&, boost::system::error_code)>
       on_payload_unavailable;
   /// For handshakes_total{result}; `outgoing` tells who dialled.

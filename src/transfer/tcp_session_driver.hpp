@@ -18,6 +18,9 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <utility>
+#include <variant>
 #include <vector>
 
 namespace waggle::transfer {
@@ -69,17 +72,47 @@ class TcpSession : public std::enable_shared_from_this<TcpSession> {
   struct QueuedPayload {
     PayloadHeader header;
     PayloadSource source;
+    boost::system::error_code failed = {};  ///< of the source
+  };
+  /// Payload frames that leave in one write.
+  struct Batch {
+    std::vector<QueuedPayload> frames;
+    std::unique_ptr<std::byte[]> memory;  ///< limits::session_write_batch_bytes
+    std::size_t size = 0;                 ///< sealed
+  };
+  /// A run of records that a worker opens, with the memory they lie in.
+  struct Run {
+    std::vector<Record> records;
+    std::vector<std::variant<PayloadFrame, Bytes>> opened;  ///< frames and whole messages, in order
+    boost::system::error_code error;                        ///< what ended it early
+    std::optional<FrameReader> memory;
   };
   [[nodiscard]] boost::asio::awaitable<void> read(std::shared_ptr<TcpSession> self);
   [[nodiscard]] boost::asio::awaitable<void> write(std::shared_ptr<TcpSession> self);
-  /// Opens and hands up every whole record in the read buffer.
+  using ReadResult = std::pair<boost::system::error_code, std::size_t>;
+  [[nodiscard]] boost::asio::awaitable<ReadResult> read_some();
+  /// Without waiting.
+  [[nodiscard]] ReadResult read_now();
+  /// Opens and hands up every whole record in the read buffer; a long run of them on a worker, and
+  /// what comes meanwhile stays in the buffer.
   [[nodiscard]] boost::system::result<void> deliver();
+  void open_on_worker();
+  /// Any thread, one at a time.
+  void open(Run& run);
+  void opened(Run run);
   [[nodiscard]] boost::system::result<void> deliver(const Record& record);
   /// Part of a record is of no use: the loop wakes up when the rest of it is here.
   void wait_for_whole_record();
-  /// Seals queued frames, control first, up to one write's worth.
-  void fill_batch();
-  void fill_payload();
+  /// Seals queued control messages up to one write's worth.
+  void seal_controls();
+  /// Unless a batch is sealed or being sealed: takes frames from the queue and seals them, on a
+  /// worker when they are several, else here.
+  void seal_ahead();
+  /// Any thread, one at a time.
+  void seal(Batch& batch);
+  void sealed(Batch batch);
+  /// The frames of the batch leave for the socket.
+  void report_sent(const Batch& batch);
   void enqueue(std::size_t bytes);
   /// A control message left the queue, or all did.
   void uncount_control(std::size_t bytes);
@@ -98,15 +131,19 @@ class TcpSession : public std::enable_shared_from_this<TcpSession> {
   FrameReader reader_;
   ControlJoiner joiner_;
   int low_water_ = 1;  ///< SO_RCVLOWAT of the socket
+  std::optional<FrameReader> spare_reader_;
+  bool opening_ = false;                 // on a worker
+  boost::asio::steady_timer read_more_;  // cancelled when it is not any more
+  PayloadPlace place_;
 
   std::deque<Bytes> controls_;
   std::deque<QueuedPayload> payloads_;
   std::size_t queued_bytes_ = 0;
   std::size_t control_bytes_ = 0;  // of controls_: they lie in memory, payload does not
   Bytes control_batch_;
-  std::unique_ptr<std::byte[]> payload_batch_;  // made with the first payload
-  std::size_t payload_batch_bytes_ = 0;
-  std::vector<PayloadHeader> batch_headers_;
+  std::optional<Batch> sealed_;
+  bool sealing_ = false;                // on a worker
+  std::unique_ptr<std::byte[]> spare_;  // memory of the batch before
   bool closed_ = false;
   boost::system::error_code reason_;
 };

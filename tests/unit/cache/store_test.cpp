@@ -121,6 +121,12 @@ TEST_SUITE("cache/store_driver") {
     CHECK(resumed[1].proof == started.proof(4));
     CHECK(resumed[1].end == started.midstate(4));
     CHECK_FALSE(resumed[0].end);
+    const std::uint64_t chunk_bytes = started.layout.chunk_bytes();
+    CHECK_FALSE((*partial)->is_checked(4 * chunk_bytes, 1));
+    CHECK((*partial)->check(4 * chunk_bytes, chunk_bytes));
+    CHECK((*partial)->is_checked(4 * chunk_bytes, chunk_bytes));
+    CHECK_FALSE((*partial)->is_checked(4 * chunk_bytes, chunk_bytes + 1));
+    CHECK((*partial)->check(4 * chunk_bytes, chunk_bytes + 1).error() == CacheError::not_held);
     CHECK(*(*partial)->read_chunk(ChunkIndex{6}) == to_bytes(started.chunk(6)));
     REQUIRE(write_missing(*partial, started));
     REQUIRE(store->commit(*partial, started.midstates));

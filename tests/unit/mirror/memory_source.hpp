@@ -29,6 +29,7 @@ struct MemoryBlob {
   std::optional<MirrorError> open_error;
   MirrorError upstream_said{};  ///< what upstream_error() answers; 0: nothing
   int descriptor = -1;
+  int growing_descriptor = -1;  ///< a file of the bytes, of which those above are to be had
 };
 
 /// Touched on the loop's thread only, but for the counters.
@@ -93,14 +94,22 @@ class MemorySource final : public ContentSource {
     }
     void async_read(std::uint64_t offset, MutableByteView buffer,
                     Callback<std::size_t> done) override {
-      if (offset >= blob_->fails_at) return done(MirrorError::unavailable);
-      const auto end = std::min({blob_->available, blob_->bytes.size(), blob_->fails_at});
-      if (offset >= end) return;
-      const auto size =
-          std::min({buffer.size(), static_cast<std::size_t>(end - offset), blob_->read_bytes_max});
+      const auto found = find(offset, buffer.size());
+      if (!found) return done(found.error());
+      const std::size_t size = *found;
+      if (size == 0) return;
       std::copy_n(as_bytes(blob_->bytes).begin() + static_cast<std::ptrdiff_t>(offset), size,
                   buffer.begin());
       done(size);
+    }
+    [[nodiscard]] bool is_in_file() const override {
+      return blob_ != nullptr && blob_->growing_descriptor >= 0;
+    }
+    void async_locate(std::uint64_t offset, std::uint64_t size_max,
+                      Callback<FileSpan> done) override {
+      const auto found = find(offset, size_max);
+      if (!found) return done(found.error());
+      if (*found > 0) done(FileSpan{blob_->growing_descriptor, *found});
     }
     [[nodiscard]] boost::system::error_code upstream_error() const override {
       if (blob_ == nullptr || blob_->upstream_said == MirrorError{}) return {};
@@ -112,6 +121,14 @@ class MemorySource final : public ContentSource {
     }
 
    private:
+    /// Bytes to be had from `offset` on; 0: none yet.
+    [[nodiscard]] Result<std::size_t> find(std::uint64_t offset, std::uint64_t size_max) const {
+      if (offset >= blob_->fails_at) return MirrorError::unavailable;
+      const auto end = std::min({blob_->available, blob_->bytes.size(), blob_->fails_at});
+      if (offset >= end) return std::size_t{0};
+      return std::min({static_cast<std::size_t>(size_max), static_cast<std::size_t>(end - offset),
+                       blob_->read_bytes_max});
+    }
     MemorySource& owner_;
     const MemoryBlob* blob_;
   };

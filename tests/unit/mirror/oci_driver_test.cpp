@@ -178,6 +178,45 @@ TEST_SUITE("mirror/oci_driver") {
     ::close(descriptor);
   }
 
+  TEST_CASE("a file that grows goes out with sendfile as far as it may be given out") {
+    Node node(200ms);
+    const auto body = pattern(600'000);
+    MemoryBlob whole;
+    whole.growing_descriptor = ::memfd_create("blob", MFD_CLOEXEC);
+    REQUIRE(::write(whole.growing_descriptor, body.data(), body.size()) ==
+            static_cast<ssize_t>(body.size()));
+    const int descriptor = whole.growing_descriptor;
+    whole.read_bytes_max = 70'001;
+    const auto digest = node.add(body, whole);
+    {
+      TestClient client(node.endpoint);
+      const auto all = client.get(blob_target(digest));
+      CHECK(all.status == 200);
+      CHECK((all.body == body));
+      const auto part = client.get(blob_target(digest), "Range: bytes=1000-500000\r\n");
+      CHECK(part.status == 206);
+      CHECK((part.body == body.substr(1000, 499'001)));
+    }
+    MemoryBlob stalls = whole;
+    stalls.available = 300'000;
+    const auto stalling = node.add(body + "y", stalls);
+    MemoryBlob fails = whole;
+    fails.fails_at = 300'000;
+    const auto failing = node.add(body + "x", fails);
+    for (const auto& ends : {stalling, failing}) {
+      TestClient client(node.endpoint);
+      const auto response = client.get(blob_target(ends));
+      CHECK(response.status == 200);
+      CHECK_FALSE(response.complete);
+      CHECK((response.body == body.substr(0, 300'000)));
+    }
+    MemoryBlob never = whole;
+    never.fails_at = 0;
+    TestClient client(node.endpoint);
+    CHECK(client.get(blob_target(node.add(body + "z", never))).status == 404);
+    ::close(descriptor);
+  }
+
   TEST_CASE("manifests by digest and tag carry their media type") {
     Node node;
     const std::string manifest = R"({"schemaVersion":2,"manifests":[]})";

@@ -134,6 +134,41 @@ TEST_SUITE("node/payload_driver") {
     }
   }
 
+  TEST_CASE("blocks written to their places make a chunk, no block makes a place") {
+    Fixture fixture;
+    const SwarmId swarm{1};
+    const auto size = static_cast<std::uint32_t>(BlobLayout(blob_bytes).chunk_bytes());
+    const auto half = size / 2;
+    Bytes chunk(size, std::byte{7});
+    std::fill(chunk.begin() + half, chunk.end(), std::byte{8});
+    const Digest hash = sha256_of(chunk);
+    transfer::CrecProof proof;
+    std::copy(hash.bytes().begin(), hash.bytes().end(), proof.sha256.begin());
+    REQUIRE(fixture.create_and_wait(swarm) == 0U);
+    PayloadDriver& payload = fixture.payload();
+    const ChunkIndex index{0};
+    CHECK(payload.block_place(swarm, index, SessionId{1}, 0, half).empty());
+    payload.receive_block(swarm, index, SessionId{1}, 0, ByteView(chunk).first(half));
+    CHECK(payload.block_place(swarm, index, SessionId{2}, 0, half).empty());
+    CHECK(payload.block_place(swarm, ChunkIndex{1}, SessionId{1}, 0, half).empty());
+    CHECK(payload.block_place(swarm, index, SessionId{1}, size, 1).empty());
+    CHECK(payload.block_place(swarm, index, SessionId{1}, half + 1, half).empty());
+    CHECK(payload.block_place(swarm, index, SessionId{1}, UINT32_MAX, UINT32_MAX).empty());
+    const MutableByteView place = payload.block_place(swarm, index, SessionId{1}, half, half);
+    REQUIRE(place.size() == half);
+    std::copy(chunk.begin() + half, chunk.end(), place.begin());
+    payload.receive_block(swarm, index, SessionId{1}, half, place);
+    std::optional<transfer::ChunkVerdict> verdict;
+    payload.verify_chunk({swarm, index, SessionId{1}, proof, {}, false},
+                         [&](auto found, auto /*hash*/, auto /*blocks*/) { verdict = found; });
+    CHECK(payload.block_place(swarm, index, SessionId{1}, half, half).empty());
+    fixture.run_until([&] { return verdict.has_value(); });
+    CHECK(verdict == transfer::ChunkVerdict::ok);
+    const auto stored = payload.partial(swarm)->read_chunk(index);
+    REQUIRE(stored.has_value());
+    CHECK((*stored == chunk));
+  }
+
   TEST_CASE("a pause keeps the chunks, and an old handle still reads them") {
     Fixture fixture;
     REQUIRE(fixture.create_and_wait(SwarmId{1}) == 0U);

@@ -96,6 +96,49 @@ TEST_SUITE("transfer/session_crypt") {
     }
   }
 
+  TEST_CASE(
+      "payload opens into the place that its header names, and stays where it is without one") {
+    for (const PayloadCipher cipher : both_ciphers) {
+      const Ends ends = ends_of(cipher);
+      SessionSealer sealer(ends.left);
+      SessionOpener opener(ends.right);
+      for (const std::uint32_t length : {0U, 1U, 4095U, 65'536U}) {
+        CAPTURE(length);
+        Bytes record = sealed_payload(sealer, length, std::byte{7});
+        Bytes place(length, std::byte{1});
+        const auto frame = opener.open_payload(view_of(record), [&](const PayloadHeader& header) {
+          CHECK(header == header_of(length));
+          return MutableByteView(place);
+        });
+        REQUIRE(frame.has_value());
+        CHECK(frame->data.size() == length);
+        CHECK((length == 0 || frame->data.data() == place.data()));
+        CHECK(std::ranges::all_of(place, [](std::byte b) { return b == std::byte{7}; }));
+        record = sealed_payload(sealer, length, std::byte{8});
+        const auto here = opener.open_payload(
+            view_of(record), [](const PayloadHeader&) { return MutableByteView{}; });
+        REQUIRE(here.has_value());
+        CHECK(std::ranges::all_of(here->data, [](std::byte b) { return b == std::byte{8}; }));
+      }
+    }
+  }
+
+  TEST_CASE("a header that disagrees with its record gets no place") {
+    const Ends ends = ends_of(PayloadCipher::aes_256_gcm);
+    SessionSealer sealer(ends.left);
+    SessionOpener opener(ends.right);
+    Bytes record = sealed_payload(sealer, 100, std::byte{3});
+    record[record_header_bytes + payload_header_bytes - 1] ^=
+        std::byte{1};  // the length's top byte
+    bool asked = false;
+    const auto frame = opener.open_payload(view_of(record), [&](const PayloadHeader&) {
+      asked = true;
+      return MutableByteView{};
+    });
+    CHECK(frame.error() == TransferError::record_forged);
+    CHECK_FALSE(asked);
+  }
+
   TEST_CASE("after one forged record nothing opens") {
     const Ends ends = ends_of(PayloadCipher::chacha20_poly1305);
     SessionSealer sealer(ends.left);

@@ -2,6 +2,7 @@
 #include "tcp_driver_harness.hpp"
 
 #include <doctest/doctest.h>
+#include <boost/asio/thread_pool.hpp>
 
 using namespace waggle;
 using namespace waggle::transfer;
@@ -345,6 +346,80 @@ TEST_SUITE("transfer/tcp_driver") {
     const Identity identity = Identity::generate(random);
     TcpDriver taken(context.get_executor(), config, shared_keys(), identity, random, {});
     CHECK(taken.start().error() == asio::error::address_in_use);
+  }
+
+  TEST_CASE("a frame counts as sent before it arrives") {
+    asio::io_context context;
+    Node a(context);
+    Node b(context);
+    connect(context, a, b);
+    bool late = false;
+    b.on_received = [&] { late = late || a.payloads_sent < b.payloads.size(); };
+    const auto bytes = block(65'536);
+    for (std::uint32_t i = 0; i < 32; ++i) {
+      a.driver.send_payload(a.opened[0].id, header_of(i, 65'536), payload_of(bytes));
+    }
+    REQUIRE(run_until(context, [&] { return b.payloads.size() == 32; }));
+    CHECK_FALSE(late);
+  }
+
+  TEST_CASE("with workers frames and messages arrive whole, each kind in its order") {
+    asio::io_context context;
+    asio::thread_pool workers(3);
+    TcpConfig config = loopback_config();
+    config.workers = workers.get_executor();
+    Node a(context, config);
+    Node b(context, config);
+    connect(context, a, b);
+    const SessionId id = a.opened[0].id;
+    constexpr std::uint32_t frames = 600;
+    for (std::uint32_t i = 0; i < frames; ++i) {
+      const auto bytes = std::make_shared<const Bytes>(65'536, static_cast<std::byte>(i));
+      a.driver.send_payload(id, header_of(i, i % 7 == 0 ? 100 : 65'536), payload_of(bytes));
+      if (i % 10 == 0) a.driver.send_control(id, Bytes(1 + i, static_cast<std::byte>(i)));
+    }
+    bool wrong = false;
+    b.on_received = [&] {
+      const auto at = static_cast<std::uint32_t>(b.payloads.size()) - 1;
+      wrong = wrong || b.payloads[at].chunk != ChunkIndex{at} ||
+              b.last_byte != static_cast<std::byte>(at);
+    };
+    REQUIRE(run_until(context, [&] { return b.payloads.size() == frames; }));
+    CHECK_FALSE(wrong);
+    CHECK(a.payloads_sent == frames);
+    REQUIRE(b.controls.size() == frames / 10);
+    for (std::size_t i = 0; i < b.controls.size(); ++i) {
+      CHECK(b.controls[i] == Bytes(1 + 10 * i, static_cast<std::byte>(10 * i)));
+    }
+    CHECK(b.closed.empty());
+    workers.join();
+  }
+
+  TEST_CASE("a session that ends while workers are at its frames reports once, and nothing else") {
+    for (int round = 0; round < 20; ++round) {
+      asio::io_context context;
+      asio::thread_pool workers(3);
+      TcpConfig config = loopback_config();
+      config.workers = workers.get_executor();
+      Node a(context, config);
+      Node b(context, config);
+      connect(context, a, b);
+      const auto bytes = block(65'536);
+      for (std::uint32_t i = 0; i < 64; ++i) {
+        a.driver.send_payload(a.opened[0].id, header_of(i, 65'536), payload_of(bytes));
+      }
+      const auto enough = static_cast<std::size_t>(round);
+      REQUIRE(run_until(context, [&] { return b.payloads.size() >= enough; }));
+      (round % 2 == 0 ? a : b).driver.close((round % 2 == 0 ? a : b).opened[0].id);
+      REQUIRE(run_until(context, [&] { return a.closed.size() == 1 && b.closed.size() == 1; }));
+      const std::size_t sent = a.payloads_sent;
+      const std::size_t received = b.payloads.size();
+      workers.join();
+      context.restart();
+      context.poll();
+      CHECK(a.payloads_sent == sent);
+      CHECK(b.payloads.size() == received);
+    }
   }
 
   TEST_CASE("100 MiB of payload arrive, with either cipher") {
