@@ -26,8 +26,8 @@ inline constexpr Duration claim_time_max =
     std::chrono::seconds(60);  ///< of an extent: then others may have it, however it grows
 inline constexpr Duration slow_after =
     std::chrono::seconds(1);  ///< a claim's rate says nothing before
-inline constexpr Duration slow_margin = std::chrono::seconds(1);
-inline constexpr double slow_factor = 2.0;  ///< times what the rest takes at a fair share of the
+inline constexpr Duration slow_margin = std::chrono::seconds(2);
+inline constexpr double slow_factor = 4.0;  ///< times what the rest takes at a fair share of the
                                             ///< best rate seen, plus slow_margin: others that wait
                                             ///< may have it
 inline constexpr std::uint64_t growth_min =

@@ -239,7 +239,7 @@ void Swarm::mark_have(TimePoint now, ChunkIndex chunk, ChunkSource source) {
   if (source == ChunkSource::peer) sure_peer_progress_ = peer_progress_ = now;
   has_foreign_ = has_foreign_ || source != ChunkSource::upstream;
   open_.reset(to_value(chunk));
-  forget_relayed(chunk);
+  forget_relayed(now, chunk);
   drop_other_sources(chunk);
   suspects_.erase(chunk);
   context_.emit(ChunkReady{id_, chunk, source});

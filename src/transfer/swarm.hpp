@@ -248,17 +248,17 @@ class Swarm {
   [[nodiscard]] std::optional<BlockPlace> repair_received(TimePoint now, SessionId session,
                                                           const BlockFrame& frame);
   void relayed_block_done(TimePoint now, ChunkIndex chunk, std::uint32_t offset);
-  void relayed_was_wrong(ChunkIndex chunk, std::span<const ChunkSha256> blocks);
+  void relayed_was_wrong(TimePoint now, ChunkIndex chunk, std::span<const ChunkSha256> blocks);
   /// What left for other nodes of a chunk is true: says so to them.
   void vouch_for(const RelayedChunk& relayed, ChunkIndex chunk);
   void judge_relay(TimePoint now, ChunkIndex chunk);
   void truth_known(TimePoint now, ChunkIndex chunk, std::span<const ChunkSha256> blocks);
-  void forget_relayed(ChunkIndex chunk);
+  void forget_relayed(TimePoint now, ChunkIndex chunk);
   void end_repair(RelayedChunk& relayed);
   void start_repair(TimePoint now, ChunkIndex chunk, RelayedChunk& relayed);
   void tend_relays(TimePoint now);
   void reroute(TimePoint now, SessionId session);
-  [[nodiscard]] Duration relay_grace() const;
+  [[nodiscard]] Duration relay_grace(TimePoint now) const;
   [[nodiscard]] bool is_relay_due(TimePoint now, ChunkIndex chunk) const;
 
   // swarm_fetches.cpp
@@ -366,7 +366,7 @@ class Swarm {
   std::map<ChunkIndex, RelayEvidence> evidence_;
   std::set<ChunkIndex> not_relayed_;     ///< were wrong: taken by request only
   std::optional<TimePoint> relay_seen_;  ///< the last stripe or frame
-  Duration relay_lag_{};                 ///< from a peer's HAVE to the own chunk, smoothed
+  Duration relay_lag_{};                 ///< from a peer's HAVE to the own chunk, at most lately
 
   // Upstream.
   std::map<FetchId, Fetch> fetches_;

@@ -216,7 +216,7 @@ void Swarm::chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source, Ch
   if (verdict == ChunkVerdict::store_failed) {
     fail(now, SwarmError::store_failed);
   } else if (verdict == ChunkVerdict::mismatch && source == relay_source) {
-    relayed_was_wrong(chunk, blocks);
+    relayed_was_wrong(now, chunk, blocks);
   } else if (verdict == ChunkVerdict::mismatch) {
     refresh_open(chunk);
     take_back_progress();

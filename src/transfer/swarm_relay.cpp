@@ -15,8 +15,13 @@ constexpr std::uint32_t block_bytes = static_cast<std::uint32_t>(limits::block_b
 constexpr std::uint32_t frame_bytes = static_cast<std::uint32_t>(limits::relay_frame_bytes);
 static_assert(limits::chunk_bytes_max / limits::block_bytes <= 64);  // bits of a RelayVouchMessage
 constexpr Duration relay_lives = 2s;  // since the last stripe: more are to be expected
-constexpr Duration grace_min = 300ms;
+// Asking early for what is only late makes it later: the blocks come on the same links. When
+// nothing comes any more there is room.
+constexpr Duration grace_min = 1s;
 constexpr Duration grace_max = 3s;
+constexpr Duration grace_when_quiet = 200ms;
+constexpr Duration quiet_after = 250ms;
+constexpr std::size_t repairs_max = 2;  // chunks at a time
 constexpr Duration repair_patience = 1s;
 constexpr Duration abandoned_after = 10s;  // no byte, and nobody has the chunk
 constexpr Duration redial_after = 1s;
@@ -300,7 +305,8 @@ void Swarm::relayed_block_done(TimePoint now, ChunkIndex chunk, std::uint32_t of
 // Some predecessor passed on wrong bytes, and who is not known: the chunk comes by request, from
 // one that answers for it. Then the stripes that differ convict whoever vouched for them. An honest
 // hop that had them wrong itself does not vouch.
-void Swarm::relayed_was_wrong(ChunkIndex chunk, std::span<const ChunkSha256> blocks) {
+void Swarm::relayed_was_wrong(TimePoint now, ChunkIndex chunk,
+                              std::span<const ChunkSha256> blocks) {
   const auto& stripes = arriving_.at(chunk).stripes;
   if (evidence_.size() == limits::relay_evidence_max) {
     const auto judged = std::find_if(evidence_.begin(), evidence_.end(),
@@ -318,7 +324,7 @@ void Swarm::relayed_was_wrong(ChunkIndex chunk, std::span<const ChunkSha256> blo
   }
   ++context_.stats.relay_failures;
   ++context_.stats.verify_failures_peer;
-  forget_relayed(chunk);
+  forget_relayed(now, chunk);
   not_relayed_.insert(chunk);
   take_back_progress();
   refresh_open(chunk);
@@ -379,8 +385,12 @@ void Swarm::judge_relay(TimePoint now, ChunkIndex chunk) {
   }
 }
 
-void Swarm::forget_relayed(ChunkIndex chunk) {
+void Swarm::forget_relayed(TimePoint now, ChunkIndex chunk) {
   const auto it = arriving_.find(chunk);
+  const auto heard = heard_.find(chunk);
+  if (it != arriving_.end() && heard != heard_.end()) {
+    relay_lag_ = std::max(now - heard->second, relay_lag_ * 7 / 8);
+  }
   if (it != arriving_.end()) {
     end_repair(it->second);
     arriving_.erase(it);
@@ -391,7 +401,10 @@ void Swarm::forget_relayed(ChunkIndex chunk) {
 
 // ---- what did not come ----
 
-Duration Swarm::relay_grace() const { return std::clamp(2 * relay_lag_, grace_min, grace_max); }
+Duration Swarm::relay_grace(TimePoint now) const {
+  if (!relay_seen_ || now - *relay_seen_ >= quiet_after) return grace_when_quiet;
+  return std::clamp(3 * relay_lag_, grace_min, grace_max);
+}
 
 // A peer has it, and it is still under way to here, down a longer chain.
 bool Swarm::is_relay_due(TimePoint now, ChunkIndex chunk) const {
@@ -399,7 +412,7 @@ bool Swarm::is_relay_due(TimePoint now, ChunkIndex chunk) const {
     return false;
   }
   const auto heard = heard_.find(chunk);
-  return heard != heard_.end() && now - heard->second < relay_grace();
+  return heard != heard_.end() && now - heard->second < relay_grace(now);
 }
 
 void Swarm::end_repair(RelayedChunk& relayed) {
@@ -510,19 +523,26 @@ void Swarm::tend_relays(TimePoint now) {
   if (arriving_.empty() && departing_.empty()) return;
   for (const SessionId session : context_.sessions.rest_stalled(now)) reroute(now, session);
   std::vector<ChunkIndex> abandoned;
+  std::size_t repairs = 0;
   for (auto& [chunk, relayed] : arriving_) {
     if (downloads_.find(relay_source, chunk)->submitted) continue;
     if (now - relayed.touched >= abandoned_after && !someone_has(now, chunk)) {
       abandoned.push_back(chunk);
       continue;
     }
-    const bool is_late = now - relayed.touched >= relay_grace();
-    if (is_late && (!relayed.repair || relayed.repair->deadline <= now)) {
+    if (relayed.repair && relayed.repair->deadline <= now) {
+      end_repair(relayed);
+      relayed.touched = now;
+    }
+    if (relayed.repair) {
+      ++repairs;
+    } else if (repairs < repairs_max && now - relayed.touched >= relay_grace(now)) {
       start_repair(now, chunk, relayed);
+      if (relayed.repair) ++repairs;
     }
   }
   for (const ChunkIndex chunk : abandoned) {
-    forget_relayed(chunk);
+    forget_relayed(now, chunk);
     drop_download(relay_source, chunk);
   }
 }

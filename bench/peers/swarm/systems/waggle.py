@@ -66,4 +66,6 @@ class Waggle(HttpSystem):
                 "takeovers": total("claims_total", outcome="takeover"),
                 "verify_failures": total("chunk_verify_failures_total"),
                 "upstream_x": total("bytes_total", source="upstream") / self.blob.size,
+                "relayed_share": total("relayed_bytes_total") / max(1, received),
+                "repaired_blocks": total("relay_repaired_blocks_total"),
                 "uploads_per_peer_byte": total("upload_bytes_total") / max(1, received)}
