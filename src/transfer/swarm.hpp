@@ -257,6 +257,9 @@ class Swarm {
   void end_repair(RelayedChunk& relayed);
   void start_repair(TimePoint now, ChunkIndex chunk, RelayedChunk& relayed);
   void tend_relays(TimePoint now);
+  /// The next chunks of which something did not come.
+  void repair_late(TimePoint now);
+  void resume_relays(TimePoint now);
   void reroute(TimePoint now, SessionId session);
   [[nodiscard]] Duration relay_grace(TimePoint now) const;
   [[nodiscard]] bool is_relay_due(TimePoint now, ChunkIndex chunk) const;

@@ -135,6 +135,7 @@ void Swarm::send_open(TimePoint now, const NodeId&, SwarmPeer& peer, SessionId s
 }
 
 void Swarm::session_opened(TimePoint now, SessionId session, const NodeId& node) {
+  resume_relays(now);
   const auto it = peers_.find(node);
   if (it == peers_.end() || it->second.link != SwarmPeer::Link::dialing) return;
   send_open(now, node, it->second, session);

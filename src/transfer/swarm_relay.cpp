@@ -104,10 +104,10 @@ void Swarm::fetch_bytes(TimePoint now, FetchId id, ChunkIndex chunk, std::uint32
   const auto [it, is_new] = departing_.try_emplace(chunk);
   auto& stripes = it->second.stripes;
   if (is_new) {
-    refresh_rings();
     it->second.serial = relay_serial();
     stripes.resize((layout_.chunk_size(chunk) + block_bytes - 1) / block_bytes);
   }
+  if (is_new || rings_.size() == 0) refresh_rings();  // the first bytes come before the first news
   if (rings_.size() == 0) return;
   for (std::size_t i = 0; i < stripes.size() && i * block_bytes < filled; ++i) {
     const auto received =
@@ -485,11 +485,30 @@ std::optional<Swarm::BlockPlace> Swarm::repair_received(TimePoint now, SessionId
     pass_on(now, frame.chunk, relay_source, index, it->second);
     relayed_block_done(now, frame.chunk, frame.offset);
   }
-  if (repair.waiting == 0 && it->second.repair) it->second.repair.reset();
+  if (it->second.repair && it->second.repair->waiting == 0) it->second.repair.reset();
+  if (!it->second.repair) repair_late(now);
   return place;
 }
 
 // ---- in time ----
+
+// A stripe may have found nobody it could be sent to.
+void Swarm::resume_relays(TimePoint now) {
+  const auto resume = [&](std::map<ChunkIndex, RelayedChunk>& chunks, SessionId source) {
+    for (auto& [chunk, relayed] : chunks) {
+      const Download* download = downloads_.find(source, chunk);
+      if (download != nullptr && download->submitted) continue;
+      for (std::size_t i = 0; i < relayed.stripes.size(); ++i) {
+        const RelayStripe& stripe = relayed.stripes[i];
+        const bool waits = std::any_of(stripe.branches.begin(), stripe.branches.end(),
+                                       [](const RelayBranch& branch) { return !branch.to; });
+        if (waits && stripe.received > 0) pass_on(now, chunk, source, i, relayed);
+      }
+    }
+  };
+  resume(arriving_, relay_source);
+  resume(departing_, fetch_source);
+}
 
 // The next in line takes the place of a hop that is gone or stands still; all that is here of the
 // stripe goes to it.
@@ -523,27 +542,34 @@ void Swarm::tend_relays(TimePoint now) {
   if (arriving_.empty() && departing_.empty()) return;
   for (const SessionId session : context_.sessions.rest_stalled(now)) reroute(now, session);
   std::vector<ChunkIndex> abandoned;
-  std::size_t repairs = 0;
   for (auto& [chunk, relayed] : arriving_) {
     if (downloads_.find(relay_source, chunk)->submitted) continue;
     if (now - relayed.touched >= abandoned_after && !someone_has(now, chunk)) {
       abandoned.push_back(chunk);
-      continue;
-    }
-    if (relayed.repair && relayed.repair->deadline <= now) {
+    } else if (relayed.repair && relayed.repair->deadline <= now) {
+      for (auto& [node, peer] : peers_) {
+        if (peer.session == relayed.repair->session) peer.busy_until = now + limits::relay_rest;
+      }
       end_repair(relayed);
-      relayed.touched = now;
-    }
-    if (relayed.repair) {
-      ++repairs;
-    } else if (repairs < repairs_max && now - relayed.touched >= relay_grace(now)) {
-      start_repair(now, chunk, relayed);
-      if (relayed.repair) ++repairs;
     }
   }
   for (const ChunkIndex chunk : abandoned) {
     forget_relayed(now, chunk);
     drop_download(relay_source, chunk);
+  }
+  repair_late(now);
+}
+
+void Swarm::repair_late(TimePoint now) {
+  auto repairs = static_cast<std::size_t>(
+      std::count_if(arriving_.begin(), arriving_.end(),
+                    [](const auto& entry) { return entry.second.repair.has_value(); }));
+  for (auto& [chunk, relayed] : arriving_) {
+    if (repairs >= repairs_max) return;
+    if (relayed.repair || now - relayed.touched < relay_grace(now)) continue;
+    if (downloads_.find(relay_source, chunk)->submitted) continue;
+    start_repair(now, chunk, relayed);
+    if (relayed.repair) ++repairs;
   }
 }
 
