@@ -47,11 +47,14 @@ class Program:
             return False
 
 
-def programs(build):
+PROGRAM_SECONDS_MAX = 900
+
+
+def programs(build, seconds_max):
     listed = subprocess.run(["meson", "introspect", "--tests", build], capture_output=True, text=True, check=True)
     for entry in json.loads(listed.stdout):
         yield Program(entry["name"], entry["cmd"], entry["env"], entry["workdir"] or build,
-                      min(900, entry["timeout"] * 4) if entry["timeout"] else 900)
+                      seconds_max or min(PROGRAM_SECONDS_MAX, (entry["timeout"] or PROGRAM_SECONDS_MAX) * 4))
 
 
 _SUITE = re.compile(r"<TestSuite(?: name=\"([^\"]*)\")?")
@@ -128,9 +131,10 @@ def run_program(program, name, share):
         return [Case(f"{program.name}: the program", "failed", time.monotonic() - began, "did not end in time")]
 
 
-def run_meson_tests(build, name, jobs, only="", without=""):
+def run_meson_tests(build, name, jobs, only="", without="", seconds_max=0):
     cases = []
-    chosen = [program for program in programs(build) if only in ("", program.name) and program.name != without]
+    chosen = [program for program in programs(build, seconds_max)
+              if only in ("", program.name) and program.name != without]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         work = [share for program in chosen for share in shares(program, name)]
         for found in pool.map(lambda share: run_program(share[0], name, share[1]), work):
@@ -165,11 +169,14 @@ def main():
     parser.add_argument("--no-e2e", action="store_true")
     parser.add_argument("--program", default="", help="only the test program of this name")
     parser.add_argument("--without-program", default="", help="all test programs but this one")
+    parser.add_argument("--program-seconds", type=int, default=0,
+                        help="a test program that takes longer is stopped; default: what meson says")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
 
     build = os.path.join(ROOT, options.build)
-    cases = run_meson_tests(build, options.name, options.jobs, options.program, options.without_program)
+    cases = run_meson_tests(build, options.name, options.jobs, options.program, options.without_program,
+                            options.program_seconds)
     passed = sum(case.status == "passed" for case in cases)
     failed = sum(case.status == "failed" for case in cases)
     print(f"cases in {options.build}: {passed} passed, {failed} failed")
