@@ -370,8 +370,7 @@ asio::awaitable<FetchEnd> FetchDriver::transfer_body(std::shared_ptr<Fetch> fetc
         continue;
       }
       filled += *count;
-      note_received(*fetch, chunk, filled, *count);
-      co_await wait_for_relay(fetch);
+      if (note_received(*fetch, chunk, filled, *count)) co_await wait_for_relay(fetch);
       if (fetch->canceled || fetch->store_failed) break;
     }
     payload_.drop_buffer({fetch->command.swarm, chunk, transfer::fetch_source});
@@ -410,23 +409,26 @@ bool FetchDriver::is_relay_full() {
   return full;
 }
 
-void FetchDriver::note_received(Fetch& fetch, ChunkIndex chunk, std::size_t filled,
+// True when more is waiting to be passed on than should be.
+bool FetchDriver::note_received(Fetch& fetch, ChunkIndex chunk, std::size_t filled,
                                 std::size_t count) {
   fetch.received += count;
   const bool has_frame =
       filled / limits::relay_frame_bytes > (filled - count) / limits::relay_frame_bytes ||
       filled == fetch.layout.chunk_size(chunk);
-  if (has_frame) {
-    input_([&](TimePoint now, transfer::Exchange& exchange) {
-      exchange.fetch_bytes(now, fetch.command.fetch, chunk, static_cast<std::uint32_t>(filled));
-    });
-  }
+  const bool is_news = fetch.received - fetch.reported >= progress_bytes;
   metrics_.add_bytes(fetch.target.protocol, ops::ByteSource::upstream, count);
-  if (fetch.received - fetch.reported < progress_bytes) return;
-  fetch.reported = fetch.received;
+  if (!has_frame && !is_news) return false;
+  bool is_full = false;
   input_([&](TimePoint now, transfer::Exchange& exchange) {
-    exchange.fetch_progress(now, fetch.command.fetch, fetch.received);
+    if (has_frame) {
+      exchange.fetch_bytes(now, fetch.command.fetch, chunk, static_cast<std::uint32_t>(filled));
+    }
+    if (is_news) exchange.fetch_progress(now, fetch.command.fetch, fetch.received);
+    is_full = exchange.is_relay_full(now);
   });
+  if (is_news) fetch.reported = fetch.received;
+  return is_full;
 }
 
 void FetchDriver::deliver_chunk(const std::shared_ptr<Fetch>& fetch, ChunkIndex chunk,

@@ -94,7 +94,8 @@ class FetchDriver {
                                                 const boost::system::error_code& error);
   void note(const FetchTarget& target, std::string what, std::string about, std::string remedy);
   boost::asio::awaitable<transfer::FetchEnd> transfer_body(std::shared_ptr<Fetch> fetch);
-  void note_received(Fetch& fetch, ChunkIndex chunk, std::size_t filled, std::size_t count);
+  [[nodiscard]] bool note_received(Fetch& fetch, ChunkIndex chunk, std::size_t filled,
+                                   std::size_t count);
   [[nodiscard]] bool is_relay_full();
   boost::asio::awaitable<void> wait_for_relay(std::shared_ptr<Fetch> fetch);
   boost::asio::awaitable<bool> wait(std::shared_ptr<Fetch> fetch, std::function<bool()> ready);

@@ -468,14 +468,10 @@ void NodeDriver::receive_payload(SessionId session, const transfer::PayloadHeade
 }
 
 void NodeDriver::payload_left(SessionId session, const transfer::PayloadHeader& header) {
-  input([&](TimePoint at, transfer::Exchange& exchange) {
-    if (header.relayed) {
-      exchange.relay_sent(at, session, header.length);
-    } else {
-      exchange.block_sent(at, session);
-    }
-  });
-  if (header.relayed) fetches_->relay_moved();
+  // Counts only: nothing to do comes of it, so the core need not be asked.
+  if (!header.relayed) return distributor_->exchange().block_sent(now(), session);
+  distributor_->exchange().relay_sent(now(), session, header.length);
+  fetches_->relay_moved();
 }
 
 void NodeDriver::served(ops::Protocol protocol, const mirror::ServedRequest& request) {
