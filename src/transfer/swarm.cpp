@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 constexpr Duration tick_period = 100ms;
 constexpr Duration have_batch = 10ms;
 constexpr Duration relayed_have_batch = 200ms;  // everybody gets these anyway
-constexpr Duration holders_period = 1s;  // the index may have learned of more holders
+constexpr Duration holders_period = 1s;         // the index may have learned of more holders
 constexpr Duration veil_max = 200ms;
 constexpr std::size_t first_told = 2;   // peers that hear of a fresh chunk at once
 constexpr Duration linger = 30s;        // a swarm without readers stays this long

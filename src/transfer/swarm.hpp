@@ -382,10 +382,10 @@ class Swarm {
   std::map<ChunkIndex, CrecMessage> early_crecs_;
   std::map<ChunkIndex, TimePoint> heard_;  ///< lacking, and a peer said that it has it: since when
   std::map<ChunkIndex, RelayEvidence> evidence_;
-  std::set<ChunkIndex> not_relayed_;     ///< were wrong: taken by request only
+  std::set<ChunkIndex> not_relayed_;  ///< were wrong: taken by request only
   std::map<SessionId, std::vector<RelayVouchMessage>> vouches_;  ///< not sent yet
-  std::optional<TimePoint> relay_seen_;  ///< the last stripe or frame
-  Duration relay_lag_{};                 ///< from a peer's HAVE to the own chunk, at most lately
+  std::optional<TimePoint> relay_seen_;                          ///< the last stripe or frame
+  Duration relay_lag_{};  ///< from a peer's HAVE to the own chunk, at most lately
 
   // Upstream.
   std::map<FetchId, Fetch> fetches_;

@@ -18,7 +18,7 @@ constexpr Duration grace_min = 1s;
 constexpr Duration grace_max = 3s;
 constexpr Duration grace_when_quiet = 200ms;
 constexpr Duration quiet_after = 250ms;
-constexpr std::size_t repairs_max = 2;  // chunks at a time
+constexpr std::size_t repairs_max = 2;     // chunks at a time
 constexpr std::uint32_t missed_after = 2;  // chunks: their stripes go other ways, of other lengths
 constexpr Duration repair_patience = 1s;
 

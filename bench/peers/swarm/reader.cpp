@@ -1,7 +1,8 @@
 // A client of the bench: gets one blob over HTTP once it is told to, hashes it as it comes, keeps
 // nothing. Like containerd it resumes with a range when a body is cut.
 //   reader URL SIZE     waits for a line on stdin; then one JSON line on stdout
-// {"ended", "first_byte": seconds since the epoch, "worst_gap": s, "resumes", "digest"}, or {"error"}.
+// {"ended", "first_byte": seconds since the epoch, "worst_gap": s, "resumes", "digest"}, or
+// {"error"}.
 #include <curl/curl.h>
 #include <openssl/evp.h>
 
