@@ -192,6 +192,37 @@ TEST_SUITE("transfer/relay") {
     }
   }
 
+  TEST_CASE("the first chunks of a rush reach all by relay, whoever became known late") {
+    for (const Duration open_time : {300us, 30'000us}) {
+      CAPTURE(to_seconds(open_time));
+      Net net({.nodes = 8, .upstream_rate = 50e6, .open_time = open_time});
+      const Blob blob = net.make_blob(32 * MiB);
+      for (std::size_t n = 0; n < net.size(); ++n) {
+        net.pull(n, blob);
+        net.run_for(3ms);
+      }
+      // A chunk that no stripe of came would be asked for a second after it was heard of.
+      REQUIRE(net.run_until(
+          [&] {
+            for (std::size_t n = 0; n < net.size(); ++n) {
+              const auto& ready = net.ready(n);
+              const bool has_first = std::any_of(ready.begin(), ready.end(), [](const auto& entry) {
+                return entry.first == ChunkIndex{0};
+              });
+              if (!has_first) return false;
+            }
+            return true;
+          },
+          500ms));
+      REQUIRE(net.run_until([&] { return net.all_complete(blob); }, 60s));
+      CHECK(sum(net, &ExchangeStats::relay_failures) == 0);
+      for (std::size_t n = 0; n < net.size(); ++n) {
+        CHECK(net.exchange(n).banned(net.now()).empty());
+        net.exchange(n).check_invariants();
+      }
+    }
+  }
+
   TEST_CASE("a hop that dies, stands still or passes on wrong bytes: all others are done in time") {
     enum class Fault { none, dies, freezes, corrupts };
     std::optional<Duration> undisturbed;
