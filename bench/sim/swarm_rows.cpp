@@ -157,6 +157,7 @@ Outcome play(const Case& c, std::uint64_t seed) {
   const auto others_done = [&] {
     for (sim::NodeIndex i = 0; i < c.nodes; ++i) {
       if (!world.is_up(i) || is_of_tenth(i, c.nodes)) continue;
+      if (world.reads(i).empty()) return false;
       for (const auto& read : world.reads(i)) {
         if (!read.is_over()) return false;
       }
