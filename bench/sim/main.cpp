@@ -7,8 +7,9 @@
 int main(int argc, char** argv) {
   using namespace waggle::bench;
   constexpr NamedRow all_rows[] = {
-      {"idle", idle_row}, {"announcement", announcement_row}, {"failure", failure_row},
-      {"join", join_row}, {"storm", storm_row},               {"false_deaths", false_death_row},
+      {"idle", idle_row},       {"announcement", announcement_row},
+      {"failure", failure_row}, {"join", join_row},
+      {"storm", storm_row},     {"false_deaths", false_death_row},
   };
   return run_rows("sim_gossip", all_rows, argc, argv);
 }

@@ -53,8 +53,8 @@ double bound_seconds(const Case& c) {
   const double bytes = total_bytes(c);
   const double source = c.is_warm ? c.node_rate : c.origin_rate;
   const double wanters = static_cast<double>(c.is_warm ? c.nodes - 1 : c.nodes);
-  return std::max({bytes / source, bytes / c.node_rate,
-                   wanters * bytes / (source + wanters * c.node_rate)});
+  return std::max(
+      {bytes / source, bytes / c.node_rate, wanters * bytes / (source + wanters * c.node_rate)});
 }
 
 struct Outcome {
@@ -67,7 +67,9 @@ struct Outcome {
   nlohmann::ordered_json counts;
 };
 
-double per(double value, std::size_t nodes) { return rounded(value / static_cast<double>(nodes), 1); }
+double per(double value, std::size_t nodes) {
+  return rounded(value / static_cast<double>(nodes), 1);
+}
 
 nlohmann::ordered_json count(const sim::SwarmWorld& world, double cpu_s, double bytes) {
   transfer::ExchangeStats sum;
@@ -150,7 +152,8 @@ Outcome play(const Case& c, std::uint64_t seed) {
   for (sim::NodeIndex i = c.is_warm ? 1 : 0; i < c.nodes; ++i) {
     const Duration start = c.spread * prng.below(1000) / 1000;
     outcome.last_start = std::max(outcome.last_start, to_seconds(start));
-    if (c.has_slow && is_of_tenth(i, c.nodes)) world.set_rates(i, {c.node_rate / 10, c.node_rate / 10});
+    if (c.has_slow && is_of_tenth(i, c.nodes))
+      world.set_rates(i, {c.node_rate / 10, c.node_rate / 10});
     if (c.kills && is_of_tenth(i, c.nodes)) world.crash(i, began + from_seconds(bound / 2));
     for (const sim::Blob& file : files) world.pull(i, file, began + start);
   }
@@ -199,12 +202,14 @@ void print_case(const Case& c, const SimOptions& options) {
                                    {"p50_s", rounded(quantile(outcome.times, 0.5))},
                                    {"counted", outcome.times.size()}};
   if (!c.is_warm) {
-    spread["direct_s"] = rounded(std::max(static_cast<double>(c.nodes) * total_bytes(c) / c.origin_rate,
-                                          total_bytes(c) / c.node_rate));
+    spread["direct_s"] =
+        rounded(std::max(static_cast<double>(c.nodes) * total_bytes(c) / c.origin_rate,
+                         total_bytes(c) / c.node_rate));
     spread["origin_x"] = rounded(outcome.origin_x, 4);
     spread["origin_end_ratio"] = rounded(outcome.origin_end / bound);
     spread["requests"] = outcome.requests;
-    spread["requests_of_one"] = c.files * ((c.blob_bytes + limits::extent_bytes - 1) / limits::extent_bytes);
+    spread["requests_of_one"] =
+        c.files * ((c.blob_bytes + limits::extent_bytes - 1) / limits::extent_bytes);
   }
   spread["gap_p50_s"] = rounded(quantile(outcome.gaps, 0.5));
   spread["gap_worst_s"] = rounded(quantile(outcome.gaps, 1));

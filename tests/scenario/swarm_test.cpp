@@ -42,8 +42,7 @@ struct FlashCrowd {
   }
   /// `extents` more than the blob itself.
   [[nodiscard]] double egress_with(std::uint64_t extents) const {
-    return 1 + static_cast<double>(extents * limits::extent_bytes) /
-                   static_cast<double>(blob.size);
+    return 1 + static_cast<double>(extents * limits::extent_bytes) / static_cast<double>(blob.size);
   }
   /// Whoever is no registrar, evenly spread.
   [[nodiscard]] std::vector<sim::NodeIndex> hops(std::size_t count) const {
@@ -84,7 +83,8 @@ struct FlashCrowd {
 }  // namespace
 
 TEST_SUITE("scenario/swarm") {
-  TEST_CASE("a flash crowd, and one that comes within two seconds: each byte leaves upstream once") {
+  TEST_CASE(
+      "a flash crowd, and one that comes within two seconds: each byte leaves upstream once") {
     for (const Duration spread : {Duration(0s), Duration(2s)}) {
       CAPTURE(to_seconds(spread));
       FlashCrowd crowd(1, 64, spread);

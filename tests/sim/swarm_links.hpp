@@ -1,6 +1,6 @@
-// Links of a large virtual swarm: each node has an uplink and a downlink, sessions are ordered pipes
-// through both. What a pipe may have in the receiver's port is bounded, as a switch's queue and
-// TCP's window bound it: a full port makes senders wait, it loses nothing. For swarm_world.hpp.
+// Links of a large virtual swarm: each node has an uplink and a downlink, sessions are ordered
+// pipes through both. What a pipe may have in the receiver's port is bounded, as a switch's queue
+// and TCP's window bound it: a full port makes senders wait, it loses nothing. For swarm_world.hpp.
 #pragma once
 
 #include "base/limits.hpp"
@@ -23,9 +23,9 @@ struct PortRates {
 };
 
 struct SwarmLinkConfig {
-  Duration delay = std::chrono::microseconds(200);       ///< one way
-  Duration queue = std::chrono::milliseconds(25);        ///< of each downlink
-  std::uint64_t socket_bytes = 128 * limits::KiB;        ///< unsent in a socket (TCP_NOTSENT_LOWAT)
+  Duration delay = std::chrono::microseconds(200);  ///< one way
+  Duration queue = std::chrono::milliseconds(25);   ///< of each downlink
+  std::uint64_t socket_bytes = 128 * limits::KiB;   ///< unsent in a socket (TCP_NOTSENT_LOWAT)
   std::uint64_t batch_bytes = limits::session_write_batch_bytes;  ///< written at once
   std::uint64_t segment_bytes =
       limits::relay_frame_bytes + 256;  ///< a link's turn for one pipe: a sealed relay frame
@@ -37,9 +37,9 @@ class SwarmLinks {
  public:
   struct Message {
     std::uint32_t bytes = 0;
-    bool is_control = false;            ///< goes before payload that no socket has taken yet
+    bool is_control = false;  ///< goes before payload that no socket has taken yet
     std::function<void()> arrived;
-    std::function<void()> taken;        ///< by the socket, which frees the sender's queue; optional
+    std::function<void()> taken;  ///< by the socket, which frees the sender's queue; optional
   };
 
   SwarmLinks(EventQueue& events, const SwarmLinkConfig& config, std::vector<PortRates> ports);

@@ -202,30 +202,29 @@ void SwarmNode::run(const transfer::SendBlock& send) {
   ++(send.relayed ? traffic_.relayed_blocks : traffic_.blocks);
   const Session& session = found->second;
   const transfer::BlockFrame frame{send.tag, send.chunk, send.offset, send.length, send.relayed};
-  world_.links_.send(
-      session.pipe,
-      {.bytes = send.length + sealed_overhead,
-       .is_control = false,
-       .arrived =
-           [&world = world_, to = session.peer, id = session.peer_session, frame] {
-             SwarmNode* peer = world.nodes_[to].get();
-             if (peer == nullptr || !peer->sessions_.contains(id)) return;
-             (void)peer->exchange_.block_received(world.now(), id, frame);
-             peer->pump();
-           },
-       .taken =
-           [&world = world_, from = index_, id = send.session, length = send.length,
-            relayed = send.relayed] {
-             SwarmNode* own = world.nodes_[from].get();
-             if (own == nullptr || !own->sessions_.contains(id)) return;
-             if (relayed) {
-               own->exchange_.relay_sent(world.now(), id, length);
-               own->relay_moved();
-             } else {
-               own->exchange_.block_sent(world.now(), id);
-             }
-             own->pump();
-           }});
+  world_.links_.send(session.pipe,
+                     {.bytes = send.length + sealed_overhead,
+                      .is_control = false,
+                      .arrived =
+                          [&world = world_, to = session.peer, id = session.peer_session, frame] {
+                            SwarmNode* peer = world.nodes_[to].get();
+                            if (peer == nullptr || !peer->sessions_.contains(id)) return;
+                            (void)peer->exchange_.block_received(world.now(), id, frame);
+                            peer->pump();
+                          },
+                      .taken =
+                          [&world = world_, from = index_, id = send.session, length = send.length,
+                           relayed = send.relayed] {
+                            SwarmNode* own = world.nodes_[from].get();
+                            if (own == nullptr || !own->sessions_.contains(id)) return;
+                            if (relayed) {
+                              own->exchange_.relay_sent(world.now(), id, length);
+                              own->relay_moved();
+                            } else {
+                              own->exchange_.block_sent(world.now(), id);
+                            }
+                            own->pump();
+                          }});
 }
 
 void SwarmNode::run(const transfer::CloseSession& close) {
@@ -234,13 +233,13 @@ void SwarmNode::run(const transfer::CloseSession& close) {
 
 void SwarmNode::run(const transfer::SendClaim& send) {
   const NodeIndex to = world_.indexes_.at(send.to);
-  world_.events_.after(world_.config_.link.delay, [&world = world_, from = index_, to,
-                                                   payload = send.payload] {
-    SwarmNode* peer = world.nodes_[to].get();
-    if (peer == nullptr) return;
-    peer->exchange_.handle_claim(world.now(), world.identities_[from].node_id(), payload);
-    peer->pump();
-  });
+  world_.events_.after(
+      world_.config_.link.delay, [&world = world_, from = index_, to, payload = send.payload] {
+        SwarmNode* peer = world.nodes_[to].get();
+        if (peer == nullptr) return;
+        peer->exchange_.handle_claim(world.now(), world.identities_[from].node_id(), payload);
+        peer->pump();
+      });
 }
 
 // ---- blobs ----
@@ -254,8 +253,7 @@ void SwarmNode::run(const transfer::CreateBlob& create) {
 void SwarmNode::run(const transfer::VerifyChunk& verify) {
   after(hash_time, [verify](SwarmNode& node) {
     const Blob& blob = node.swarms_.at(verify.swarm);
-    const bool ok =
-        proves(verify.proof, blob.digest, blob.layout(), verify.chunk, true_bytes);
+    const bool ok = proves(verify.proof, blob.digest, blob.layout(), verify.chunk, true_bytes);
     std::optional<transfer::ChunkSha256> hash;
     if (verify.want_sha256) hash = chunk_sha256(blob.digest, verify.chunk, true_bytes);
     node.exchange_.chunk_verified(node.now(), verify.swarm, verify.chunk, verify.source,
@@ -266,8 +264,7 @@ void SwarmNode::run(const transfer::VerifyChunk& verify) {
 void SwarmNode::run(const transfer::HashLink& hash) {
   after(hash_time, [hash](SwarmNode& node) {
     const Blob& blob = node.swarms_.at(hash.swarm);
-    const LinkEnd end =
-        hash_link(blob.digest, blob.layout(), hash.chunk, true_bytes, hash.begin);
+    const LinkEnd end = hash_link(blob.digest, blob.layout(), hash.chunk, true_bytes, hash.begin);
     node.exchange_.link_hashed(node.now(), hash.swarm, hash.chunk, end.end, end.digest);
   });
 }
@@ -434,8 +431,10 @@ void SwarmNode::chunk_read(FetchId id, Fetch& fetch, ChunkIndex chunk) {
     node.exchange_.fetch_chunk(node.now(), id, chunk, sha256, ChunkVerdict::ok);
     node.pump();
     if (!node.fetches_.contains(id)) return;
-    if (is_over) node.ended(id, Kind::complete);
-    else node.read_on(id);
+    if (is_over)
+      node.ended(id, Kind::complete);
+    else
+      node.read_on(id);
   });
 }
 

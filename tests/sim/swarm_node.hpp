@@ -46,15 +46,15 @@ class SwarmNode final : public transfer::ClusterView {
   struct Fetch {
     SwarmId swarm{};
     Blob blob;
-    std::uint64_t at = 0;        ///< next byte that the origin sends
+    std::uint64_t at = 0;  ///< next byte that the origin sends
     std::uint64_t stop = 0;
     std::uint64_t received = 0;  ///< handed to the core
     std::uint64_t read_at = 0;   ///< next byte that this node reads
     std::uint64_t reported = 0;
-    std::uint64_t unread = 0;    ///< arrived
-    std::uint32_t hashing = 0;   ///< chunks
-    std::uint64_t look = 0;      ///< number of the timer that counts
-    bool waits = false;          ///< for the relay
+    std::uint64_t unread = 0;   ///< arrived
+    std::uint32_t hashing = 0;  ///< chunks
+    std::uint64_t look = 0;     ///< number of the timer that counts
+    bool waits = false;         ///< for the relay
     std::optional<PipeIndex> pipe;
   };
   using Later = std::function<void(SwarmNode&)>;

@@ -64,8 +64,10 @@ void SwarmWorld::pull(NodeIndex index, const Blob& blob, std::optional<TimePoint
   blobs_[blob.digest] = blob;
   ++unfinished_;
   events_.at(at.value_or(now()), [this, index, blob] {
-    if (nodes_[index]) nodes_[index]->open(blob);
-    else --unfinished_;
+    if (nodes_[index])
+      nodes_[index]->open(blob);
+    else
+      --unfinished_;
   });
 }
 
@@ -131,9 +133,10 @@ void SwarmWorld::close_session(NodeIndex index, SessionId id) {
   const SwarmNode::Session session = found->second;
   for (const auto& [node, closed] :
        {std::pair(index, id), std::pair(session.peer, session.peer_session)}) {
-    events_.after(node == index ? Duration{0} : config_.link.delay, [this, node = node, closed = closed] {
-      if (nodes_[node]) nodes_[node]->session_closed(closed);
-    });
+    events_.after(node == index ? Duration{0} : config_.link.delay,
+                  [this, node = node, closed = closed] {
+                    if (nodes_[node]) nodes_[node]->session_closed(closed);
+                  });
   }
 }
 

@@ -1,7 +1,7 @@
 // A large virtual swarm: real Exchanges (swarms, relays, claims) of hundreds of nodes on links with
 // rates, queues and delay, one upstream behind a link of its own. Everything around them is ideal:
-// who is there and who holds what is known after a set time, disks and hashes take a set time, bytes
-// are true. From one seed. docs/decisions/D-180-swarm-world.md says what is left out and why.
+// who is there and who holds what is known after a set time, disks and hashes take a set time,
+// bytes are true. From one seed. docs/decisions/D-180-swarm-world.md says what is left out and why.
 //   sim::SwarmWorld world({.node_count = 128, .seed = 1});
 //   for (i = 0; i < 128; ++i) world.pull(i, blob);
 //   world.run_until_done(60s);
