@@ -16,7 +16,8 @@ constexpr std::uint32_t frame_bytes = static_cast<std::uint32_t>(limits::relay_f
 static_assert(limits::chunk_bytes_max / limits::block_bytes <= 64);  // bits of a RelayVouchMessage
 constexpr Duration abandoned_after = 10s;  // no byte, and nobody has the chunk
 constexpr Duration redial_after = 1s;
-constexpr Duration late_lives = 1s;  // what has not left by then is asked for
+constexpr Duration late_lives = 1s;       // what has not left by then is asked for
+constexpr std::size_t branches_max = 16;  // of a stripe: who comes one by one gets one each
 constexpr std::uint64_t late_bytes_max = limits::chunk_bytes_max;
 
 }  // namespace
@@ -85,7 +86,7 @@ void Swarm::begin_stripe(RelayStripe& stripe) {
 // Who became known after the stripe had left gets it down a chain of their own.
 void Swarm::spread(RelayStripe& stripe) {
   if (stripe.branches.empty()) return begin_stripe(stripe);
-  if (stripe.branches.size() >= limits::relay_chains_max) return;
+  if (stripe.branches.size() >= branches_max) return;
   RelayBranch branch;
   for (const NodeId& node : rings_.chain(0)) {
     if (branch.rest.size() == limits::relay_hops_max) break;
@@ -217,15 +218,14 @@ void Swarm::chunk_departed(TimePoint now, ChunkIndex chunk) {
 void Swarm::chunk_passed(TimePoint now, ChunkIndex chunk, RelayedChunk relayed) {
   const bool has_room = (late_.size() + 1) * layout_.chunk_bytes() <= late_bytes_max;
   if (!has_room || !crecs_.contains(chunk)) return;
-  RelayBranch left;
-  for (const RelayStripe& stripe : relayed.stripes) {
-    for (const RelayBranch& branch : stripe.branches) {
-      if (!branch.to && branch.rest.size() > left.rest.size()) left.rest = branch.rest;
-    }
-  }
-  if (left.rest.empty()) return;
-  relayed.proof.branches.push_back(std::move(left));
-  keep_late(now, chunk, std::move(relayed));
+  const auto waits = [](const RelayStripe& stripe) {
+    return std::any_of(
+        stripe.branches.begin(), stripe.branches.end(),
+        [](const RelayBranch& branch) { return !branch.to && !branch.rest.empty(); });
+  };
+  const bool any_waits =
+      waits(relayed.proof) || std::any_of(relayed.stripes.begin(), relayed.stripes.end(), waits);
+  if (any_waits) keep_late(now, chunk, std::move(relayed));
 }
 
 void Swarm::keep_late(TimePoint now, ChunkIndex chunk, RelayedChunk relayed) {
@@ -285,14 +285,22 @@ void Swarm::pass_crec(TimePoint now, const NodeId& from, const CrecMessage& mess
     return;
   }
   CrecMessage onward = message;
-  if (const auto to = next_hop(now, *onward.next)) context_.send(*to, onward);
+  if (const auto to = next_hop(now, *onward.next)) {
+    context_.send(*to, onward);
+    onward.next->clear();
+  }
   if (has_chunk(message.chunk) || !may_relay()) return;
   Download* download = downloads_.find(relay_source, message.chunk);
   if (download == nullptr) {
     if (early_crecs_.size() < limits::relay_early_crecs_max) {
-      early_crecs_.try_emplace(message.chunk, message);
+      early_crecs_.try_emplace(message.chunk, std::move(onward));
     }
-  } else if (!download->submitted && !download->crec) {
+    return;
+  }
+  // Those that nobody could be reached of get it when the chunk is here.
+  auto& ways = arriving_.at(message.chunk).proof.branches;
+  if (ways.empty() && !onward.next->empty()) ways.push_back({*onward.next, std::nullopt, 0});
+  if (!download->submitted && !download->crec) {
     download->crec = crec;
     submit(relay_source, message.chunk);
   }
@@ -335,6 +343,7 @@ bool Swarm::begin_arriving(TimePoint now, ChunkIndex chunk) {
   const auto early = early_crecs_.find(chunk);
   if (early != early_crecs_.end()) {
     const CrecMessage& message = early->second;
+    if (!message.next->empty()) relayed.proof.branches.push_back({*message.next, std::nullopt, 0});
     download->crec = Crec{message.sha256, message.signer, message.signature};
     early_crecs_.erase(early);
   }
