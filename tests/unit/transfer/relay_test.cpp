@@ -194,16 +194,18 @@ TEST_SUITE("transfer/relay") {
 
   TEST_CASE("the first chunks of a rush reach all by relay, whoever became known late") {
     struct Row {
-      Duration open_time;
+      Duration apart, open_time;
       std::uint64_t pulled_max;  // who comes when the file is open is told what is there, and asks
     };
-    for (const auto& [open_time, pulled_max] : {Row{300us, 2 * MiB}, Row{30ms, 0}}) {
+    for (const auto& [apart, open_time, pulled_max] :
+         {Row{3ms, 300us, 2 * MiB}, Row{3ms, 30ms, 0}, Row{1ms, 30ms, 0}}) {
+      CAPTURE(to_seconds(apart));
       CAPTURE(to_seconds(open_time));
       Net net({.nodes = 8, .upstream_rate = 50e6, .open_time = open_time});
       const Blob blob = net.make_blob(32 * MiB);
       for (std::size_t n = 0; n < net.size(); ++n) {
         net.pull(n, blob);
-        net.run_for(3ms);
+        net.run_for(apart);
       }
       // A chunk that no stripe of came would be asked for a second after it was heard of.
       REQUIRE(net.run_until(
