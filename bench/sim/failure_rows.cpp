@@ -3,6 +3,7 @@
 #include "sim/gossip_rows.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <map>
 
 namespace waggle::bench {
@@ -148,8 +149,16 @@ void false_death_row(const SimOptions& options, std::size_t nodes) {
   SuspicionCount suspicions;
   world.add_listener(&suspicions);
   std::uint64_t pauses = 0;
-  const TimePoint end = world.now() + from_seconds(hours * 3600);
+  const TimePoint begin = world.now();
+  const TimePoint end = begin + from_seconds(hours * 3600);
+  TimePoint told = begin;
   while (world.now() < end) {
+    if (world.now() - told >= 1h) {  // a run of a day takes hours
+      told += 1h;
+      std::fprintf(stderr, "false_deaths, %zu nodes: %.0f of %g h, %zu held for dead, %.0f s\n",
+                   nodes, to_seconds(told - begin) / 3600, hours, checks.falsely_dead_nodes(),
+                   wall_seconds());
+    }
     pause_one(world);
     ++pauses;
     world.run_for(between / 2 + Duration(static_cast<Duration::rep>(world.choices().below(
