@@ -66,7 +66,8 @@ using Command =
                  transfer::SwarmSize, transfer::ChunkReady, transfer::SwarmProven,
                  transfer::SwarmCommitted, transfer::SwarmFailed, transfer::SwarmTainted>;
 
-/// Contract as of every core: after any input (one on exchange() included, then call settle())
+/// Contract as of every core: after any input (one on exchange() included, but for those that only
+/// count; then call settle())
 /// drain poll_transmit and poll_command, then re-read poll_timeout, before the next input. Bounds:
 /// bulk frames waiting for a session <= bulk_frames_max per node, 3 s; everything else is bounded
 /// in its core.

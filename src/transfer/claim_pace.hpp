@@ -21,7 +21,7 @@ class ClaimPace {
   /// All claims together in the best window so far, bytes per second; 0 before the first has
   /// passed.
   [[nodiscard]] double best() const { return best_; }
-  /// One more per window while the rate rises.
+  /// One more per window, after the first, while the rate rises.
   /// @param received  bytes that claimants have told of since the begin
   /// @param is_full  limit() extents are under way, and somebody waits for another
   void update(TimePoint now, std::uint64_t received, bool is_full) {

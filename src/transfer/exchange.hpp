@@ -319,7 +319,7 @@ class Exchange {
   [[nodiscard]] std::optional<BlockBuffer> block_received(TimePoint now, SessionId session,
                                                           const BlockFrame& frame);
   /// A SendBlock of this session has left for the socket (or was dropped). Only with
-  /// config.reports_sent_blocks.
+  /// config.reports_sent_blocks. These two only count: nothing is owed to the core after them.
   void block_sent(TimePoint now, SessionId session);
   /// As block_sent, for a relayed one, always.
   void relay_sent(TimePoint now, SessionId session, std::uint32_t length);

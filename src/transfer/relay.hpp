@@ -8,6 +8,7 @@
 #include "base/limits.hpp"
 #include "base/time.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -56,6 +57,12 @@ struct RelayStripe {
   bool is_mixed = false;    ///< parts came from several, or by request
   bool is_vouched = false;  ///< the sender says that it verified these bytes
 
+  /// Somebody is still to get it, and nobody of these could be reached yet.
+  [[nodiscard]] bool waits() const {
+    return std::any_of(branches.begin(), branches.end(), [](const RelayBranch& branch) {
+      return !branch.to && !branch.rest.empty();
+    });
+  }
   [[nodiscard]] const Feeder* feeder(SessionId session) const {
     for (const Feeder& feeder : feeders) {
       if (feeder.session == session) return &feeder;
@@ -93,6 +100,17 @@ struct RelayedChunk {
   RelayStripe proof;    ///< the ways of its CREC
   bool is_own = false;  ///< this node took it from upstream
   TimePoint touched{};  ///< when its last byte came
+
+  [[nodiscard]] bool waits() const {
+    return proof.waits() || std::any_of(stripes.begin(), stripes.end(),
+                                        [](const RelayStripe& stripe) { return stripe.waits(); });
+  }
+  /// Every stripe of it is on its way, down all its chains.
+  [[nodiscard]] bool has_left() const {
+    return std::all_of(stripes.begin(), stripes.end(), [](const RelayStripe& stripe) {
+      return !stripe.branches.empty() && !stripe.waits();
+    });
+  }
 
   /// Blocks that did not come are asked of one peer that has the chunk.
   struct Repair {

@@ -245,8 +245,7 @@ class Swarm {
   void chunk_departed(TimePoint now, ChunkIndex chunk);
   void chunk_passed(TimePoint now, ChunkIndex chunk, RelayedChunk relayed);
   void keep_late(TimePoint now, ChunkIndex chunk, RelayedChunk relayed);
-  /// Every stripe of it is on its way, down all its chains.
-  [[nodiscard]] bool has_left(const RelayedChunk& relayed) const;
+  [[nodiscard]] bool has_late_room() const;
   void relay_late(TimePoint now);
   void relay_crec(TimePoint now, ChunkIndex chunk, RelayedChunk& relayed);
   void pass_crec(TimePoint now, const NodeId& from, const CrecMessage& message);

@@ -207,25 +207,21 @@ void Swarm::chunk_departed(TimePoint now, ChunkIndex chunk) {
   // Whoever wants the blob, too, becomes known while its first chunks leave.
   if (!first_departed_) first_departed_ = now;
   const bool is_rush = now - *first_departed_ < late_lives;
-  const bool has_room = (late_.size() + 1) * layout_.chunk_bytes() <= late_bytes_max;
   relayed.is_own = true;
   relay_crec(now, chunk, relayed);
-  if (!has_room || (!is_rush && has_left(relayed))) return vouch_for(relayed, chunk);
+  if (!has_late_room() || (!is_rush && relayed.has_left())) return vouch_for(relayed, chunk);
   keep_late(now, chunk, std::move(relayed));
 }
 
 // A hop that could reach none of those after it while the stripe came.
 void Swarm::chunk_passed(TimePoint now, ChunkIndex chunk, RelayedChunk relayed) {
-  const bool has_room = (late_.size() + 1) * layout_.chunk_bytes() <= late_bytes_max;
-  if (!has_room || !crecs_.contains(chunk)) return;
-  const auto waits = [](const RelayStripe& stripe) {
-    return std::any_of(
-        stripe.branches.begin(), stripe.branches.end(),
-        [](const RelayBranch& branch) { return !branch.to && !branch.rest.empty(); });
-  };
-  const bool any_waits =
-      waits(relayed.proof) || std::any_of(relayed.stripes.begin(), relayed.stripes.end(), waits);
-  if (any_waits) keep_late(now, chunk, std::move(relayed));
+  if (relayed.waits() && has_late_room() && crecs_.contains(chunk)) {
+    keep_late(now, chunk, std::move(relayed));
+  }
+}
+
+bool Swarm::has_late_room() const {
+  return (late_.size() + 1) * layout_.chunk_bytes() <= late_bytes_max;
 }
 
 void Swarm::keep_late(TimePoint now, ChunkIndex chunk, RelayedChunk relayed) {
@@ -235,14 +231,6 @@ void Swarm::keep_late(TimePoint now, ChunkIndex chunk, RelayedChunk relayed) {
   relayed.touched = now;
   late_.emplace(chunk, std::move(relayed));
   relay_late(now);
-}
-
-bool Swarm::has_left(const RelayedChunk& relayed) const {
-  return std::all_of(relayed.stripes.begin(), relayed.stripes.end(), [](const auto& stripe) {
-    return !stripe.branches.empty() &&
-           std::all_of(stripe.branches.begin(), stripe.branches.end(),
-                       [](const RelayBranch& branch) { return branch.to || branch.rest.empty(); });
-  });
 }
 
 // From the store: what could not leave while it came, and what those lack that became known since.
@@ -508,9 +496,7 @@ void Swarm::resume_relays(TimePoint now) {
       if (download != nullptr && download->submitted) continue;
       for (std::size_t i = 0; i < relayed.stripes.size(); ++i) {
         const RelayStripe& stripe = relayed.stripes[i];
-        const bool waits = std::any_of(stripe.branches.begin(), stripe.branches.end(),
-                                       [](const RelayBranch& branch) { return !branch.to; });
-        if (waits && stripe.received > 0) pass_on(now, chunk, source, i, relayed);
+        if (stripe.waits() && stripe.received > 0) pass_on(now, chunk, source, i, relayed);
       }
     }
   };

@@ -60,6 +60,14 @@ struct FlashCrowd {
     simulator.node(node)->lie(lie);
     liars.insert(node);
   }
+  /// Of one that fetches from upstream after 300 ms, the uplink has this share of its rate from
+  /// then.
+  void slow_a_claimant(double share) {
+    simulator.run_for(300ms);
+    const auto fetching = simulator.origin().fetching();
+    REQUIRE_FALSE(fetching.empty());
+    simulator.faults().slow_uplink(*fetching.begin(), share);
+  }
   /// Everybody who is up and honest has the whole blob; the checkers saw to it that it is true.
   void all_finish(Duration budget) {
     const auto is_done = [this](sim::Simulator& sim) {
@@ -123,10 +131,7 @@ TEST_SUITE("scenario/swarm") {
 
   TEST_CASE("a claimant with a quarter of the uplink costs time, not bytes") {
     FlashCrowd crowd(4);
-    crowd.simulator.run_for(300ms);
-    const auto fetching = crowd.simulator.origin().fetching();
-    REQUIRE_FALSE(fetching.empty());
-    crowd.simulator.faults().slow_uplink(*fetching.begin(), 0.25);
+    crowd.slow_a_claimant(0.25);
     crowd.all_finish(30s);
     CHECK(crowd.egress() <= crowd.egress_with(1));
   }
@@ -135,10 +140,7 @@ TEST_SUITE("scenario/swarm") {
   // who fetches fast and uploads slowly is granted further extents.
   TEST_CASE("a claimant with a hundredth of the uplink is left behind" * doctest::should_fail()) {
     FlashCrowd crowd(4);
-    crowd.simulator.run_for(300ms);
-    const auto fetching = crowd.simulator.origin().fetching();
-    REQUIRE_FALSE(fetching.empty());
-    crowd.simulator.faults().slow_uplink(*fetching.begin(), 0.01);
+    crowd.slow_a_claimant(0.01);
     crowd.all_finish(20s);
     CHECK(crowd.egress() <= crowd.egress_with(2));
   }

@@ -22,6 +22,13 @@ const Digest blob_digest = sha256_of(Bytes(8));  // any: nothing here is proven
 constexpr const char* origin = "https://registry.example:443";
 constexpr int rounds = 100;  // the workers' interleavings differ from round to round
 
+transfer::CrecProof proof_of(ByteView chunk) {
+  const Digest hash = sha256_of(chunk);
+  transfer::CrecProof proof;
+  std::copy(hash.bytes().begin(), hash.bytes().end(), proof.sha256.begin());
+  return proof;
+}
+
 /// A store in a directory of its own, and the driver over it with two workers.
 class Fixture {
  public:
@@ -112,9 +119,7 @@ TEST_SUITE("node/payload_driver") {
     Fixture fixture;
     const SwarmId swarm{1};
     const Bytes chunk(BlobLayout(blob_bytes).chunk_bytes(), std::byte{7});
-    const Digest hash = sha256_of(chunk);
-    transfer::CrecProof proof;
-    std::copy(hash.bytes().begin(), hash.bytes().end(), proof.sha256.begin());
+    const transfer::CrecProof proof = proof_of(chunk);
     REQUIRE(fixture.create_and_wait(swarm) == 0U);
     for (int i = 0; i < rounds; ++i) {
       fixture.payload().receive_block(swarm, ChunkIndex{0}, SessionId{1}, 0, chunk);
@@ -141,9 +146,7 @@ TEST_SUITE("node/payload_driver") {
     const auto half = size / 2;
     Bytes chunk(size, std::byte{7});
     std::fill(chunk.begin() + half, chunk.end(), std::byte{8});
-    const Digest hash = sha256_of(chunk);
-    transfer::CrecProof proof;
-    std::copy(hash.bytes().begin(), hash.bytes().end(), proof.sha256.begin());
+    const transfer::CrecProof proof = proof_of(chunk);
     REQUIRE(fixture.create_and_wait(swarm) == 0U);
     PayloadDriver& payload = fixture.payload();
     const ChunkIndex index{0};
@@ -173,9 +176,7 @@ TEST_SUITE("node/payload_driver") {
     Fixture fixture;
     const SwarmId swarm{1};
     const Bytes chunk(BlobLayout(blob_bytes).chunk_bytes(), std::byte{7});
-    const Digest hash = sha256_of(chunk);
-    transfer::CrecProof proof;
-    std::copy(hash.bytes().begin(), hash.bytes().end(), proof.sha256.begin());
+    const transfer::CrecProof proof = proof_of(chunk);
     bool is_open = false;
     fixture.create(swarm, [&](auto held) { is_open = held.has_value(); });
     fixture.payload().receive_block(swarm, ChunkIndex{0}, SessionId{1}, 0, chunk);
