@@ -64,7 +64,8 @@ using Command =
                  transfer::StartFetch, transfer::CancelFetch, transfer::HashLink,
                  transfer::CommitBlob, transfer::CloseBlob, transfer::LoadMidstates,
                  transfer::SwarmSize, transfer::ChunkReady, transfer::SwarmProven,
-                 transfer::SwarmCommitted, transfer::SwarmFailed, transfer::SwarmTainted>;
+                 transfer::SwarmCommitted, transfer::SwarmFailed, transfer::SwarmTainted,
+                 transfer::HostPaused>;
 
 /// Contract as of every core: after any input (one on exchange() included, then call settle())
 /// drain poll_transmit and poll_command, then re-read poll_timeout, before the next input. Bounds:

@@ -128,6 +128,7 @@ void Swarm::update_want(TimePoint now) {
     return;  // one request to a holder is all it takes
   WantState state{.size = size_, .extents_done = extents_done_, .demand = demand_};
   state.holders_failed = failed;
+  state.reader_waits = !readers_.empty();
   if (careful_) {  // without a size there is but one claim: to all of it
     state.size.reset();
     state.extents_done = {};
