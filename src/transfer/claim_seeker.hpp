@@ -53,6 +53,10 @@ class ClaimSeeker {
   [[nodiscard]] const WantState& state() const { return state_; }
   /// Of the extent, which is the whole blob when that is streamed; 0: not known.
   [[nodiscard]] std::uint64_t claim_bytes(ExtentIndex extent) const;
+  /// Or about to.
+  [[nodiscard]] bool holds(ExtentIndex extent) const {
+    return held_.contains(extent) || pending_.contains(extent);
+  }
   [[nodiscard]] std::size_t held_count() const { return held_.size(); }
   [[nodiscard]] std::uint64_t granted() const { return granted_; }
   [[nodiscard]] std::uint64_t waited() const { return waited_; }

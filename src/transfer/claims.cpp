@@ -271,8 +271,9 @@ void Claims::Impl::event_of(TimePoint now, const Seeker& seeker, ClaimsEvent eve
       return;
     }
   } else if (const auto* revoked = std::get_if<ExtentRevoked>(&event)) {
-    permits.end(now, {revoked->tag, revoked->extent});
-    waiting.erase({revoked->tag, revoked->extent});
+    // Where its request is under way it has its permit to the next chunk's end.
+    const PermitId id{revoked->tag, revoked->extent};
+    if (waiting.contains(id)) end_permit(now, id);
   }
   events.push_back(std::move(event));
 }
@@ -434,6 +435,14 @@ void Claims::release(TimePoint now, const SwarmTag& tag, ExtentIndex extent) {
   const auto found = impl_->seekers.find(tag);
   if (found == impl_->seekers.end()) return;
   found->second.core.end_claim(extent, false);
+  impl_->end_permit(now, {tag, extent});
+  impl_->settle(now);
+}
+
+void Claims::fetch_over(TimePoint now, const SwarmTag& tag, ExtentIndex extent) {
+  impl_->enter(now);
+  const auto found = impl_->seekers.find(tag);
+  if (found != impl_->seekers.end() && found->second.core.holds(extent)) return;
   impl_->end_permit(now, {tag, extent});
   impl_->settle(now);
 }

@@ -125,6 +125,8 @@ class Claims {
   void extent_done(TimePoint now, const SwarmTag& tag, ExtentIndex extent);
   /// Gives a claim back: upstream failed, or no reader is left.
   void release(TimePoint now, const SwarmTag& tag, ExtentIndex extent);
+  /// No request is under way any more for an extent whose claim was revoked: its permit ends.
+  void fetch_over(TimePoint now, const SwarmTag& tag, ExtentIndex extent);
   /// The registry told this node to leave it alone: the host's trio hears of it, and everybody who
   /// asks that for a permit.
   /// @param credential  a hash of the user name that was used; 0: none

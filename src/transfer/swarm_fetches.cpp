@@ -181,7 +181,7 @@ void Swarm::extent_granted(TimePoint now, ExtentIndex extent) {
   }
 }
 
-void Swarm::extent_revoked(TimePoint, ExtentIndex extent) {
+void Swarm::extent_revoked(TimePoint now, ExtentIndex extent) {
   owned_.erase(extent);
   std::erase(waiting_, extent);
   const bool was_whole = careful_ && extent == whole_claim;
@@ -191,6 +191,7 @@ void Swarm::extent_revoked(TimePoint, ExtentIndex extent) {
                                    : fetch.extent == extent && fetch.kind == FetchKind::claimed;
     if (is_lost) fetch.cancel_at_chunk = true;
   }
+  if (!is_fetching(extent)) context_.claims.fetch_over(now, claims_tag_, extent);
   context_.claims_dirty = true;
 }
 
@@ -375,6 +376,8 @@ void Swarm::fetch_ended(TimePoint now, FetchId id, const FetchEnd& end) {
   fetches_.erase(it);
   for (std::uint32_t i = fetch.next; i < fetch.end; ++i) refresh_open(ChunkIndex{i});
   context_.claims_dirty = pump_all_ = true;
+  if (fetch.kind == FetchKind::claimed && !owned_.contains(fetch.extent))
+    context_.claims.fetch_over(now, claims_tag_, fetch.extent);
   if (fetch.canceled) return;
   using Kind = FetchEnd::Kind;
   const bool is_short = end.kind == Kind::complete && (fetch.end == 0 || fetch.next < fetch.end);
