@@ -18,13 +18,14 @@ HostBook::Node* HostBook::touch(TimePoint now, const NodeId& from, std::uint64_t
   const auto found = nodes_.find(from);
   if (found == nodes_.end()) {
     if (nodes_.size() >= limits::host_entries_max) return nullptr;
-    return &(nodes_[from] = {incarnation, 0});
+    return &(nodes_[from] = {incarnation, 0, now});
   }
   if (incarnation < found->second.incarnation) return nullptr;
   if (incarnation > found->second.incarnation) {
     drop_node(from);
-    return &(nodes_[from] = {incarnation, 0});
+    return &(nodes_[from] = {incarnation, 0, now});
   }
+  found->second.last_seen = now;
   return &found->second;
 }
 
@@ -132,6 +133,9 @@ void HostBook::expire(TimePoint now) {
   std::erase_if(askers_,
                 [&](const auto& entry) { return entry.second.last_seen + permit_asker_ttl <= now; });
   std::erase_if(pauses_, [&](const auto& entry) { return entry.second <= now; });
+  // Whoever holds or waits has spoken more lately.
+  std::erase_if(nodes_,
+                [&](const auto& entry) { return now - entry.second.last_seen >= host_client_ttl; });
 }
 
 HostBook::Load HostBook::load(TimePoint now) const {
@@ -192,11 +196,12 @@ std::vector<HostBook::Answer> HostBook::assign(TimePoint now) {
   return granted;
 }
 
-std::vector<NodeId> HostBook::clients() const {
-  std::set<NodeId> nodes;
-  for (const auto& [key, permit] : permits_) nodes.insert(key.first);
-  for (const auto& [key, asker] : askers_) nodes.insert(key.first);
-  return {nodes.begin(), nodes.end()};
+std::vector<NodeId> HostBook::clients(TimePoint now) const {
+  std::vector<NodeId> ids;
+  for (const auto& [id, node] : nodes_) {
+    if (now - node.last_seen < host_client_ttl) ids.push_back(id);
+  }
+  return ids;
 }
 
 std::vector<HostPause> HostBook::pauses(TimePoint now) const {
@@ -224,7 +229,6 @@ std::size_t HostBook::permit_count(TimePoint now) const { return load(now).all; 
 void HostBook::check_invariants() const {
   WAGGLE_ASSERT(permits_.size() + askers_.size() <= limits::host_entries_max);
   WAGGLE_ASSERT(pauses_.size() <= limits::host_pauses_max);
-  for (const auto& [key, asker] : askers_) WAGGLE_ASSERT(nodes_.contains(key.first));
 }
 
 }  // namespace waggle::transfer

@@ -19,6 +19,8 @@ namespace waggle::transfer {
 inline constexpr Duration permit_lease = std::chrono::seconds(10);  ///< renewed by new bytes
 inline constexpr Duration permit_grace =
     std::chrono::seconds(2);  ///< from grant to the first word of its holder
+inline constexpr Duration host_client_ttl =
+    std::chrono::minutes(1);  ///< from its last message: told of pauses no more
 inline constexpr Duration permit_asker_ttl =
     std::chrono::seconds(2);  ///< without repeating its question: gone
 
@@ -48,8 +50,9 @@ class HostBook {
   void excuse(TimePoint now);
   /// Grants what can be granted. Call after every change and at next_deadline().
   [[nodiscard]] std::vector<Answer> assign(TimePoint now);
-  /// Who holds a permit or waits for one, ascending: they should hear of a pause.
-  [[nodiscard]] std::vector<NodeId> clients() const;
+  /// Who asked or held something lately, ascending: they should hear of a pause before a reader of
+  /// theirs has waited too long and is served outside permits.
+  [[nodiscard]] std::vector<NodeId> clients(TimePoint now) const;
   [[nodiscard]] std::vector<HostPause> pauses(TimePoint now) const;
 
   [[nodiscard]] std::optional<TimePoint> next_deadline() const;
@@ -78,6 +81,7 @@ class HostBook {
   struct Node {
     std::uint64_t incarnation = 0;
     std::uint64_t serial = 0;
+    TimePoint last_seen{};
   };
   struct Load {
     std::uint32_t all = 0, busy = 0;    ///< busy: a quarter or more is to come

@@ -46,11 +46,12 @@ std::vector<NodeId> HostPermits::registrars(const std::string& host) const {
   return trio(tag_of(host));
 }
 
-HostPermits::Host& HostPermits::host_of(const std::string& name) {
+HostPermits::Host& HostPermits::host_of(TimePoint now, const std::string& name) {
   const SwarmTag tag = tag_of(name);
-  const auto found = hosts_.find(tag);
-  if (found != hosts_.end()) return found->second;
-  Host& host = hosts_[tag];
+  const auto [found, is_new] = hosts_.try_emplace(tag);
+  Host& host = found->second;
+  host.last_use = now;
+  if (!is_new) return host;
   host.name = name;
   host.trio = trio(tag);
   return host;
@@ -93,7 +94,7 @@ void HostPermits::excuse(TimePoint now) {
 void HostPermits::ask(TimePoint now, const std::string& name, const PermitId& permit,
                       bool reader_waits) {
   if (where_.contains(permit)) return;
-  Host& host = host_of(name);
+  Host& host = host_of(now, name);
   const SwarmTag tag = tag_of(name);
   where_[permit] = tag;
   Own& own = host.own[permit];
@@ -116,14 +117,13 @@ void HostPermits::choose_leader(TimePoint now, const SwarmTag& tag, Host& host,
     const auto silent = host.silent_until.find(node);
     if (silent != host.silent_until.end() && silent->second > now) continue;
     own.leader = node;
-    send_ask(now, tag, host, permit, own);
+    send_ask(now, tag, permit, own);
     return;
   }
-  take_locally(now, tag, host);
+  take_locally(now, host);
 }
 
-void HostPermits::send_ask(TimePoint now, const SwarmTag& tag, Host& /*host*/,
-                           const PermitId& permit, Own& own) {
+void HostPermits::send_ask(TimePoint now, const SwarmTag& tag, const PermitId& permit, Own& own) {
   outputs_.push_back(Send{
       *own.leader, tag,
       PermitAskMessage{own.request, config_.incarnation, permit, own.reader_waits}});
@@ -131,7 +131,7 @@ void HostPermits::send_ask(TimePoint now, const SwarmTag& tag, Host& /*host*/,
 }
 
 // Everybody of the trio is silent: the lowest extents first, as many as this node's share.
-void HostPermits::take_locally(TimePoint now, const SwarmTag& /*tag*/, Host& host) {
+void HostPermits::take_locally(TimePoint now, Host& host) {
   const std::size_t nodes = std::max<std::size_t>(1, candidates_.size());
   const std::size_t share = std::max<std::size_t>(1, config_.in_flight_max / nodes);
   auto held = static_cast<std::size_t>(
@@ -162,9 +162,9 @@ void HostPermits::ask_timeout(TimePoint now, const SwarmTag& tag, Host& host,
   if (!own.leader) return choose_leader(now, tag, host, permit, own);
   if (std::exchange(own.answered, false)) {
     own.attempts = 0;
-    return send_ask(now, tag, host, permit, own);
+    return send_ask(now, tag, permit, own);
   }
-  if (++own.attempts < ask_patience.size()) return send_ask(now, tag, host, permit, own);
+  if (++own.attempts < ask_patience.size()) return send_ask(now, tag, permit, own);
   host.silent_until[*own.leader] = now + silence_memory;
   choose_leader(now, tag, host, permit, own);
 }
@@ -236,6 +236,7 @@ void HostPermits::progress(TimePoint now, const PermitId& permit, std::uint64_t 
 
 void HostPermits::end_own(TimePoint now, const SwarmTag& tag, Host& host,
                           std::map<PermitId, Own>::iterator own) {
+  host.last_use = now;
   host.ended.push_back({own->first, own->second.bytes, State::ended});
   where_.erase(own->first);
   host.own.erase(own);
@@ -265,7 +266,7 @@ void HostPermits::end_all(TimePoint now, const SwarmTag& blob) {
 
 void HostPermits::paused(TimePoint now, const std::string& name, std::uint64_t credential,
                          Duration remaining) {
-  Host& host = host_of(name);
+  Host& host = host_of(now, name);
   const TimePoint until = now + std::min<Duration>(remaining, limits::upstream_pause_max);
   if (!host.pauses.contains(credential) && host.pauses.size() >= limits::host_pauses_max) return;
   host.pauses[credential] = std::max(host.pauses[credential], until);
@@ -327,10 +328,10 @@ void HostPermits::send_answers(const SwarmTag& tag, const std::vector<HostBook::
   for (const auto& answer : answers) outputs_.push_back(Send{answer.to, tag, answer.message});
 }
 
-// One of the trio is enough; if that is gone they hear it with their next answer.
+// One of the trio is enough; where that is gone they hear it with their next answer.
 void HostPermits::spread_pauses(TimePoint now, const SwarmTag& tag, const HostBook& book) {
   if (trio(tag).front() != config_.self) return;
-  for (const NodeId& node : book.clients())
+  for (const NodeId& node : book.clients(now))
     outputs_.push_back(Send{node, tag, PermitAnswerMessage{0, {}, false, book.pauses(now)}});
 }
 
@@ -354,10 +355,7 @@ void HostPermits::handle(TimePoint now, const NodeId& from, const SwarmTag& tag,
 void HostPermits::forget_idle(TimePoint now) {
   std::erase_if(hosts_, [&](const auto& entry) {
     const Host& host = entry.second;
-    const bool is_silent_known = std::any_of(
-        host.silent_until.begin(), host.silent_until.end(),
-        [&](const auto& silent) { return silent.second > now; });
-    return host.own.empty() && !host.hold_at && !is_silent_known;
+    return host.own.empty() && !host.hold_at && now - host.last_use >= host_client_ttl;
   });
 }
 

@@ -107,18 +107,18 @@ class HostPermits {
     std::vector<PermitHoldMessage::Item> ended;    ///< since the last HOLD
     std::map<std::uint64_t, TimePoint> pauses;     ///< what the host told this node
     std::map<std::uint64_t, TimePoint> told;       ///< pauses this node knows of
-    std::uint64_t serial = 0;
     std::optional<TimePoint> hold_at;
+    TimePoint last_use{};
     bool held_last = false;  ///< the last HOLD listed something: one more has to follow
   };
 
   [[nodiscard]] std::vector<NodeId> trio(const SwarmTag& host) const;
-  [[nodiscard]] Host& host_of(const std::string& name);
+  [[nodiscard]] Host& host_of(TimePoint now, const std::string& name);
   [[nodiscard]] Host* find(const PermitId& permit);
-  void send_ask(TimePoint now, const SwarmTag& tag, Host& host, const PermitId& permit, Own& own);
+  void send_ask(TimePoint now, const SwarmTag& tag, const PermitId& permit, Own& own);
   void choose_leader(TimePoint now, const SwarmTag& tag, Host& host, const PermitId& permit,
                      Own& own);
-  void take_locally(TimePoint now, const SwarmTag& tag, Host& host);
+  void take_locally(TimePoint now, Host& host);
   void granted(TimePoint now, const PermitId& permit, Host& host, Own& own);
   void ask_timeout(TimePoint now, const SwarmTag& tag, Host& host, const PermitId& permit,
                    Own& own);

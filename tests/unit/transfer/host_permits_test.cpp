@@ -361,11 +361,31 @@ TEST_SUITE("transfer/host_permits") {
     cluster.run_for(200ms);
     REQUIRE(cluster.paused[c].size() == 1);
     CHECK(cluster.paused[c][0].remaining < 17s);
-    CHECK(cluster.paused[b].size() == 1);
+    CHECK(cluster.paused[b].size() == 1);  // a later end would be news, this is none
     cluster.of(b).end_all(cluster.now(), blob(2));
     cluster.of(c).end_all(cluster.now(), blob(3));
     cluster.run_for(30s);
     CHECK(cluster.is_silent());
+  }
+
+  TEST_CASE("a pause also reaches who asked within the last minute and holds nothing now") {
+    Cluster cluster(8);
+    const NodeId a = cluster.outsider();
+    const NodeId b = cluster.trio()[1];
+    cluster.ask(b, permit(2, 0));
+    cluster.run_for(2ms);
+    cluster.of(b).end(cluster.now(), permit(2, 0));
+    cluster.drain(b);
+    cluster.run_for(30s);
+    cluster.of(a).paused(cluster.now(), host_name, 7, 20s);
+    cluster.drain(a);
+    cluster.run_for(2ms);
+    CHECK(cluster.paused[b].size() == 1);
+    cluster.run_for(100s);
+    cluster.of(a).paused(cluster.now(), host_name, 7, 20s);
+    cluster.drain(a);
+    cluster.run_for(2ms);
+    CHECK(cluster.paused[b].size() == 1);
   }
 
   TEST_CASE("a grant that nobody needs any more goes back") {
