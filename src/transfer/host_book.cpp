@@ -35,6 +35,10 @@ void HostBook::drop_node(const NodeId& node) {
   nodes_.erase(node);
 }
 
+TimePoint HostBook::end_of(const Permit& permit) {
+  return permit.told ? std::min(permit.expires, permit.seen + permit_missed) : permit.expires;
+}
+
 void HostBook::node_gone(const NodeId& node) { drop_node(node); }
 
 std::vector<HostBook::Answer> HostBook::ask(TimePoint now, const NodeId& from,
@@ -44,7 +48,7 @@ std::vector<HostBook::Answer> HostBook::ask(TimePoint now, const NodeId& from,
   if (touch(now, from, message.incarnation) == nullptr) return {wait};
   expire(now);
   const auto held = permits_.find(key);
-  if (held != permits_.end() && held->second.expires > now) {
+  if (held != permits_.end() && end_of(held->second) > now) {
     return {{from, {message.request, message.permit, true, pauses(now)}}};
   }
   if (held != permits_.end()) permits_.erase(held);
@@ -119,7 +123,10 @@ bool HostBook::take_pause(TimePoint now, const HostPause& pause) {
 
 void HostBook::excuse(TimePoint now) {
   constexpr Duration allowance = std::chrono::milliseconds(500);
-  for (auto& [key, permit] : permits_) permit.expires = std::max(permit.expires, now + allowance);
+  for (auto& [key, permit] : permits_) {
+    permit.expires = std::max(permit.expires, now + allowance);
+    permit.seen = std::max(permit.seen, now + allowance - permit_missed);
+  }
   for (auto& [key, asker] : askers_)
     asker.last_seen = std::max(asker.last_seen, now + allowance - permit_asker_ttl);
 }
@@ -128,7 +135,7 @@ void HostBook::expire(TimePoint now) {
   // A holder that goes on listing what does not grow is remembered, so that it is no new one.
   std::erase_if(permits_, [&](const auto& entry) {
     const Permit& permit = entry.second;
-    return permit.expires <= now && (!permit.told || permit.seen + permit_lease <= now);
+    return end_of(permit) <= now && (!permit.told || permit.seen + permit_lease <= now);
   });
   std::erase_if(askers_,
                 [&](const auto& entry) { return entry.second.last_seen + permit_asker_ttl <= now; });
@@ -141,7 +148,7 @@ void HostBook::expire(TimePoint now) {
 HostBook::Load HostBook::load(TimePoint now) const {
   Load load;
   for (const auto& [key, permit] : permits_) {
-    if (permit.expires <= now) continue;
+    if (end_of(permit) <= now) continue;
     ++load.all;
     load.is_any_slow = load.is_any_slow || permit.state == State::slow;
     if (careful_from_ && permit.granted >= *careful_from_ && permit.bytes == 0) ++load.untried;
@@ -219,7 +226,7 @@ std::optional<TimePoint> HostBook::next_deadline() const {
     deadline = earliest(deadline, asker.last_seen + permit_asker_ttl);
   if (askers_.empty()) return deadline;
   for (const auto& [key, permit] : permits_) {
-    if (permit.expires > looked_at_) deadline = earliest(deadline, permit.expires);
+    if (end_of(permit) > looked_at_) deadline = earliest(deadline, end_of(permit));
   }
   return deadline;
 }

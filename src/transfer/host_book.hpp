@@ -21,6 +21,8 @@ inline constexpr Duration permit_grace =
     std::chrono::seconds(2);  ///< from grant to the first word of its holder
 inline constexpr Duration host_client_ttl =
     std::chrono::minutes(1);  ///< from its last message: told of pauses no more
+inline constexpr Duration permit_missed =
+    std::chrono::milliseconds(3500);  ///< without a list of its holder, who sends one each second
 inline constexpr Duration permit_asker_ttl =
     std::chrono::seconds(2);  ///< without repeating its question: gone
 
@@ -94,6 +96,7 @@ class HostBook {
   void take_item(TimePoint now, const NodeId& from, const PermitHoldMessage::Item& item);
   bool take_pause(TimePoint now, const HostPause& pause);
   void drop_node(const NodeId& node);
+  [[nodiscard]] static TimePoint end_of(const Permit& permit);
   void expire(TimePoint now);
   [[nodiscard]] Load load(TimePoint now) const;
   [[nodiscard]] bool is_alone(const Load& load) const;

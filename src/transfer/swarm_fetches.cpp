@@ -189,7 +189,9 @@ void Swarm::extent_revoked(TimePoint now, ExtentIndex extent) {
   for (auto& [id, fetch] : fetches_) {
     const bool is_lost = was_whole ? fetch.kind == FetchKind::whole
                                    : fetch.extent == extent && fetch.kind == FetchKind::claimed;
-    if (is_lost) fetch.cancel_at_chunk = true;
+    if (!is_lost) continue;
+    fetch.cancel_at_chunk = true;
+    if (!was_whole && !fetch.has_bytes) cancel_fetch(id);
   }
   if (!is_fetching(extent)) context_.claims.fetch_over(now, claims_tag_, extent);
   context_.claims_dirty = true;
@@ -330,6 +332,7 @@ void Swarm::fetch_progress(TimePoint now, FetchId id, std::uint64_t bytes) {
   const Fetch& fetch = it->second;
   moved(now);
   it->second.last_progress = now;
+  it->second.has_bytes = true;
   if (fetch.kind == FetchKind::whole && whole_mine_) {
     const std::uint64_t under_way = size_ ? bytes % layout_.chunk_bytes() : bytes;
     context_.claims.progress(now, claims_tag_, whole_claim,

@@ -47,14 +47,14 @@ std::uint64_t bypasses(sim::Simulator& simulator) {
 
 TEST_SUITE("scenario/host_permits") {
   TEST_CASE("a 429 is heard by the whole cluster: a handful of refused requests per pause") {
-    for (const std::size_t count : {1U, 5U}) {
+    for (const std::size_t count : {1U, 3U}) {
       for (const std::uint64_t seed : sim::seeds(1)) {
         CAPTURE(count);
         CAPTURE(seed);
-        sim::Simulator simulator({.node_count = 40, .seed = seed});
+        sim::Simulator simulator({.node_count = 40, .seed = seed, .check_every = 4096});
         REQUIRE(simulator.run_until(sim::converged, 30s));
         simulator.faults().origin_status(429, 1s);
-        pull_all_everywhere(simulator, blobs_of(count, 20 * MiB));
+        pull_all_everywhere(simulator, blobs_of(count, 6 * MiB));
         simulator.run_for(900ms);
         CHECK(simulator.origin().refused_count() <= 6);
         const auto before = simulator.origin().refused_count();
@@ -63,7 +63,7 @@ TEST_SUITE("scenario/host_permits") {
         simulator.faults().origin_status(200);
         REQUIRE(simulator.run_until(sim::pulls_done, 60s));
         all_finished(simulator);
-        CHECK(simulator.origin().egress_bytes() <= count * 21 * MiB);
+        CHECK(simulator.origin().egress_bytes() <= count * 7 * MiB);
       }
     }
   }
@@ -71,10 +71,10 @@ TEST_SUITE("scenario/host_permits") {
   TEST_CASE("readers that have waited too long while the host rests do not all ask when it ends") {
     for (const std::uint64_t seed : sim::seeds(2)) {
       CAPTURE(seed);
-      sim::Simulator simulator({.node_count = 40, .seed = seed});
+      sim::Simulator simulator({.node_count = 40, .seed = seed, .check_every = 4096});
       REQUIRE(simulator.run_until(sim::converged, 30s));
       simulator.faults().origin_status(429, 3s);
-      pull_all_everywhere(simulator, blobs_of(1, 20 * MiB));
+      pull_all_everywhere(simulator, blobs_of(1, 6 * MiB));
       simulator.run_for(2900ms);
       const auto before = simulator.origin().refused_count();
       CHECK(before <= 6);
@@ -86,34 +86,35 @@ TEST_SUITE("scenario/host_permits") {
 
   TEST_CASE("several blobs share the limit of their host, also when who keeps it dies") {
     for (const bool crash : {false, true}) {
-      for (const std::uint64_t seed : sim::seeds(2)) {
+      for (const std::uint64_t seed : sim::seeds(1)) {
         CAPTURE(crash);
         CAPTURE(seed);
-        sim::Simulator simulator({.node_count = 20, .seed = seed, .in_flight_per_host = 6});
+        sim::Simulator simulator(
+            {.node_count = 12, .seed = seed, .in_flight_per_host = 4, .check_every = 1024});
         REQUIRE(simulator.run_until(sim::converged, 30s));
-        pull_all_everywhere(simulator, blobs_of(5, 80 * MiB));
-        simulator.run_for(1s);
+        pull_all_everywhere(simulator, blobs_of(4, 48 * MiB));
+        simulator.run_for(700ms);
         if (crash) {
-          const auto registrars = simulator.host_registrars();
-          simulator.faults().crash(registrars[0] == 0 ? registrars[1] : registrars[0]);
+          simulator.faults().crash(simulator.host_registrars()[0]);
         }
         REQUIRE(simulator.run_until(sim::pulls_done, 120s));
         all_finished(simulator);
         // What readers get that waited for 3 s comes on top.
-        CHECK(simulator.origin().fetches_peak() <= 6 + bypasses(simulator));
-        CHECK(simulator.origin().fetches_peak() >= 5);
+        CHECK(simulator.origin().fetches_peak() <= 4 + bypasses(simulator));
+        CHECK(simulator.origin().fetches_peak() >= 4);
       }
     }
   }
 
   TEST_CASE("who can't reach the host's trio goes on alone") {
-    for (const std::uint64_t seed : sim::seeds(2)) {
+    for (const std::uint64_t seed : sim::seeds(1)) {
       CAPTURE(seed);
-      sim::Simulator simulator({.node_count = 12, .seed = seed, .in_flight_per_host = 6});
+      sim::Simulator simulator(
+          {.node_count = 12, .seed = seed, .in_flight_per_host = 4, .check_every = 1024});
       REQUIRE(simulator.run_until(sim::converged, 30s));
       const auto registrars = simulator.host_registrars();
       simulator.faults().partition({registrars.begin(), registrars.end()});
-      pull_all_everywhere(simulator, blobs_of(3, 40 * MiB));
+      pull_all_everywhere(simulator, blobs_of(3, 20 * MiB));
       REQUIRE(simulator.run_until(sim::pulls_done, 60s));
       all_finished(simulator);
       simulator.faults().heal();

@@ -228,6 +228,15 @@ TEST_SUITE("transfer/host_permits") {
     CHECK(book.core.permit_count(start + 14s) == 1);
   }
 
+  TEST_CASE("three lists missed, and a permit is free") {
+    Book book(1);
+    REQUIRE(book.ask(1, permit(1, 0)) == 1);
+    book.hold(start + 1s, 1, {{permit(1, 0), 10, State::flowing}});
+    CHECK(book.ask(2, permit(1, 1), true, start + 4s) == 0);
+    CHECK(book.core.next_deadline() == start + 4500ms);
+    CHECK(granted(book.core.assign(start + 4500ms)).size() == 1);
+  }
+
   TEST_CASE("the dead and a new life give back what they had") {
     Book book(2);
     REQUIRE(book.ask(1, permit(1, 0)) == 1);
