@@ -206,8 +206,7 @@ struct RequestState {
       auto head = co_await send(self);
       if (!head) co_return head.error();
       const auto wait = retry_after(*head);
-      if (head->status == 429 || (head->status == 503 && wait))
-        self->note_pause(who, wait);
+      if (head->status == 429 || (head->status == 503 && wait)) self->note_pause(who, wait);
       const auto location = head->header("Location");
       if (is_redirect(head->status) && !location.empty()) {
         if (++redirects > limits::upstream_redirects_max) co_return MirrorError::too_many_redirects;

@@ -35,7 +35,7 @@ struct ClaimsConfig {
   std::uint64_t incarnation = 1;
   IdKey id_key;
   std::uint64_t seed = 1;
-  std::size_t payload_bytes_max = 1200;  ///< of one datagram payload
+  std::size_t payload_bytes_max = 1200;   ///< of one datagram payload
   std::uint32_t in_flight_per_host = 64;  ///< claimed extents under way in the whole cluster
 };
 
@@ -43,8 +43,8 @@ struct ClaimsSend {
   NodeId to;  ///< never self: messages to the own registrar are delivered inside
   Bytes payload;
 };
-/// The extent is ours to fetch from upstream, and its host may be asked for it now. `whole`: size was
-/// unknown or upstream has no Range: fetch everything.
+/// The extent is ours to fetch from upstream, and its host may be asked for it now. `whole`: size
+/// was unknown or upstream has no Range: fetch everything.
 struct ExtentGranted {
   SwarmTag tag;
   ExtentIndex extent{};

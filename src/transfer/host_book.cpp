@@ -137,8 +137,8 @@ void HostBook::expire(TimePoint now) {
     const Permit& permit = entry.second;
     return end_of(permit) <= now && (!permit.told || permit.seen + permit_lease <= now);
   });
-  std::erase_if(askers_,
-                [&](const auto& entry) { return entry.second.last_seen + permit_asker_ttl <= now; });
+  std::erase_if(
+      askers_, [&](const auto& entry) { return entry.second.last_seen + permit_asker_ttl <= now; });
   std::erase_if(pauses_, [&](const auto& entry) { return entry.second <= now; });
   // Whoever holds or waits has spoken more lately.
   std::erase_if(nodes_,

@@ -86,8 +86,8 @@ class HostBook {
     TimePoint last_seen{};
   };
   struct Load {
-    std::uint32_t all = 0, busy = 0;    ///< busy: a quarter or more is to come
-    std::uint32_t untried = 0;          ///< granted since the last pause, and no byte yet
+    std::uint32_t all = 0, busy = 0;  ///< busy: a quarter or more is to come
+    std::uint32_t untried = 0;        ///< granted since the last pause, and no byte yet
     bool is_any_slow = false;
     std::map<SwarmTag, std::uint32_t> busy_of;
   };

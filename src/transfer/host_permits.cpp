@@ -124,9 +124,9 @@ void HostPermits::choose_leader(TimePoint now, const SwarmTag& tag, Host& host,
 }
 
 void HostPermits::send_ask(TimePoint now, const SwarmTag& tag, const PermitId& permit, Own& own) {
-  outputs_.push_back(Send{
-      *own.leader, tag,
-      PermitAskMessage{own.request, config_.incarnation, permit, own.reader_waits}});
+  outputs_.push_back(
+      Send{*own.leader, tag,
+           PermitAskMessage{own.request, config_.incarnation, permit, own.reader_waits}});
   own.ask_at = now + ask_patience[std::min(own.attempts, ask_patience.size() - 1)];
 }
 

@@ -104,9 +104,9 @@ class HostPermits {
     std::vector<NodeId> trio;
     std::map<PermitId, Own> own;
     std::map<NodeId, TimePoint> silent_until;
-    std::vector<PermitHoldMessage::Item> ended;    ///< since the last HOLD
-    std::map<std::uint64_t, TimePoint> pauses;     ///< what the host told this node
-    std::map<std::uint64_t, TimePoint> told;       ///< pauses this node knows of
+    std::vector<PermitHoldMessage::Item> ended;  ///< since the last HOLD
+    std::map<std::uint64_t, TimePoint> pauses;   ///< what the host told this node
+    std::map<std::uint64_t, TimePoint> told;     ///< pauses this node knows of
     std::optional<TimePoint> hold_at;
     TimePoint last_use{};
     bool held_last = false;  ///< the last HOLD listed something: one more has to follow

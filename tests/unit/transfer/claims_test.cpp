@@ -283,10 +283,12 @@ TEST_SUITE("transfer/claim_wire") {
     // [11 permit_answer, tag, request 1, blob, extent 2, granted false, [[credential 9, 300 ms]]]
     CHECK(to_hex(encode_claim({tag, PermitAnswerMessage{1, permit, false, {{9, 300ms}}}})) ==
           "970b" + tag_hex + "01" + tag_hex + "02c2919209cd012c");
-    // [12 permit_hold, tag, incarnation 5, serial 6, [[blob, extent 2, 300 bytes, nearly done]], []]
+    // [12 permit_hold, tag, incarnation 5, serial 6, [[blob, extent 2, 300 bytes, nearly done]],
+    // []]
     CHECK(to_hex(encode_claim(
-              {tag, PermitHoldMessage{
-                        5, 6, {{permit, 300, PermitHoldMessage::State::nearly_done}}, {}}})) ==
+              {tag,
+               PermitHoldMessage{
+                   5, 6, {{permit, 300, PermitHoldMessage::State::nearly_done}}, {}}})) ==
           "960c" + tag_hex + "05069194" + tag_hex + "02cd012c0190");
   }
 

@@ -156,9 +156,9 @@ TEST_SUITE("transfer/host_permits") {
     Book book(64);
     for (int i = 1; i <= 3; ++i) CHECK(book.ask(i, permit(i, 0)) == 1);
     CHECK(book.ask(4, permit(1, 1)) == 1);
-    CHECK(book.ask(5, permit(1, 2)) == 0);          // four are under way
-    CHECK(book.ask(6, permit(4, 0)) == 1);          // another blob
-    CHECK(book.ask(7, permit(5, 0), false) == 0);   // nobody reads it
+    CHECK(book.ask(5, permit(1, 2)) == 0);         // four are under way
+    CHECK(book.ask(6, permit(4, 0)) == 1);         // another blob
+    CHECK(book.ask(7, permit(5, 0), false) == 0);  // nobody reads it
     std::vector<PermitHoldMessage::Item> items;
     // The rate rises: one more a second, the lowest extent that a reader waits for.
     TimePoint now = start;
@@ -168,9 +168,9 @@ TEST_SUITE("transfer/host_permits") {
       bytes += (1U + static_cast<unsigned>(second)) * 10 * limits::MiB;
       (void)book.ask(5, permit(1, 2), true, now);
       (void)book.ask(7, permit(5, 0), false, now);
-      for (const auto& [from, id] : {std::pair{1, permit(1, 0)}, std::pair{2, permit(2, 0)},
-                                    std::pair{3, permit(3, 0)}, std::pair{4, permit(1, 1)},
-                                    std::pair{6, permit(4, 0)}})
+      for (const auto& [from, id] :
+           {std::pair{1, permit(1, 0)}, std::pair{2, permit(2, 0)}, std::pair{3, permit(3, 0)},
+            std::pair{4, permit(1, 1)}, std::pair{6, permit(4, 0)}})
         book.hold(now, from, {{id, bytes, State::flowing}});
       (void)book.core.assign(now + 1ms);
     }
@@ -180,12 +180,15 @@ TEST_SUITE("transfer/host_permits") {
 
   TEST_CASE("a blob that is alone at its host is paced by its own registrar") {
     Book book(64);
-    for (std::uint32_t i = 0; i < 20; ++i) CHECK(book.ask(1 + static_cast<int>(i), permit(1, i)) == 1);
+    for (std::uint32_t i = 0; i < 20; ++i)
+      CHECK(book.ask(1 + static_cast<int>(i), permit(1, i)) == 1);
     CHECK(book.ask(30, permit(2, 0)) == 1);
     CHECK(book.ask(31, permit(2, 1)) == 0);
   }
 
-  TEST_CASE("the lowest extent with a waiting reader goes first, and a permit that is nearly done lets it begin") {
+  TEST_CASE(
+      "the lowest extent with a waiting reader goes first, and a permit that is nearly done lets "
+      "it begin") {
     Book book(4);
     for (int i = 1; i <= 4; ++i) REQUIRE(book.ask(i, permit(i, 0)) == 1);
     CHECK(book.ask(5, permit(1, 3)) == 0);
