@@ -11,7 +11,11 @@ mkdir -p "$programs"
 if [ ! -x "$programs/torrent" ]; then  # Debian 12's Go is too old for it
   CGO_ENABLED=0 GOBIN=$programs go install "$torrent" || echo "peers-swarm: no Go 1.24 or newer here: no anacrolix" >&2
 fi
-if [ ! bench/peers/swarm/chain.cpp -ot "$programs/chain" ]; then
-  g++ -std=c++20 -O2 -Wall -Wextra -Wpedantic -Werror -o "$programs/chain" bench/peers/swarm/chain.cpp
-fi
+build() { # NAME [LIBRARY...]: bench/peers/swarm/NAME.cpp
+  local source=bench/peers/swarm/$1.cpp program=$programs/$1
+  if [ "$source" -ot "$program" ]; then return; fi
+  g++ -std=c++20 -O2 -Wall -Wextra -Wpedantic -Werror -o "$program" "$source" "${@:2}"
+}
+build chain
+build reader -lcurl -lcrypto
 exec python3 bench/peers/swarm/swarm.py "$@"

@@ -62,10 +62,12 @@ bool set(SimOptions& options, const std::string& key, const std::string& value,
 
 }  // namespace
 
-SimOptions sim_options(int argc, char** argv, const std::vector<std::string>& known) {
+SimOptions sim_options(int argc, char** argv, const std::vector<std::string>& known,
+                       const OptionDefaults& defaults) {
   SimOptions options;
+  options.nodes = defaults.nodes;
   for (const char* key : {"nodes", "rows", "seed", "long", "hours"}) {
-    std::string name = "WAGGLE_SIM_" + std::string(key);
+    std::string name = defaults.prefix + key;
     std::transform(name.begin(), name.end(), name.begin(),
                    [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
     const char* value = std::getenv(name.c_str());

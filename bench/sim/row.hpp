@@ -21,10 +21,17 @@ struct SimOptions {
   std::optional<double> hours;  ///< of virtual time in the row of false deaths
 };
 
+/// What a program takes for granted.
+struct OptionDefaults {
+  std::string prefix = "WAGGLE_SIM_";  ///< of its environment variables
+  std::vector<std::size_t> nodes{100};
+};
+
 /// From WAGGLE_SIM_NODES ("100,1000"), WAGGLE_SIM_ROWS, WAGGLE_SIM_SEED, WAGGLE_SIM_LONG and
 /// WAGGLE_SIM_HOURS, then from --nodes=, --rows=, --seed=, --long and --hours=. Ends the program
 /// with status 2 on anything else.
-[[nodiscard]] SimOptions sim_options(int argc, char** argv, const std::vector<std::string>& known);
+[[nodiscard]] SimOptions sim_options(int argc, char** argv, const std::vector<std::string>& known,
+                                     const OptionDefaults& defaults = {});
 
 struct Row {
   std::string name;  ///< "sim/..."

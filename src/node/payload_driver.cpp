@@ -133,6 +133,7 @@ void PayloadDriver::create_blob(
     const transfer::CreateBlob& command,
     std::function<void(std::optional<std::vector<transfer::StoredChunk>>)> done) {
   const auto open = std::make_shared<Open>();
+  open->layout = BlobLayout(command.size);
   open_[command.swarm] = open;
   run_on(
       lifecycle_,
@@ -157,9 +158,9 @@ void PayloadDriver::create_blob(
 
 void PayloadDriver::receive_block(SwarmId swarm, ChunkIndex chunk, SessionId source,
                                   std::uint32_t offset, ByteView data) {
-  const auto partial = this->partial(swarm);
-  if (!partial) return;
-  const BlobLayout& layout = partial->layout();
+  const auto open = open_.find(swarm);
+  if (open == open_.end()) return;
+  const BlobLayout& layout = open->second->layout;
   if (to_value(chunk) >= layout.chunk_count()) return;
   const std::uint64_t chunk_size = layout.chunk_size(chunk);
   if (offset > chunk_size || data.size() > chunk_size - offset) return;

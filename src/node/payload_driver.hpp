@@ -2,6 +2,7 @@
 // on the strand, hashing and files on a worker pool. Results come back on the strand.
 #pragma once
 
+#include "base/blob_layout.hpp"
 #include "base/bytes.hpp"
 #include "base/ids.hpp"
 #include "cache/store_driver.hpp"
@@ -104,6 +105,7 @@ class PayloadDriver {
   };
   /// A partial from create_blob to close_blob.
   struct Open {
+    BlobLayout layout;             ///< blocks may come before the file is there
     cache::PartialHandle made;     ///< touched only by jobs on lifecycle_
     cache::PartialHandle partial;  ///< touched only on strand_; empty until create_blob answered
   };

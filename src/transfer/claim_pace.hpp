@@ -14,7 +14,7 @@ namespace waggle::transfer {
 
 class ClaimPace {
  public:
-  static constexpr std::uint32_t first = 4;
+  static constexpr std::uint32_t first = 2;
   static constexpr Duration window = std::chrono::seconds(1);
   /// A rate that is higher by less is no rise.
   static constexpr double rise = 1.05;
@@ -36,7 +36,7 @@ class ClaimPace {
     was_full_ = was_full_ || is_full;
     if (now - *begun_ < window) return;
     const double rate = static_cast<double>(received - received_) / to_seconds(now - *begun_);
-    if (was_full_ && rate > rise * best_) ++limit_;
+    if (was_full_ && best_ > 0 && rate > rise * best_) ++limit_;
     if (rate > best_) best_ = rate;
     begun_ = now;
     received_ = received;

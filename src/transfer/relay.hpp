@@ -11,15 +11,17 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
 namespace waggle::transfer {
 
-/// Sources of a chunk's bytes that are no session: put together from relayed stripes, and coming
-/// from upstream to this node.
+/// Sources of a chunk's bytes that are no session: put together from relayed stripes, coming from
+/// upstream to this node, and in the store.
 inline constexpr SessionId relay_source{0};
 inline constexpr SessionId fetch_source{UINT64_MAX};
+inline constexpr SessionId stored_source{UINT64_MAX - 1};
 
 /// Plain hash of a chunk's bytes, or of a block's.
 using ChunkSha256 = std::array<std::byte, 32>;
@@ -47,6 +49,7 @@ struct RelayStripe {
   std::vector<Feeder> feeders;  ///< who announced it, at most two: a later one takes the place
                                 ///< of one that is gone
   std::vector<RelayBranch> branches;
+  std::set<HopName> told;  ///< where it begins: all that stood in its chains
   /// Who sent all of it, and its serial.
   std::optional<NodeId> sender;
   std::uint32_t serial = 0;
@@ -87,6 +90,8 @@ struct RelayEvidence {
 struct RelayedChunk {
   std::uint32_t serial = 0;  ///< under which this node passes it on: it vouches for no other bytes
   std::vector<RelayStripe> stripes;
+  RelayStripe proof;    ///< the ways of its CREC
+  bool is_own = false;  ///< this node took it from upstream
   TimePoint touched{};  ///< when its last byte came
 
   /// Blocks that did not come are asked of one peer that has the chunk.

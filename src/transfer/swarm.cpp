@@ -14,7 +14,8 @@ using namespace std::chrono_literals;
 
 constexpr Duration tick_period = 100ms;
 constexpr Duration have_batch = 10ms;
-constexpr Duration holders_period = 1s;  // the index may have learned of more holders
+constexpr Duration relayed_have_batch = 200ms;  // everybody gets these anyway
+constexpr Duration holders_period = 1s;         // the index may have learned of more holders
 constexpr Duration veil_max = 200ms;
 constexpr std::size_t first_told = 2;   // peers that hear of a fresh chunk at once
 constexpr Duration linger = 30s;        // a swarm without readers stays this long
@@ -187,6 +188,8 @@ void Swarm::reset_blob(TimePoint now) {
   for (auto& [chunk, relayed] : arriving_) end_repair(relayed);
   arriving_.clear();
   departing_.clear();
+  late_.clear();
+  first_departed_.reset();
   early_crecs_.clear();
   heard_.clear();
   not_relayed_.clear();
@@ -230,6 +233,7 @@ void Swarm::blob_opened(TimePoint now, std::optional<std::vector<StoredChunk>> h
   trim_fetches(now);
   std::vector<ExtentIndex> waiting = std::exchange(waiting_, {});
   for (const ExtentIndex extent : waiting) start_extent(now, extent, FetchKind::claimed);
+  submit_waiting();
   pump_all_ = context_.claims_dirty = true;
 }
 
@@ -239,6 +243,7 @@ void Swarm::mark_have(TimePoint now, ChunkIndex chunk, ChunkSource source) {
   if (source == ChunkSource::peer) sure_peer_progress_ = peer_progress_ = now;
   has_foreign_ = has_foreign_ || source != ChunkSource::upstream;
   open_.reset(to_value(chunk));
+  const bool is_relayed = arriving_.contains(chunk) || departing_.contains(chunk);
   forget_relayed(now, chunk);
   drop_other_sources(chunk);
   suspects_.erase(chunk);
@@ -246,10 +251,12 @@ void Swarm::mark_have(TimePoint now, ChunkIndex chunk, ChunkSource source) {
   const std::uint64_t bytes = layout_.chunk_size(chunk);
   if (source == ChunkSource::peer) context_.stats.peer_bytes += bytes;
   if (source == ChunkSource::upstream) context_.stats.upstream_chunk_bytes += bytes;
-  // What was relayed everybody gets: it need not go to few at first.
-  const bool is_fresh = source == ChunkSource::upstream && !departing_.contains(chunk);
+  // What was relayed everybody gets: it need not go to few at first, nor at once.
+  const bool is_fresh = source == ChunkSource::upstream && !is_relayed;
   (is_fresh ? fresh_haves_ : pending_haves_).push_back(chunk);
-  if (!haves_at_) haves_at_ = now + have_batch;
+  const bool may_wait = is_relayed && !have_.all();
+  const TimePoint told_at = now + (may_wait ? relayed_have_batch : have_batch);
+  haves_at_ = std::min(haves_at_.value_or(told_at), told_at);
   const ExtentIndex extent = layout_.extent_of(chunk);
   const std::uint32_t first = to_value(layout_.extent_first_chunk(extent));
   if (have_.run_length(first) >= layout_.extent_chunk_count(extent) &&
@@ -410,6 +417,7 @@ void Swarm::tick(TimePoint now) {
   }
   expire_downloads(now);
   tend_relays(now);
+  send_vouches();
   pump_all_ = context_.claims_dirty = true;
   if (readers_.empty() || proven_) return;
   resume_stalled_extents(now);

@@ -235,35 +235,48 @@ class Swarm {
   [[nodiscard]] bool may_relay() const;
   [[nodiscard]] std::uint32_t relay_serial();
   [[nodiscard]] std::uint32_t stripe_length(ChunkIndex chunk, std::size_t stripe) const;
-  void begin_stripe(ChunkIndex chunk, RelayStripe& stripe);
+  void begin_stripe(RelayStripe& stripe);
+  void spread(RelayStripe& stripe);
   [[nodiscard]] std::optional<SessionId> next_hop(TimePoint now, std::vector<HopName>& rest);
   void pass_on(TimePoint now, ChunkIndex chunk, SessionId source, std::size_t stripe,
                RelayedChunk& relayed);
   void pass_stored(TimePoint now, const RelayMessage& message);
   void send_relayed(TimePoint now, SendBlock block);
-  void relay_crec(TimePoint now, ChunkIndex chunk);
+  [[nodiscard]] RelayedChunk new_relayed(ChunkIndex chunk);
+  void chunk_departed(TimePoint now, ChunkIndex chunk);
+  void chunk_passed(TimePoint now, ChunkIndex chunk, RelayedChunk relayed);
+  void keep_late(TimePoint now, ChunkIndex chunk, RelayedChunk relayed);
+  /// Every stripe of it is on its way, down all its chains.
+  [[nodiscard]] bool has_left(const RelayedChunk& relayed) const;
+  void relay_late(TimePoint now);
+  void relay_crec(TimePoint now, ChunkIndex chunk, RelayedChunk& relayed);
   void pass_crec(TimePoint now, const NodeId& from, const CrecMessage& message);
   [[nodiscard]] bool begin_arriving(TimePoint now, ChunkIndex chunk);
   [[nodiscard]] std::optional<BlockPlace> relay_received(TimePoint now, SessionId session,
                                                          const BlockFrame& frame);
-  [[nodiscard]] std::optional<BlockPlace> repair_received(TimePoint now, SessionId session,
-                                                          const BlockFrame& frame);
   void relayed_block_done(TimePoint now, ChunkIndex chunk, std::uint32_t offset);
   void relayed_was_wrong(TimePoint now, ChunkIndex chunk, std::span<const ChunkSha256> blocks);
   /// What left for other nodes of a chunk is true: says so to them.
   void vouch_for(const RelayedChunk& relayed, ChunkIndex chunk);
+  void send_vouches(SessionId session);
+  void send_vouches();
   void judge_relay(TimePoint now, ChunkIndex chunk);
   void truth_known(TimePoint now, ChunkIndex chunk, std::span<const ChunkSha256> blocks);
   void forget_relayed(TimePoint now, ChunkIndex chunk);
-  void end_repair(RelayedChunk& relayed);
-  void start_repair(TimePoint now, ChunkIndex chunk, RelayedChunk& relayed);
   void tend_relays(TimePoint now);
-  /// The next chunks of which something did not come.
-  void repair_late(TimePoint now);
   void resume_relays(TimePoint now);
   void reroute(TimePoint now, SessionId session);
+
+  // swarm_repair.cpp
   [[nodiscard]] Duration relay_grace(TimePoint now) const;
   [[nodiscard]] bool is_relay_due(TimePoint now, ChunkIndex chunk) const;
+  [[nodiscard]] bool was_missed(ChunkIndex chunk) const;
+  void start_repair(TimePoint now, ChunkIndex chunk, RelayedChunk& relayed);
+  void end_repair(RelayedChunk& relayed);
+  [[nodiscard]] std::optional<BlockPlace> repair_received(TimePoint now, SessionId session,
+                                                          const BlockFrame& frame);
+  /// The next chunks of which something did not come.
+  void repair_late(TimePoint now);
 
   // swarm_fetches.cpp
   void start_extent(TimePoint now, ExtentIndex extent, FetchKind kind);
@@ -365,12 +378,15 @@ class Swarm {
   std::map<HopName, NodeId> hops_;                ///< the candidates by their short names
   std::map<ChunkIndex, RelayedChunk> arriving_;   ///< each is a download from relay_source
   std::map<ChunkIndex, RelayedChunk> departing_;  ///< of own fetches
+  std::map<ChunkIndex, RelayedChunk> late_;       ///< in the store, and not all sent
+  std::optional<TimePoint> first_departed_;
   std::map<ChunkIndex, CrecMessage> early_crecs_;
   std::map<ChunkIndex, TimePoint> heard_;  ///< lacking, and a peer said that it has it: since when
   std::map<ChunkIndex, RelayEvidence> evidence_;
-  std::set<ChunkIndex> not_relayed_;     ///< were wrong: taken by request only
-  std::optional<TimePoint> relay_seen_;  ///< the last stripe or frame
-  Duration relay_lag_{};                 ///< from a peer's HAVE to the own chunk, at most lately
+  std::set<ChunkIndex> not_relayed_;  ///< were wrong: taken by request only
+  std::map<SessionId, std::vector<RelayVouchMessage>> vouches_;  ///< not sent yet
+  std::optional<TimePoint> relay_seen_;                          ///< the last stripe or frame
+  Duration relay_lag_{};  ///< from a peer's HAVE to the own chunk, at most lately
 
   // Upstream.
   std::map<FetchId, Fetch> fetches_;

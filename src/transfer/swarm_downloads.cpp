@@ -180,6 +180,7 @@ std::optional<Swarm::BlockPlace> Swarm::block_received(TimePoint now, SessionId 
 void Swarm::submit(SessionId session, ChunkIndex chunk) {
   Download* download = downloads_.find(session, chunk);
   if (download->submitted || download->state != Download::State::verifying) return;
+  if (!opened_) return;  // stripes may come before the file is there
   const auto proof = proof_of(*download, chunk);
   if (!proof) return;
   download->submitted = true;

@@ -364,7 +364,7 @@ void Swarm::fetch_chunk(TimePoint now, FetchId id, ChunkIndex chunk,
   backoffs_ = upstream_failures_ = 0;
   judge_upstream(chunk, sha256);
   mark_have(now, chunk, ChunkSource::upstream);
-  relay_crec(now, chunk);
+  chunk_departed(now, chunk);
   if (ended_) return;
   const auto again = fetches_.find(id);  // proof of the blob, or its refutation, ends all fetches
   if (again != fetches_.end() && again->second.cancel_at_chunk) cancel_fetch(id);

@@ -48,6 +48,7 @@ void Swarm::handle_news(TimePoint now, const SwarmNews& news) {
   if (news.size && !size_) set_size(now, *news.size, SizeSource::hint);
   for (const NodeId& node : news.holders) add_candidate(node, true);
   for (const NodeId& node : news.wanters) add_candidate(node, false);
+  relay_late(now);
 }
 
 void Swarm::member_gone(TimePoint now, const NodeId& node) {

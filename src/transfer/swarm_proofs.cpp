@@ -62,6 +62,8 @@ void Swarm::send_crec(SessionId session, ChunkIndex chunk,
 
 void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
                    const CrecMessage& message) {
+  // A relayed one may be the first word of the size.
+  if (message.next && !size_ && !ended_) set_size(now, message.size, SizeSource::hint);
   if (!size_ || message.size != *size_) return;
   if (message.next) return pass_crec(now, node, message);
   SessionId source = session;

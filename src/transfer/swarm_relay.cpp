@@ -14,24 +14,18 @@ using namespace std::chrono_literals;
 constexpr std::uint32_t block_bytes = static_cast<std::uint32_t>(limits::block_bytes);
 constexpr std::uint32_t frame_bytes = static_cast<std::uint32_t>(limits::relay_frame_bytes);
 static_assert(limits::chunk_bytes_max / limits::block_bytes <= 64);  // bits of a RelayVouchMessage
-constexpr Duration relay_lives = 2s;  // since the last stripe: more are to be expected
-// Asking early for what is only late makes it later: the blocks come on the same links. When
-// nothing comes any more there is room.
-constexpr Duration grace_min = 1s;
-constexpr Duration grace_max = 3s;
-constexpr Duration grace_when_quiet = 200ms;
-constexpr Duration quiet_after = 250ms;
-constexpr std::size_t repairs_max = 2;  // chunks at a time
-constexpr Duration repair_patience = 1s;
 constexpr Duration abandoned_after = 10s;  // no byte, and nobody has the chunk
 constexpr Duration redial_after = 1s;
+constexpr Duration late_lives = 1s;       // what has not left by then is asked for
+constexpr std::size_t branches_max = 16;  // of a stripe: who comes one by one gets one each
+constexpr std::uint64_t late_bytes_max = limits::chunk_bytes_max;
 
 }  // namespace
 
 // ---- whom to ----
 
 bool Swarm::may_relay() const {
-  return context_.config.relays && opened_ && !careful_ && !own_only_ && *size_ >= block_bytes;
+  return context_.config.relays && !careful_ && !own_only_ && *size_ >= block_bytes;
 }
 
 void Swarm::refresh_rings() {
@@ -74,7 +68,7 @@ std::optional<SessionId> Swarm::next_hop(TimePoint now, std::vector<HopName>& re
   return std::nullopt;
 }
 
-void Swarm::begin_stripe(ChunkIndex, RelayStripe& stripe) {
+void Swarm::begin_stripe(RelayStripe& stripe) {
   const auto chain = rings_.chain(next_ring_++ % RelayRings::count);
   const std::size_t wanted = (chain.size() + limits::relay_hops_max - 1) / limits::relay_hops_max;
   const std::size_t chains = std::min(limits::relay_chains_max, wanted);
@@ -84,8 +78,21 @@ void Swarm::begin_stripe(ChunkIndex, RelayStripe& stripe) {
     for (const NodeId& node :
          chain.subspan(i * length, std::min(length, chain.size() - i * length)))
       branch.rest.push_back(hop_name(node));
+    stripe.told.insert(branch.rest.begin(), branch.rest.end());
     stripe.branches.push_back(std::move(branch));
   }
+}
+
+// Who became known after the stripe had left gets it down a chain of their own.
+void Swarm::spread(RelayStripe& stripe) {
+  if (stripe.branches.empty()) return begin_stripe(stripe);
+  if (stripe.branches.size() >= branches_max) return;
+  RelayBranch branch;
+  for (const NodeId& node : rings_.chain(0)) {
+    if (branch.rest.size() == limits::relay_hops_max) break;
+    if (stripe.told.insert(hop_name(node)).second) branch.rest.push_back(hop_name(node));
+  }
+  if (!branch.rest.empty()) stripe.branches.push_back(std::move(branch));
 }
 
 // ---- out of this node ----
@@ -97,16 +104,21 @@ std::uint32_t Swarm::stripe_length(ChunkIndex chunk, std::size_t stripe) const {
   return std::min(block_bytes, size - static_cast<std::uint32_t>(stripe) * block_bytes);
 }
 
+RelayedChunk Swarm::new_relayed(ChunkIndex chunk) {
+  RelayedChunk relayed;
+  relayed.serial = relay_serial();
+  relayed.stripes.resize((layout_.chunk_size(chunk) + block_bytes - 1) / block_bytes);
+  return relayed;
+}
+
 void Swarm::fetch_bytes(TimePoint now, FetchId id, ChunkIndex chunk, std::uint32_t filled) {
   const auto fetch = fetches_.find(id);
   if (fetch == fetches_.end() || fetch->second.canceled || !size_ || !may_relay()) return;
   if (to_value(chunk) >= layout_.chunk_count() || has_chunk(chunk)) return;
-  const auto [it, is_new] = departing_.try_emplace(chunk);
+  const bool is_new = !departing_.contains(chunk);
+  if (is_new) departing_.emplace(chunk, new_relayed(chunk));
+  const auto it = departing_.find(chunk);
   auto& stripes = it->second.stripes;
-  if (is_new) {
-    it->second.serial = relay_serial();
-    stripes.resize((layout_.chunk_size(chunk) + block_bytes - 1) / block_bytes);
-  }
   if (is_new || rings_.size() == 0) refresh_rings();  // the first bytes come before the first news
   if (rings_.size() == 0) return;
   for (std::size_t i = 0; i < stripes.size() && i * block_bytes < filled; ++i) {
@@ -114,7 +126,7 @@ void Swarm::fetch_bytes(TimePoint now, FetchId id, ChunkIndex chunk, std::uint32
         std::min(stripe_length(chunk, i), filled - static_cast<std::uint32_t>(i) * block_bytes);
     if (received == stripes[i].received) continue;
     stripes[i].received = received;
-    if (stripes[i].branches.empty()) begin_stripe(chunk, stripes[i]);
+    if (stripes[i].branches.empty()) begin_stripe(stripes[i]);
     pass_on(now, chunk, fetch_source, i, it->second);
   }
 }
@@ -131,6 +143,7 @@ void Swarm::pass_on(TimePoint now, ChunkIndex chunk, SessionId source, std::size
       branch.sent = 0;
       context_.send(*branch.to,
                     RelayMessage{tag_, chunk, begin, *size_, relayed.serial, branch.rest});
+      send_vouches(*branch.to);
     }
     if (context_.sessions.find(*branch.to) == nullptr) continue;  // tend_relays() sees to it
     while (branch.sent < state.received) {
@@ -144,7 +157,7 @@ void Swarm::pass_on(TimePoint now, ChunkIndex chunk, SessionId source, std::size
                          .offset = begin + branch.sent,
                          .length = length,
                          .relayed = true,
-                         .source = source});
+                         .source = source == stored_source ? std::nullopt : std::optional(source)});
       branch.sent += length;
     }
   }
@@ -181,15 +194,83 @@ void Swarm::pass_stored(TimePoint now, const RelayMessage& message) {
                                        std::uint64_t{1} << (message.offset / block_bytes)});
 }
 
-// After its stripes, what proves the chunk.
-void Swarm::relay_crec(TimePoint now, ChunkIndex chunk) {
-  const auto departed = departing_.extract(chunk);
-  if (departed.empty() || ended_ || !crecs_.contains(chunk)) return;
-  vouch_for(departed.mapped(), chunk);
-  RelayStripe ways;
-  if (rings_.size() > 0) begin_stripe(chunk, ways);
-  for (RelayBranch& branch : ways.branches) {
-    if (const auto to = next_hop(now, branch.rest)) send_crec(*to, chunk, branch.rest);
+// The chunk is whole, proven and stored.
+void Swarm::chunk_departed(TimePoint now, ChunkIndex chunk) {
+  auto departed = departing_.extract(chunk);
+  if (ended_ || proven_ || !may_relay() || !crecs_.contains(chunk)) return;
+  RelayedChunk relayed;
+  if (departed.empty()) {
+    relayed = new_relayed(chunk);  // it came before the blob was open
+  } else {
+    relayed = std::move(departed.mapped());
+  }
+  // Whoever wants the blob, too, becomes known while its first chunks leave.
+  if (!first_departed_) first_departed_ = now;
+  const bool is_rush = now - *first_departed_ < late_lives;
+  const bool has_room = (late_.size() + 1) * layout_.chunk_bytes() <= late_bytes_max;
+  relayed.is_own = true;
+  relay_crec(now, chunk, relayed);
+  if (!has_room || (!is_rush && has_left(relayed))) return vouch_for(relayed, chunk);
+  keep_late(now, chunk, std::move(relayed));
+}
+
+// A hop that could reach none of those after it while the stripe came.
+void Swarm::chunk_passed(TimePoint now, ChunkIndex chunk, RelayedChunk relayed) {
+  const bool has_room = (late_.size() + 1) * layout_.chunk_bytes() <= late_bytes_max;
+  if (!has_room || !crecs_.contains(chunk)) return;
+  const auto waits = [](const RelayStripe& stripe) {
+    return std::any_of(
+        stripe.branches.begin(), stripe.branches.end(),
+        [](const RelayBranch& branch) { return !branch.to && !branch.rest.empty(); });
+  };
+  const bool any_waits =
+      waits(relayed.proof) || std::any_of(relayed.stripes.begin(), relayed.stripes.end(), waits);
+  if (any_waits) keep_late(now, chunk, std::move(relayed));
+}
+
+void Swarm::keep_late(TimePoint now, ChunkIndex chunk, RelayedChunk relayed) {
+  for (std::size_t i = 0; i < relayed.stripes.size(); ++i) {
+    relayed.stripes[i].received = stripe_length(chunk, i);
+  }
+  relayed.touched = now;
+  late_.emplace(chunk, std::move(relayed));
+  relay_late(now);
+}
+
+bool Swarm::has_left(const RelayedChunk& relayed) const {
+  return std::all_of(relayed.stripes.begin(), relayed.stripes.end(), [](const auto& stripe) {
+    return !stripe.branches.empty() &&
+           std::all_of(stripe.branches.begin(), stripe.branches.end(),
+                       [](const RelayBranch& branch) { return branch.to || branch.rest.empty(); });
+  });
+}
+
+// From the store: what could not leave while it came, and what those lack that became known since.
+void Swarm::relay_late(TimePoint now) {
+  if (late_.empty() || ended_) return;
+  refresh_rings();
+  for (auto it = late_.begin(); it != late_.end();) {
+    auto& [chunk, relayed] = *it;
+    for (std::size_t i = 0; i < relayed.stripes.size() && rings_.size() > 0; ++i) {
+      RelayStripe& stripe = relayed.stripes[i];
+      if (relayed.is_own) spread(stripe);
+      pass_on(now, chunk, stored_source, i, relayed);
+    }
+    relay_crec(now, chunk, relayed);
+    const bool is_over = now - relayed.touched >= late_lives;
+    if (is_over) vouch_for(relayed, chunk);
+    it = is_over ? late_.erase(it) : std::next(it);
+  }
+}
+
+// What proves the chunk, down chains of its own.
+void Swarm::relay_crec(TimePoint now, ChunkIndex chunk, RelayedChunk& relayed) {
+  if (rings_.size() == 0) return;
+  if (relayed.is_own) spread(relayed.proof);
+  for (RelayBranch& branch : relayed.proof.branches) {
+    if (branch.to) continue;
+    branch.to = next_hop(now, branch.rest);
+    if (branch.to) send_crec(*branch.to, chunk, branch.rest);
   }
 }
 
@@ -204,14 +285,22 @@ void Swarm::pass_crec(TimePoint now, const NodeId& from, const CrecMessage& mess
     return;
   }
   CrecMessage onward = message;
-  if (const auto to = next_hop(now, *onward.next)) context_.send(*to, onward);
+  if (const auto to = next_hop(now, *onward.next)) {
+    context_.send(*to, onward);
+    onward.next->clear();
+  }
   if (has_chunk(message.chunk) || !may_relay()) return;
   Download* download = downloads_.find(relay_source, message.chunk);
   if (download == nullptr) {
     if (early_crecs_.size() < limits::relay_early_crecs_max) {
-      early_crecs_.try_emplace(message.chunk, message);
+      early_crecs_.try_emplace(message.chunk, std::move(onward));
     }
-  } else if (!download->submitted && !download->crec) {
+    return;
+  }
+  // Those that nobody could be reached of get it when the chunk is here.
+  auto& ways = arriving_.at(message.chunk).proof.branches;
+  if (ways.empty() && !onward.next->empty()) ways.push_back({*onward.next, std::nullopt, 0});
+  if (!download->submitted && !download->crec) {
     download->crec = crec;
     submit(relay_source, message.chunk);
   }
@@ -245,10 +334,8 @@ bool Swarm::begin_arriving(TimePoint now, ChunkIndex chunk) {
   if (not_relayed_.contains(chunk)) return false;
   // Half of the buffers are for what this node asks for itself.
   if (context_.download_bytes + size > limits::download_buffer_bytes_max / 2) return false;
-  RelayedChunk& relayed = arriving_[chunk];
+  RelayedChunk& relayed = arriving_.emplace(chunk, new_relayed(chunk)).first->second;
   relayed.touched = now;
-  relayed.serial = relay_serial();
-  relayed.stripes.resize((size + block_bytes - 1) / block_bytes);
   downloads_.start(relay_source, NodeId{}, chunk, size, now, TimePoint::max());
   Download* download = downloads_.find(relay_source, chunk);
   download->next_block = static_cast<std::uint32_t>(relayed.stripes.size());
@@ -256,6 +343,7 @@ bool Swarm::begin_arriving(TimePoint now, ChunkIndex chunk) {
   const auto early = early_crecs_.find(chunk);
   if (early != early_crecs_.end()) {
     const CrecMessage& message = early->second;
+    if (!message.next->empty()) relayed.proof.branches.push_back({*message.next, std::nullopt, 0});
     download->crec = Crec{message.sha256, message.signer, message.signature};
     early_crecs_.erase(early);
   }
@@ -341,10 +429,20 @@ void Swarm::vouch_for(const RelayedChunk& relayed, ChunkIndex chunk) {
     }
   }
   for (const auto& [session, stripes] : sent) {
-    if (context_.sessions.find(session) != nullptr) {
-      context_.send(session, RelayVouchMessage{tag_, chunk, relayed.serial, stripes});
-    }
+    vouches_[session].push_back({tag_, chunk, relayed.serial, stripes});
   }
+  if (have_.all() || !is_active()) send_vouches();
+}
+
+// With the next stripe that goes there, or with the next tick: in one packet with something else.
+void Swarm::send_vouches(SessionId session) {
+  const auto waiting = vouches_.extract(session);
+  if (waiting.empty() || context_.sessions.find(session) == nullptr) return;
+  for (const RelayVouchMessage& vouch : waiting.mapped()) context_.send(session, vouch);
+}
+
+void Swarm::send_vouches() {
+  while (!vouches_.empty()) send_vouches(vouches_.begin()->first);
 }
 
 void Swarm::handle(TimePoint now, SessionId, const NodeId& node, const RelayVouchMessage& message) {
@@ -393,101 +491,11 @@ void Swarm::forget_relayed(TimePoint now, ChunkIndex chunk) {
   }
   if (it != arriving_.end()) {
     end_repair(it->second);
+    if (has_chunk(chunk) && !proven_) chunk_passed(now, chunk, std::move(it->second));
     arriving_.erase(it);
   }
   heard_.erase(chunk);
   early_crecs_.erase(chunk);
-}
-
-// ---- what did not come ----
-
-Duration Swarm::relay_grace(TimePoint now) const {
-  if (!relay_seen_ || now - *relay_seen_ >= quiet_after) return grace_when_quiet;
-  return std::clamp(3 * relay_lag_, grace_min, grace_max);
-}
-
-// A peer has it, and it is still under way to here, down a longer chain.
-bool Swarm::is_relay_due(TimePoint now, ChunkIndex chunk) const {
-  if (!relay_seen_ || now - *relay_seen_ >= relay_lives || not_relayed_.contains(chunk)) {
-    return false;
-  }
-  const auto heard = heard_.find(chunk);
-  return heard != heard_.end() && now - heard->second < relay_grace(now);
-}
-
-void Swarm::end_repair(RelayedChunk& relayed) {
-  if (!relayed.repair) return;
-  if (Session* session = context_.sessions.find(relayed.repair->session)) {
-    session->asked_blocks -= std::min(session->asked_blocks, relayed.repair->waiting);
-  }
-  relayed.repair.reset();
-}
-
-void Swarm::start_repair(TimePoint now, ChunkIndex chunk, RelayedChunk& relayed) {
-  end_repair(relayed);
-  std::vector<SwarmPeer*> able;
-  for (auto& [node, peer] : peers_) {
-    if (!peer.has(chunk)) continue;
-    if (peer.all && !has_links()) ask_list(now, peer);
-    const Session* session = context_.sessions.find(peer.session);
-    const bool has_room = session->asked_blocks < limits::requests_per_peer_max;
-    if (has_room && peer.busy_until <= now && may_ask(now, node, peer, chunk)) {
-      able.push_back(&peer);
-    }
-  }
-  if (able.empty()) return;
-  const SwarmPeer& peer = *able[context_.prng.below(able.size())];
-  const Download& download = *downloads_.find(relay_source, chunk);
-  Session& session = *context_.sessions.find(peer.session);
-  RelayedChunk::Repair repair{peer.session, 0, now + repair_patience};
-  for (std::size_t i = 0; i < relayed.stripes.size(); ++i) {
-    // The first block brings the CREC.
-    const bool for_proof = i == 0 && !has_links() && !download.crec;
-    if (download.received.test(i) && !for_proof) continue;
-    if (session.asked_blocks >= limits::requests_per_peer_max) break;
-    ++session.asked_blocks;
-    ++repair.waiting;
-    context_.send(peer.session,
-                  RequestMessage{tag_, chunk, static_cast<std::uint32_t>(i) * block_bytes,
-                                 stripe_length(chunk, i), !has_links()});
-  }
-  session.last_used = now;
-  context_.stats.relay_repairs += repair.waiting;
-  relayed.repair = repair;
-}
-
-std::optional<Swarm::BlockPlace> Swarm::repair_received(TimePoint now, SessionId session,
-                                                        const BlockFrame& frame) {
-  const auto it = arriving_.find(frame.chunk);
-  const std::size_t index = frame.offset / block_bytes;
-  if (it == arriving_.end() || !it->second.repair || it->second.repair->session != session ||
-      index >= it->second.stripes.size() || frame.offset % block_bytes != 0 ||
-      frame.length != stripe_length(frame.chunk, index)) {
-    ++context_.stats.duplicate_blocks;
-    return std::nullopt;
-  }
-  RelayedChunk::Repair& repair = *it->second.repair;
-  if (Session* entry = context_.sessions.find(session); entry->asked_blocks > 0) {
-    --entry->asked_blocks;
-  }
-  if (repair.waiting > 0) --repair.waiting;
-  repair.deadline = now + repair_patience;
-  const Download* download = downloads_.find(relay_source, frame.chunk);
-  std::optional<BlockPlace> place;
-  const bool is_wanted =
-      download->state == Download::State::active && !download->received.test(index);
-  if (is_wanted) {
-    progress_ = peer_progress_ = it->second.touched = now;
-    RelayStripe& stripe = it->second.stripes[index];
-    place = BlockPlace{relay_source, stripe.received};  // the rest may be on its way out
-    stripe.received = frame.length;
-    stripe.is_mixed = true;
-    pass_on(now, frame.chunk, relay_source, index, it->second);
-    relayed_block_done(now, frame.chunk, frame.offset);
-  }
-  if (it->second.repair && it->second.repair->waiting == 0) it->second.repair.reset();
-  if (!it->second.repair) repair_late(now);
-  return place;
 }
 
 // ---- in time ----
@@ -508,6 +516,7 @@ void Swarm::resume_relays(TimePoint now) {
   };
   resume(arriving_, relay_source);
   resume(departing_, fetch_source);
+  relay_late(now);
 }
 
 // The next in line takes the place of a hop that is gone or stands still; all that is here of the
@@ -539,6 +548,7 @@ void Swarm::reroute(TimePoint now, SessionId session) {
 void Swarm::tend_relays(TimePoint now) {
   std::erase_if(departing_,
                 [&](const auto& entry) { return !fetch_covers(to_value(entry.first)); });
+  relay_late(now);
   if (arriving_.empty() && departing_.empty()) return;
   for (const SessionId session : context_.sessions.rest_stalled(now)) reroute(now, session);
   std::vector<ChunkIndex> abandoned;
@@ -558,19 +568,6 @@ void Swarm::tend_relays(TimePoint now) {
     drop_download(relay_source, chunk);
   }
   repair_late(now);
-}
-
-void Swarm::repair_late(TimePoint now) {
-  auto repairs = static_cast<std::size_t>(
-      std::count_if(arriving_.begin(), arriving_.end(),
-                    [](const auto& entry) { return entry.second.repair.has_value(); }));
-  for (auto& [chunk, relayed] : arriving_) {
-    if (repairs >= repairs_max) return;
-    if (relayed.repair || now - relayed.touched < relay_grace(now)) continue;
-    if (downloads_.find(relay_source, chunk)->submitted) continue;
-    start_repair(now, chunk, relayed);
-    if (relayed.repair) ++repairs;
-  }
 }
 
 }  // namespace waggle::transfer

@@ -16,9 +16,9 @@ constexpr std::uint64_t boast_bytes = 1 * limits::MiB;
 
 }  // namespace
 
-std::optional<Variant> forged_variant(Lie lie, ChunkIndex chunk) {
-  const bool is_forged =
-      lie == Lie::bytes || (lie == Lie::forged_list && to_value(chunk) >= forged_from);
+std::optional<Variant> forged_variant(Lie lie, ChunkIndex chunk, bool is_relayed) {
+  const bool is_forged = lie == Lie::bytes || (lie == Lie::false_hop && is_relayed) ||
+                         (lie == Lie::forged_list && to_value(chunk) >= forged_from);
   return is_forged ? std::optional(wrong_bytes) : std::nullopt;
 }
 

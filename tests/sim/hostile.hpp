@@ -19,10 +19,12 @@ enum class Lie : std::uint8_t {
   rejecting_holder,   ///< answers requests with REJECT
   idle_claimant,      ///< takes claims and fetches nothing
   boasting_claimant,  ///< and tells of progress all the same
+  silent_hop,         ///< takes stripes, says that it passes them on, and does not
+  false_hop,          ///< passes on wrong bytes of what it relays; answers requests truly
 };
 
-/// Wrong bytes that this liar sends for the chunk; nullopt: the true ones.
-[[nodiscard]] std::optional<Variant> forged_variant(Lie lie, ChunkIndex chunk);
+/// Wrong bytes that this liar sends for the chunk, asked for or relayed; nullopt: the true ones.
+[[nodiscard]] std::optional<Variant> forged_variant(Lie lie, ChunkIndex chunk, bool is_relayed);
 /// The list that this liar signs.
 [[nodiscard]] std::vector<Midstate> told_midstates(Lie lie, const Blob& blob);
 

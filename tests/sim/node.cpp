@@ -323,7 +323,7 @@ void Node::run(const transfer::SendControl& send) {
 }
 
 std::optional<Node::Stored> Node::content_of(const transfer::SendBlock& block) {
-  const auto forged = forged_variant(lie_, block.chunk);
+  const auto forged = forged_variant(lie_, block.chunk, block.relayed);
   if (const auto blob = disk_.blobs.find(block.digest); blob != disk_.blobs.end()) {
     return Stored{forged.value_or(true_bytes), blob->second};
   }
@@ -345,6 +345,7 @@ void Node::run(const transfer::SendBlock& send) {
   const SessionEnd end = session->second;
   const auto content = content_of(send);
   if (!content) return;
+  if (lie_ == Lie::silent_hop && send.relayed) return relay_left(send, sim_.now());
   if (!sim_.network().connected(index_, end.peer)) {
     return sim_.network().send_control(index_, end.peer, [&sim = sim_, index = index_, send] {
       sim.at_node(index, Duration{0}, [send](Node& node) { node.run(send); });
@@ -357,8 +358,11 @@ void Node::run(const transfer::SendBlock& send) {
                       peer.peer_bytes_ += send.length;
                       peer.block_arrived(to, send, content.variant, content.blob_size);
                     });
-  if (!send.relayed) return;
-  sim_.at_node_time(index_, arrives, [send](Node& node) {
+  if (send.relayed) relay_left(send, arrives);
+}
+
+void Node::relay_left(const transfer::SendBlock& send, TimePoint at) {
+  sim_.at_node_time(index_, at, [send](Node& node) {
     node.core_->exchange().relay_sent(node.now(), send.session, send.length);
   });
 }

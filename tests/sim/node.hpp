@@ -119,6 +119,8 @@ class Node {
   void run(const node::Dial& dial);
   void run(const transfer::SendControl& send);
   void run(const transfer::SendBlock& send);
+  /// Tells the core, then, that a relayed block is out.
+  void relay_left(const transfer::SendBlock& send, TimePoint at);
   void reject(const transfer::SendBlock& send);
   void fake_progress(FetchId id, std::uint64_t bytes);
   void run(const transfer::CloseSession& close);

@@ -1,67 +1,58 @@
-"""A client in a host's namespace: gets the blob over HTTP, hashes it as it comes, keeps nothing."""
+"""A client in a host's namespace: gets the blob over HTTP, hashes it as it comes, keeps nothing. See reader.cpp."""
 
-import contextlib
-import hashlib
-import http.client
-import socket
-import threading
+import json
+import subprocess
 import time
-
-_ATTEMPTS = 5
-_BLOCK = 1 << 18
 
 
 class Reader:
-    """Like containerd it resumes with a range when a body is cut. `ended` [time.time()] is set once the digest is right."""
+    """Waits to be started. `ended` [time.time()] is set once the digest is right, `error` when that will never be."""
+
+    program = None  # what swarm.py has had built
 
     def __init__(self, host, address, port, blob):
-        self._host, self._address, self._port, self._blob = host, address, port, blob
-        self.ended = self.error = self.first_byte = None
-        self.worst_gap = 0.0
-        self.resumes = 0
-        self._got, self._hasher = 0, hashlib.sha256()
-        self._socket, self._stopped = None, False
+        self._blob, self._stopped, self._result = blob, False, None
+        url = f"http://{address}:{port}{blob.url_path}"
+        with host.inside():
+            self._process = subprocess.Popen([self.program, url, str(blob.size)], stdin=subprocess.PIPE,
+                                             stdout=subprocess.PIPE, text=True)
+        host.scratch.defer(self.stop)
 
     def start(self):
-        self.began = self._last = time.time()
-        threading.Thread(target=self._run, daemon=True).start()
+        self.began = time.time()
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
 
     def stop(self):
-        """Its node is gone."""
+        """Its node is gone, or the run is over."""
         self._stopped = True
-        with contextlib.suppress(OSError, AttributeError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._process.kill()
+        self._process.wait()
 
-    def _run(self):
-        try:
-            for attempt in range(_ATTEMPTS):
-                self.resumes = attempt
-                self._fetch_rest()
-                if self._got == self._blob.size or self._stopped:
-                    break
-            found = "sha256:" + self._hasher.hexdigest()
-            if found != self._blob.digest:
-                raise AssertionError(f"{self._got} bytes came as {found}")
-            self.ended = self._last
-        except (OSError, AssertionError, http.client.HTTPException) as error:
-            self.error = error
+    def _poll(self):
+        if self._result is None and not self._stopped and self._process.poll() is not None:
+            said = self._process.stdout.read()
+            self._result = json.loads(said) if said else {"error": f"ended with {self._process.returncode}"}
+            if self._result.get("digest", self._blob.digest) != self._blob.digest:
+                self._result = {"error": f"the bytes that came are {self._result['digest']}"}
+        return self._result or {}
 
-    def _fetch_rest(self):
-        connection = http.client.HTTPConnection(self._address, self._port, timeout=60)
-        with self._host.inside():
-            connection.sock = self._socket = socket.create_connection((self._address, self._port), timeout=60)
-        try:
-            connection.request("GET", self._blob.url_path,
-                               headers={"Range": f"bytes={self._got}-"} if self._got else {})
-            response = connection.getresponse()
-            if response.status != (206 if self._got else 200):
-                raise AssertionError(f"status {response.status}: {response.read(200)!r}")
-            while block := response.read1(_BLOCK):
-                self._hasher.update(block)
-                now = time.time()
-                self.first_byte = self.first_byte or now
-                self.worst_gap = max(self.worst_gap, now - self._last)
-                self._last = now
-                self._got += len(block)
-        finally:
-            connection.close()
+    @property
+    def error(self):
+        return self._poll().get("error")
+
+    @property
+    def ended(self):
+        return self._poll().get("ended")
+
+    @property
+    def worst_gap(self):
+        return self._poll()["worst_gap"]
+
+    @property
+    def first_byte(self):
+        return self._poll()["first_byte"]
+
+    @property
+    def resumes(self):
+        return self._poll()["resumes"]

@@ -25,6 +25,7 @@ from harness.process import Scratch  # noqa: E402
 from lab import Blob, Lab  # noqa: E402
 from meters import Meter  # noqa: E402
 from race import Shape, plan_of, run  # noqa: E402
+from reader import Reader  # noqa: E402
 from systems import SYSTEMS, with_config  # noqa: E402
 from systems.base import EVERY_SCENARIO  # noqa: E402
 
@@ -112,6 +113,7 @@ def chosen_systems(options, parser):
     known = dict(SYSTEMS)
     known["chain"].program = os.path.join(PROGRAMS, "chain")
     known["anacrolix"].program = os.path.join(PROGRAMS, "torrent")
+    Reader.program = os.path.join(PROGRAMS, "reader")
     for text in ["waggle-pull={\"transfer\": {\"relay\": false}}", *options.waggle_config]:
         name, _, config = text.partition("=")
         known[name] = with_config(json.loads(config))
@@ -147,6 +149,7 @@ def main():
     parser.add_argument("--out", help="append the lines there too")
     options = parser.parse_args()
     os.environ["TMPDIR"] = "/dev/shm"
+    os.environ.setdefault("WAGGLE_BUILD", os.path.join(ROOT, "build-bench"))
     systems = chosen_systems(options, parser)
     failed = False
     for nodes in map(int, options.nodes.split(",")):

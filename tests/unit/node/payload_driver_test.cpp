@@ -169,6 +169,27 @@ TEST_SUITE("node/payload_driver") {
     CHECK((*stored == chunk));
   }
 
+  TEST_CASE("blocks that come before their blob's file is open are kept") {
+    Fixture fixture;
+    const SwarmId swarm{1};
+    const Bytes chunk(BlobLayout(blob_bytes).chunk_bytes(), std::byte{7});
+    const Digest hash = sha256_of(chunk);
+    transfer::CrecProof proof;
+    std::copy(hash.bytes().begin(), hash.bytes().end(), proof.sha256.begin());
+    bool is_open = false;
+    fixture.create(swarm, [&](auto held) { is_open = held.has_value(); });
+    fixture.payload().receive_block(swarm, ChunkIndex{0}, SessionId{1}, 0, chunk);
+    CHECK(fixture.payload().block_place(swarm, ChunkIndex{0}, SessionId{1}, 0, 1).size() == 1);
+    REQUIRE(!is_open);
+    fixture.run_until([&] { return is_open; });
+    std::optional<transfer::ChunkVerdict> verdict;
+    fixture.payload().verify_chunk(
+        {swarm, ChunkIndex{0}, SessionId{1}, proof, {}, false},
+        [&](auto found, auto /*hash*/, auto /*blocks*/) { verdict = found; });
+    fixture.run_until([&] { return verdict.has_value(); });
+    CHECK(verdict == transfer::ChunkVerdict::ok);
+  }
+
   TEST_CASE("a pause keeps the chunks, and an old handle still reads them") {
     Fixture fixture;
     REQUIRE(fixture.create_and_wait(SwarmId{1}) == 0U);

@@ -347,7 +347,7 @@ void Net::carry(Node& node, CreateBlob command) {
   if (kept != node.held.end()) held = kept->second;
   node.held.erase(command.key);
   for (const StoredChunk& stored : held) partial.chunks[stored.chunk] = 0;
-  at(now_ + disk_time, [this, &node, command, held] {
+  at(now_ + config_.open_time, [this, &node, command, held] {
     if (node.dead) return;
     node.exchange->blob_opened(now_, command.swarm, held);
     pump(node);

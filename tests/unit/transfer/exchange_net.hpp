@@ -33,6 +33,7 @@ struct NetConfig {
   double upstream_rate = 100e6;  ///< the origin's link, shared [bytes/s]
   Duration delay = std::chrono::microseconds(200);
   Duration announce_delay = std::chrono::milliseconds(50);
+  Duration open_time = std::chrono::microseconds(300);  ///< of a blob's file
   Duration commit_time = std::chrono::microseconds(300);
   std::uint32_t extents_in_flight = 1;
 };

@@ -192,6 +192,45 @@ TEST_SUITE("transfer/relay") {
     }
   }
 
+  TEST_CASE("the first chunks of a rush reach all by relay, whoever became known late") {
+    struct Row {
+      Duration apart, open_time;
+      std::uint64_t pulled_max;  // who comes when the file is open is told what is there, and asks
+    };
+    for (const auto& [apart, open_time, pulled_max] :
+         {Row{3ms, 300us, 2 * MiB}, Row{3ms, 30ms, 0}, Row{1ms, 30ms, 0}}) {
+      CAPTURE(to_seconds(apart));
+      CAPTURE(to_seconds(open_time));
+      Net net({.nodes = 8, .upstream_rate = 50e6, .open_time = open_time});
+      const Blob blob = net.make_blob(32 * MiB);
+      for (std::size_t n = 0; n < net.size(); ++n) {
+        net.pull(n, blob);
+        net.run_for(apart);
+      }
+      // A chunk that no stripe of came would be asked for a second after it was heard of.
+      REQUIRE(net.run_until(
+          [&] {
+            for (std::size_t n = 0; n < net.size(); ++n) {
+              const auto& ready = net.ready(n);
+              const bool has_first = std::any_of(ready.begin(), ready.end(), [](const auto& entry) {
+                return entry.first == ChunkIndex{0};
+              });
+              if (!has_first) return false;
+            }
+            return true;
+          },
+          500ms));
+      REQUIRE(net.run_until([&] { return net.all_complete(blob); }, 60s));
+      CHECK(sum(net, &ExchangeStats::relay_failures) == 0);
+      const std::uint64_t relayed = sum(net, &ExchangeStats::relayed_bytes);
+      CHECK((net.size() - 1) * blob.size - relayed <= pulled_max);
+      for (std::size_t n = 0; n < net.size(); ++n) {
+        CHECK(net.exchange(n).banned(net.now()).empty());
+        net.exchange(n).check_invariants();
+      }
+    }
+  }
+
   TEST_CASE("a hop that dies, stands still or passes on wrong bytes: all others are done in time") {
     enum class Fault { none, dies, freezes, corrupts };
     std::optional<Duration> undisturbed;
