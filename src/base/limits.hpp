@@ -218,6 +218,12 @@ inline constexpr std::size_t registrar_wanters_max =
     8192;  ///< further wanters are answered, not listed
 inline constexpr std::size_t registrar_entries_max =
     65'536;  ///< wanters and claims of all blobs: the least recently used blob goes
+inline constexpr std::size_t host_books_max = 256;  ///< of registry hosts: least recently used goes
+inline constexpr std::size_t host_entries_max =
+    4096;  ///< permits and askers of one host; further askers are answered, not listed
+inline constexpr std::size_t host_permits_per_node_max =
+    16;  ///< of one host; further claims wait at the claimant
+inline constexpr std::size_t host_pauses_max = 8;  ///< of one host: the one that ends first goes
 inline constexpr std::size_t claim_bitmap_bits = 1024;  ///< window from the first unfinished extent
 inline constexpr std::uint64_t reassembly_bytes_per_peer_max =
     2 * chunk_bytes_max;  ///< per swarm: no further chunk is begun

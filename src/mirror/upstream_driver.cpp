@@ -67,12 +67,23 @@ bool is_header_value(std::string_view text) {
   return text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos;
 }
 
+/// Of one driver.
+struct HostPauses {
+  explicit HostPauses(std::uint64_t seed) : table(seed) {}
+  UpstreamPauses table;
+  UpstreamDriver::PauseListener listener;
+};
+
+std::string shared_name(const std::string& origin, std::uint64_t credential) {
+  return origin + " #" + std::to_string(credential);
+}
+
 /// The state of one request; its coroutines keep it alive when the caller drops its handle.
 struct RequestState {
   std::shared_ptr<UpstreamPool> pool;
   std::shared_ptr<UpstreamAuth> auth;
   std::shared_ptr<UpstreamRules> rules;
-  std::shared_ptr<UpstreamPauses> pauses;
+  std::shared_ptr<HostPauses> pauses;
   UpstreamTarget target;
   bool head_method = false;
 
@@ -143,13 +154,33 @@ struct RequestState {
     route.insecure = settings->insecure;
   }
 
+  /// What the cluster may know of who asks: the hash of a user name. nullopt: nothing.
+  std::optional<std::uint64_t> shared_credential() const {
+    if (!target.authorization.empty()) return std::nullopt;
+    const auto credential = rules->credential(route.registry, route.repository);
+    if (!credential) return 0;
+    if (!credential->identity_token.empty()) return std::nullopt;
+    return std::max<std::uint64_t>(
+        1, load_le<std::uint64_t>(sha256_of(as_bytes("user " + credential->username)).bytes()));
+  }
+
   /// Whom a pause is kept for: the host, and who asks it.
   std::string who() const {
+    const std::string origin = url.origin.to_string();
+    if (const auto shared = shared_credential()) return shared_name(origin, *shared);
     const auto& own = target.authorization;
     const auto account = own.empty()
                              ? account_of(rules->credential(route.registry, route.repository))
                              : sha256_of(as_bytes(own)).hex();
-    return url.origin.to_string() + " " + account;
+    return origin + " " + account;
+  }
+
+  void note_pause(const std::string& who, std::optional<Duration> wait) const {
+    pauses->table.pause(core_now(), who, wait);
+    const auto shared = shared_credential();
+    if (!shared || url.origin != route.origin || !pauses->listener) return;
+    const auto left = pauses->table.remaining(core_now(), who);
+    if (left) pauses->listener(url.origin.to_string(), *shared, *left);
   }
 
   std::string text(const UpstreamConnection& via) const {
@@ -165,7 +196,7 @@ struct RequestState {
     if (auto prepared = self->prepare(); !prepared) co_return prepared.error();
     for (std::size_t redirects = 0;;) {
       const std::string who = self->who();
-      if (const auto left = self->pauses->remaining(core_now(), who)) {
+      if (const auto left = self->pauses->table.remaining(core_now(), who)) {
         UpstreamHead pause;
         pause.status = 429;
         pause.retry_after = *left;
@@ -175,8 +206,7 @@ struct RequestState {
       auto head = co_await send(self);
       if (!head) co_return head.error();
       const auto wait = retry_after(*head);
-      if (head->status == 429 || (head->status == 503 && wait))
-        self->pauses->pause(core_now(), who, wait);
+      if (head->status == 429 || (head->status == 503 && wait)) self->note_pause(who, wait);
       const auto location = head->header("Location");
       if (is_redirect(head->status) && !location.empty()) {
         if (++redirects > limits::upstream_redirects_max) co_return MirrorError::too_many_redirects;
@@ -347,7 +377,7 @@ struct UpstreamDriver::Impl {
       : pool(std::make_shared<UpstreamPool>(executor)),
         auth(std::make_shared<UpstreamAuth>(pool)),
         rules(std::make_shared<UpstreamRules>(std::move(config), pool->start_generation())),
-        pauses(std::make_shared<UpstreamPauses>(
+        pauses(std::make_shared<HostPauses>(
             static_cast<std::uint64_t>(core_now().time_since_epoch().count()))) {}
 
   std::unique_ptr<UpstreamRequest> request(UpstreamTarget target, bool head_method) const {
@@ -364,13 +394,16 @@ struct UpstreamDriver::Impl {
   std::shared_ptr<UpstreamPool> pool;
   std::shared_ptr<UpstreamAuth> auth;
   std::shared_ptr<UpstreamRules> rules;
-  std::shared_ptr<UpstreamPauses> pauses;
+  std::shared_ptr<HostPauses> pauses;
 };
 
 UpstreamDriver::UpstreamDriver(asio::any_io_executor executor, UpstreamConfig config)
     : impl_(std::make_shared<Impl>(executor, std::move(config))) {}
 
-UpstreamDriver::~UpstreamDriver() { impl_->pool->clear(); }
+UpstreamDriver::~UpstreamDriver() {
+  impl_->pauses->listener = nullptr;
+  impl_->pool->clear();
+}
 
 Result<std::string> UpstreamDriver::origin_of(std::string_view registry) const {
   const auto origin = impl_->rules->origin_of(registry);
@@ -392,6 +425,15 @@ std::unique_ptr<UpstreamRequest> UpstreamDriver::get(UpstreamTarget target) {
 
 std::unique_ptr<UpstreamRequest> UpstreamDriver::head(UpstreamTarget target) {
   return impl_->request(std::move(target), true);
+}
+
+void UpstreamDriver::on_pause(PauseListener listener) {
+  impl_->pauses->listener = std::move(listener);
+}
+
+void UpstreamDriver::pause(const std::string& origin, std::uint64_t credential,
+                           Duration remaining) {
+  impl_->pauses->table.pause(core_now(), shared_name(origin, credential), remaining);
 }
 
 void UpstreamDriver::reconfigure(UpstreamConfig config) {

@@ -13,6 +13,7 @@
 #include <boost/asio/awaitable.hpp>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -127,6 +128,15 @@ class UpstreamDriver {
 
   [[nodiscard]] std::unique_ptr<UpstreamRequest> get(UpstreamTarget target);
   [[nodiscard]] std::unique_ptr<UpstreamRequest> head(UpstreamTarget target);
+
+  /// Called when a registry asked for a pause under a credential that other nodes may use, too: not
+  /// a caller's own, not a token. A redirect's target is no registry.
+  /// @param credential  a hash of the user name; 0: none was used
+  using PauseListener =
+      std::function<void(const std::string& origin, std::uint64_t credential, Duration remaining)>;
+  void on_pause(PauseListener listener);
+  /// Another node was asked for one. A tenth at most is added, as to own ones.
+  void pause(const std::string& origin, std::uint64_t credential, Duration remaining);
 
   /// Replaces credentials, endpoints and rules; running requests finish under the old ones.
   void reconfigure(UpstreamConfig config);

@@ -12,8 +12,8 @@ namespace waggle::mirror {
 
 /// A 429 or 503 is about the host and who asks, not about one blob: while the pause lasts nothing
 /// is sent to that host under that credential. Bounded by limits::upstream_pauses_max: the pause
-/// that ends first goes first. Of this node; the others learn it from their own first request.
-/// @source  RFC 9110 section 10.2.3; decision D-050
+/// that ends first goes first. What this node was asked for or was told by others (decision D-165).
+/// @source  RFC 9110 section 10.2.3
 class UpstreamPauses {
  public:
   /// @param who  origin and account, as one text

@@ -248,7 +248,7 @@ void KeyTable::add_transfer_and_upstream() {
 
   now_list("upstream.allow", list(WAGGLE_KEY(upstream.allow)));
   now_list("upstream.allow_local", list(WAGGLE_KEY(upstream.allow_local)));
-  later("upstream.in_flight_per_host", count(WAGGLE_KEY(upstream.in_flight_per_host)));
+  now("upstream.in_flight_per_host", count(WAGGLE_KEY(upstream.in_flight_per_host)));
   now("upstream.connect_timeout", duration(WAGGLE_KEY(upstream.connect_timeout)));
   now("upstream.idle_timeout", duration(WAGGLE_KEY(upstream.idle_timeout)));
   now("upstream.docker_config", text(WAGGLE_KEY(upstream.docker_config)));
@@ -479,6 +479,9 @@ void validate(ConfigResult& result) {
   validate_join(result);
   if (config.mirror.first_byte <= Duration{0}) fail("mirror.first_byte", "must be longer than 0");
   if (config.transfer.threads > 256) fail("transfer.threads", "must be at most 256");
+  const auto in_flight = config.upstream.in_flight_per_host;
+  if (in_flight == 0 || in_flight > limits::host_entries_max)
+    fail("upstream.in_flight_per_host", "must be 1 to 4096");
 }
 
 }  // namespace

@@ -57,14 +57,13 @@ struct PersistTold {
 struct ReportClone {
   gossip::CloneSeen seen;
 };
-using Command =
-    std::variant<Dial, RemoveBlob, RemovePartial, PersistIncarnation, PersistTold, ReportClone,
-                 transfer::SendControl, transfer::SendBlock, transfer::CloseSession,
-                 transfer::CreateBlob, transfer::VerifyChunk, transfer::DropBuffer,
-                 transfer::StartFetch, transfer::CancelFetch, transfer::HashLink,
-                 transfer::CommitBlob, transfer::CloseBlob, transfer::LoadMidstates,
-                 transfer::SwarmSize, transfer::ChunkReady, transfer::SwarmProven,
-                 transfer::SwarmCommitted, transfer::SwarmFailed, transfer::SwarmTainted>;
+using Command = std::variant<
+    Dial, RemoveBlob, RemovePartial, PersistIncarnation, PersistTold, ReportClone,
+    transfer::SendControl, transfer::SendBlock, transfer::CloseSession, transfer::CreateBlob,
+    transfer::VerifyChunk, transfer::DropBuffer, transfer::StartFetch, transfer::CancelFetch,
+    transfer::HashLink, transfer::CommitBlob, transfer::CloseBlob, transfer::LoadMidstates,
+    transfer::SwarmSize, transfer::ChunkReady, transfer::SwarmProven, transfer::SwarmCommitted,
+    transfer::SwarmFailed, transfer::SwarmTainted, transfer::HostPaused>;
 
 /// Contract as of every core: after any input (one on exchange() included, but for those that only
 /// count; then call settle())

@@ -161,4 +161,8 @@ void NodeDriver::run_command(transfer::SwarmTainted& tainted) {
   content_->swarm_tainted(tainted.swarm);
 }
 
+void NodeDriver::run_command(transfer::HostPaused& paused) {
+  upstream_->pause(paused.origin, paused.credential, paused.remaining);
+}
+
 }  // namespace waggle::node

@@ -215,6 +215,7 @@ void NodeDriver::open_cluster() {
   core.exchange.upstream_allowed = config.mirror.on_miss == "fetch";
   core.exchange.reports_sent_blocks = true;
   core.exchange.relays = config.transfer.relay;
+  core.exchange.in_flight_per_host = static_cast<std::uint32_t>(config.upstream.in_flight_per_host);
   core.cache_quota_bytes = cache_quota_bytes_;
   const auto disk = store_->disk_stats();
   core.eviction.min_free_bytes = config.cache.min_free.resolve(disk ? disk->total_bytes : 0);
@@ -269,6 +270,11 @@ void NodeDriver::open_http() {
   const Config& config = config_.config;
   upstream_ =
       std::make_unique<mirror::UpstreamDriver>(context_.get_executor(), upstream_settings(config_));
+  upstream_->on_pause([this](const std::string& origin, std::uint64_t credential, Duration left) {
+    input([&](TimePoint at, transfer::Exchange& exchange) {
+      exchange.host_paused(at, origin, credential, left);
+    });
+  });
   const CoreInput core_input = [this](const auto& apply) { input(apply); };
   fetches_ = std::make_unique<FetchDriver>(context_.get_executor(), *upstream_, *payload_, metrics_,
                                            core_input);

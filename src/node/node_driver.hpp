@@ -113,6 +113,7 @@ class NodeDriver : public ops::ApiSource {
   void run_command(transfer::SwarmCommitted& command);
   void run_command(transfer::SwarmFailed& command);
   void run_command(transfer::SwarmTainted& command);
+  void run_command(transfer::HostPaused& command);
 
   boost::asio::awaitable<void> wait_timer();
   boost::asio::awaitable<void> upkeep();

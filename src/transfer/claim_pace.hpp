@@ -1,10 +1,12 @@
-// How many extents of one blob are fetched from upstream at once, by all nodes together. Few: then
-// the blob comes nearly in order, for readers and for the running proof; more as long as that makes
-// it come faster. DESIGN section 6, "Pacing".
+// How many extents are fetched from upstream at once, by all nodes together: of one blob (its
+// registrar counts) and from one host (host_book.hpp). Few: then blobs come nearly in order, for
+// readers and for the running proof; more as long as that makes them come faster. DESIGN section 6,
+// "Pacing".
 #pragma once
 
 #include "base/time.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 
@@ -21,6 +23,8 @@ class ClaimPace {
   /// All claims together in the best window so far, bytes per second; 0 before the first has
   /// passed.
   [[nodiscard]] double best() const { return best_; }
+  /// So many are under way anyhow: growth goes on from there.
+  void reach(std::uint32_t count) { limit_ = std::max(limit_, count); }
   /// One more per window, after the first, while the rate rises.
   /// @param received  bytes that claimants have told of since the begin
   /// @param is_full  limit() extents are under way, and somebody waits for another

@@ -101,6 +101,12 @@ void ClaimSeeker::end_claim(ExtentIndex extent, bool done) {
   repeats_[extent] = done_repeats;
 }
 
+std::uint64_t ClaimSeeker::claim_bytes(ExtentIndex extent) const {
+  if (!state_.size || whole_stream_) return state_.size.value_or(0);
+  const BlobLayout layout(*state_.size);
+  return to_value(extent) < layout.extent_count() ? layout.extent_size(extent) : 0;
+}
+
 void ClaimSeeker::send_want(TimePoint now) {
   WantMessage message;
   message.request = prng_.next() >> 1U;
@@ -244,7 +250,10 @@ void ClaimSeeker::handle_grant(TimePoint now, const NodeId& from, const GrantMes
     return;
   }
   pending_.clear();
-  for (const auto& claim : message.grants) pending_[claim.extent] = {claim.attempt, {from}, {}};
+  for (const auto& claim : message.grants) {
+    pending_[claim.extent] = {claim.attempt, {from}, {}};
+    outputs_.push_back(Permit{claim.extent, true});
+  }
   phase_ = Phase::confirming;
   confirm_rounds_ = 0;
   send_confirm(now);
@@ -301,6 +310,7 @@ void ClaimSeeker::settle_pending(TimePoint now, bool accept_silence) {
       outputs_.push_back(ClaimsEvent(ExtentGranted{tag_, extent, pending.attempt}));
     } else if (beaten) {
       lost.extents.push_back(extent);
+      outputs_.push_back(Permit{extent, false});
     } else {
       ++it;
       continue;

@@ -28,7 +28,13 @@ class ClaimSeeker {
     NodeId to;
     ClaimBody body;
   };
-  using Output = std::variant<Send, ClaimsEvent>;
+  /// A permit of the host is wanted for this extent: asked for while the others vote. Not needed:
+  /// they voted no.
+  struct Permit {
+    ExtentIndex extent{};
+    bool needed = false;
+  };
+  using Output = std::variant<Send, Permit, ClaimsEvent>;
 
   ClaimSeeker(const SwarmTag& tag, std::uint64_t incarnation, std::uint64_t seed);
 
@@ -44,6 +50,13 @@ class ClaimSeeker {
 
   [[nodiscard]] std::optional<Output> poll_output();
   [[nodiscard]] std::optional<TimePoint> poll_timeout() const { return timers_.next(); }
+  [[nodiscard]] const WantState& state() const { return state_; }
+  /// Of the extent, which is the whole blob when that is streamed; 0: not known.
+  [[nodiscard]] std::uint64_t claim_bytes(ExtentIndex extent) const;
+  /// Or about to.
+  [[nodiscard]] bool holds(ExtentIndex extent) const {
+    return held_.contains(extent) || pending_.contains(extent);
+  }
   [[nodiscard]] std::size_t held_count() const { return held_.size(); }
   [[nodiscard]] std::uint64_t granted() const { return granted_; }
   [[nodiscard]] std::uint64_t waited() const { return waited_; }

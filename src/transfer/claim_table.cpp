@@ -223,8 +223,9 @@ bool ClaimTable::end_slowest(TimePoint now) {
   auto slowest = claims_.end();
   double longest = 0;
   for (auto it = claims_.begin(); it != claims_.end(); ++it) {
+    // Without a byte it may wait for its permit: stall_limit ends that.
     const auto rate = rate_of(now, it->second);
-    if (!rate) continue;
+    if (!rate || it->second.bytes == 0) continue;
     const auto rest = static_cast<double>(claim_bytes_max(it->first) - it->second.bytes);
     const double takes = rest / std::max(*rate, 1.0);
     if (takes <= slow_factor * rest / fair + to_seconds(slow_margin) || takes <= longest) continue;

@@ -20,6 +20,9 @@ enum class Kind : std::uint8_t {
   news = 7,
   grant = 8,
   vote = 9,
+  permit_ask = 10,
+  permit_answer = 11,
+  permit_hold = 12,
 };
 
 constexpr MsgLimits claim_limits{.depth = 4, .elements = 64, .str_bytes = 0, .bin_bytes = 1024};
@@ -54,12 +57,13 @@ ExtentClaim get_claim(MsgReader& in) {
   return claim;
 }
 
-/// Reads an array of at most claims_per_message_max arrays, each through `read`.
+/// Reads an array of at most `count_max` arrays, each through `read`.
 template <typename Item, typename Read>
-std::vector<Item> get_items(MsgReader& in, Read read) {
+std::vector<Item> get_items(MsgReader& in, Read read,
+                            std::size_t count_max = claims_per_message_max) {
   std::vector<Item> items;
   MsgReader list = in.array();
-  if (list.remaining() > claims_per_message_max) list.fail(BaseError::limit_exceeded);
+  if (list.remaining() > count_max) list.fail(BaseError::limit_exceeded);
   while (list.ok() && list.remaining() > 0) {
     MsgReader entry = list.array();
     items.push_back(read(entry));
@@ -86,6 +90,32 @@ std::vector<NodeId> get_nodes(MsgReader& in, std::size_t count_max) {
     std::copy(id.begin(), id.end(), nodes[i].bytes.begin());
   }
   return nodes;
+}
+
+PermitId get_permit(MsgReader& in) {
+  PermitId permit;
+  permit.blob.bytes = in.bin_array<16>();
+  permit.extent = get_extent(in);
+  return permit;
+}
+
+void put_pauses(MsgWriter& out, const std::vector<HostPause>& pauses) {
+  out.array(pauses.size());
+  for (const auto& pause : pauses) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(pause.remaining);
+    out.array(2).uint(pause.credential).uint(static_cast<std::uint64_t>(left.count()));
+  }
+}
+
+std::vector<HostPause> get_pauses(MsgReader& in) {
+  constexpr std::uint64_t pause_ms_max = limits::upstream_pause_max / std::chrono::milliseconds(1);
+  return get_items<HostPause>(
+      in,
+      [](MsgReader& entry) {
+        const std::uint64_t credential = entry.uint();
+        return HostPause{credential, std::chrono::milliseconds(entry.uint(pause_ms_max))};
+      },
+      pauses_per_message_max);
 }
 
 struct Encoder {
@@ -143,6 +173,24 @@ struct Encoder {
       out.array(3).uint(to_value(vote.claim.extent)).uint(vote.claim.attempt).boolean(vote.yes);
     }
   }
+  MsgWriter& permit(const PermitId& id) { return out.bin(id.blob.bytes).uint(to_value(id.extent)); }
+  void operator()(const PermitAskMessage& m) {
+    head(Kind::permit_ask, 5).uint(m.request).uint(m.incarnation);
+    permit(m.permit).boolean(m.reader_waits);
+  }
+  void operator()(const PermitAnswerMessage& m) {
+    head(Kind::permit_answer, 5).uint(m.request);
+    permit(m.permit).boolean(m.granted);
+    put_pauses(out, m.pauses);
+  }
+  void operator()(const PermitHoldMessage& m) {
+    head(Kind::permit_hold, 4).uint(m.incarnation).uint(m.serial).array(m.items.size());
+    for (const auto& item : m.items) {
+      out.array(4);
+      permit(item.permit).uint(item.bytes).uint(static_cast<std::uint64_t>(item.state));
+    }
+    put_pauses(out, m.pauses);
+  }
 };
 
 DoneWindow get_done(MsgReader& in) {
@@ -157,8 +205,26 @@ DoneWindow get_done(MsgReader& in) {
   return {first, *std::move(field)};
 }
 
+PermitHoldMessage get_hold(MsgReader& in) {
+  using State = PermitHoldMessage::State;
+  PermitHoldMessage m{in.uint(), in.uint(), {}, {}};
+  m.items = get_items<PermitHoldMessage::Item>(in, [](MsgReader& entry) {
+    PermitHoldMessage::Item item{get_permit(entry), entry.uint(limits::blob_bytes_max), {}};
+    item.state = static_cast<State>(entry.uint(static_cast<std::uint64_t>(State::ended)));
+    return item;
+  });
+  m.pauses = get_pauses(in);
+  return m;
+}
+
 ClaimBody get_body(MsgReader& in, Kind kind) {
   switch (kind) {
+    case Kind::permit_ask:
+      return PermitAskMessage{in.uint(), in.uint(), get_permit(in), in.boolean()};
+    case Kind::permit_answer:
+      return PermitAnswerMessage{in.uint(), get_permit(in), in.boolean(), get_pauses(in)};
+    case Kind::permit_hold:
+      return get_hold(in);
     case Kind::want: {
       WantMessage m{in.uint(), in.uint(), in.uint(), get_size(in), get_done(in), {}};
       m.claims = get_items<ExtentClaim>(in, get_claim);

@@ -1,5 +1,5 @@
-// Messages between a wanter and the registrars of a blob. Each fits one sealed datagram. Format:
-// docs/wire-claims.md.
+// Messages between a wanter and the registrars of a blob, and between a claimant and those of a
+// registry host. Each fits one sealed datagram. Format: docs/wire-claims.md.
 #pragma once
 
 #include "base/bitfield.hpp"
@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/ids.hpp"
 #include "base/limits.hpp"
+#include "base/time.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -109,9 +110,64 @@ struct VoteMessage {
   std::vector<Vote> votes;
 };
 
+// Permits of a registry host: the packet's tag is the host's (host_permits.hpp).
+
+/// What a permit is for.
+struct PermitId {
+  SwarmTag blob;
+  ExtentIndex extent{};
+  auto operator<=>(const PermitId&) const = default;
+};
+/// The host wants to be left alone by who uses this credential.
+struct HostPause {
+  std::uint64_t credential = 0;  ///< a hash of its user name; 0: none
+  Duration remaining{};          ///< whole milliseconds, at most limits::upstream_pause_max
+  bool operator==(const HostPause&) const = default;
+};
+/// Claimant -> rank 0 of the host.
+struct PermitAskMessage {
+  std::uint64_t request = 0;  ///< repeated by retries
+  std::uint64_t incarnation = 0;
+  PermitId permit;
+  bool reader_waits = false;
+};
+/// Rank 0 of the host -> claimant; unasked (request 0) to who should know of a pause.
+struct PermitAnswerMessage {
+  std::uint64_t request = 0;
+  PermitId permit;
+  bool granted = false;  ///< false: wait, a grant will be pushed with the same request
+  std::vector<HostPause> pauses;
+};
+/// Claimant -> the host's trio: all that it holds, and what the host told it.
+struct PermitHoldMessage {
+  enum class State : std::uint8_t {
+    flowing = 0,
+    nearly_done = 1,  ///< less than a quarter is to come: the next may begin
+    slow = 2,         ///< less than a chunk a second
+    ended = 3,        ///< or not needed any more
+  };
+  struct Item {
+    PermitId permit;
+    std::uint64_t bytes = 0;
+    State state{};
+    bool operator==(const Item&) const = default;
+  };
+  std::uint64_t incarnation = 0;
+  std::uint64_t serial = 0;  ///< datagrams overtake each other: lower ones than seen are old
+  std::vector<Item> items;
+  std::vector<HostPause> pauses;
+};
+
 using ClaimBody =
     std::variant<WantMessage, ClaimMessage, ConfirmMessage, ProgressMessage, ReleaseMessage,
-                 UnwantMessage, NewsMessage, GrantMessage, VoteMessage>;
+                 UnwantMessage, NewsMessage, GrantMessage, VoteMessage, PermitAskMessage,
+                 PermitAnswerMessage, PermitHoldMessage>;
+/// Its packet's tag is a host's.
+[[nodiscard]] inline bool is_about_permits(const ClaimBody& body) {
+  return std::holds_alternative<PermitAskMessage>(body) ||
+         std::holds_alternative<PermitAnswerMessage>(body) ||
+         std::holds_alternative<PermitHoldMessage>(body);
+}
 struct ClaimPacket {
   SwarmTag tag;
   ClaimBody body;
@@ -120,6 +176,7 @@ struct ClaimPacket {
 inline constexpr std::size_t news_wanters_max = 32;
 inline constexpr std::size_t news_holders_max = 16;
 inline constexpr std::size_t claims_per_message_max = 16;
+inline constexpr std::size_t pauses_per_message_max = 8;
 
 [[nodiscard]] Bytes encode_claim(const ClaimPacket& packet);
 /// Errors: truncated, malformed, limit_exceeded, unsupported (a kind this version does not know).

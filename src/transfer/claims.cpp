@@ -8,6 +8,7 @@
 #include "transfer/claim_seeker.hpp"
 #include "transfer/claim_table.hpp"
 #include "transfer/claim_wire.hpp"
+#include "transfer/host_permits.hpp"
 
 #include <algorithm>
 #include <deque>
@@ -23,6 +24,10 @@ constexpr std::size_t registrar_count = 3;
 constexpr Duration table_ttl = std::chrono::minutes(10);
 constexpr Duration own_pause =
     std::chrono::milliseconds(100);  ///< a deadline missed by more: this process was late
+
+/// Blobs that are fetched anew after a refutation have claims of their own: the host's name and a
+/// word.
+std::string host_of(const SwarmKey& key) { return key.origin.substr(0, key.origin.find(' ')); }
 
 bool used_earlier(const std::pair<const SwarmTag, ClaimTable>& a,
                   const std::pair<const SwarmTag, ClaimTable>& b) {
@@ -50,10 +55,20 @@ struct Claims::Impl {
   };
 
   explicit Impl(const ClaimsConfig& configuration)
-      : config(configuration), prng(configuration.seed) {}
+      : config(configuration),
+        prng(configuration.seed),
+        permits({configuration.self, configuration.incarnation, configuration.id_key,
+                 mix_seed(configuration.seed), configuration.in_flight_per_host}) {}
 
   void send(const NodeId& to, const SwarmTag& tag, ClaimBody body);
+  void transmit(const NodeId& to, const SwarmTag& tag, ClaimBody body);
   void deliver_local(TimePoint now);
+  void event_of(TimePoint now, const Seeker& seeker, ClaimsEvent event);
+  bool drain_permits(TimePoint now);
+  void end_permit(TimePoint now, const PermitId& permit) {
+    permits.end(now, permit);
+    waiting.erase(permit);
+  }
   void registrar_message(TimePoint now, const NodeId& from, const SwarmTag& tag,
                          const ClaimBody& body);
   void answer_denied(const NodeId& to, const SwarmTag& tag, const std::vector<ExtentClaim>& denied);
@@ -66,7 +81,7 @@ struct Claims::Impl {
   void forget(std::map<SwarmTag, ClaimTable>::iterator table);
   /// After a change of `table`; forgets least recently used other tables until all entries fit.
   void count_entries(ClaimTable& table);
-  void collect();
+  void collect(TimePoint now);
   void enter(TimePoint now);
   void settle(TimePoint now);
   [[nodiscard]] std::optional<TimePoint> next_deadline() const;
@@ -78,6 +93,8 @@ struct Claims::Impl {
   std::map<SwarmTag, ClaimTable> tables;
   std::int64_t entries = 0;  ///< of all tables
   std::map<SwarmTag, Seeker> seekers;
+  HostPermits permits;
+  std::map<PermitId, std::uint32_t> waiting;  ///< claims without a permit: their attempts
   std::deque<std::pair<bool, Local>>
       local;  ///< own messages to the own registrar (true) or seeker (false)
   std::deque<ClaimsEvent> events;
@@ -96,6 +113,10 @@ void Claims::Impl::send(const NodeId& to, const SwarmTag& tag, ClaimBody body) {
     local.emplace_back(for_registrar, Local{tag, std::move(body)});
     return;
   }
+  transmit(to, tag, std::move(body));
+}
+
+void Claims::Impl::transmit(const NodeId& to, const SwarmTag& tag, ClaimBody body) {
   ++sent;
   Bytes payload = encode_claim({tag, std::move(body)});
   WAGGLE_ASSERT(payload.size() <= config.payload_bytes_max);
@@ -217,20 +238,67 @@ void Claims::Impl::deliver_local(TimePoint now) {
     } else if (const auto seeker = seekers.find(message.tag); seeker != seekers.end()) {
       seeker->second.core.handle(now, config.self, message.body);
     }
-    collect();
+    collect(now);
   }
 }
 
-void Claims::Impl::collect() {
+void Claims::Impl::collect(TimePoint now) {
   for (auto& [tag, seeker] : seekers) {
     while (auto output = seeker.core.poll_output()) {
       if (auto* message = std::get_if<ClaimSeeker::Send>(&*output)) {
         send(message->to, tag, std::move(message->body));
+      } else if (const auto* permit = std::get_if<ClaimSeeker::Permit>(&*output)) {
+        const PermitId id{tag, permit->extent};
+        if (permit->needed) {
+          permits.ask(now, host_of(seeker.key), id, seeker.core.state().reader_waits);
+        } else {
+          permits.end(now, id);
+        }
       } else {
-        events.push_back(std::get<ClaimsEvent>(*std::move(output)));
+        event_of(now, seeker, std::get<ClaimsEvent>(*std::move(output)));
       }
     }
   }
+}
+
+// A claim without its permit waits.
+void Claims::Impl::event_of(TimePoint now, const Seeker& seeker, ClaimsEvent event) {
+  if (const auto* granted_extent = std::get_if<ExtentGranted>(&event)) {
+    const PermitId id{granted_extent->tag, granted_extent->extent};
+    permits.ask(now, host_of(seeker.key), id, seeker.core.state().reader_waits);
+    if (!permits.holds(id)) {
+      waiting[id] = granted_extent->attempt;
+      return;
+    }
+  } else if (const auto* revoked = std::get_if<ExtentRevoked>(&event)) {
+    // Where its request is under way it has its permit to the next chunk's end.
+    const PermitId id{revoked->tag, revoked->extent};
+    if (waiting.contains(id)) end_permit(now, id);
+  }
+  events.push_back(std::move(event));
+}
+
+bool Claims::Impl::drain_permits(TimePoint now) {
+  bool any = false;
+  while (auto output = permits.poll_output()) {
+    any = true;
+    if (auto* message = std::get_if<HostPermits::Send>(&*output)) {
+      if (message->to == config.self) {
+        permits.handle(now, config.self, message->host, message->body);
+      } else {
+        transmit(message->to, message->host, std::move(message->body));
+      }
+    } else if (const auto* given = std::get_if<HostPermits::Granted>(&*output)) {
+      const auto claim = waiting.find(given->permit);
+      if (claim == waiting.end()) continue;  // the others still vote
+      events.push_back(ExtentGranted{given->permit.blob, given->permit.extent, claim->second});
+      waiting.erase(claim);
+    } else if (auto* paused = std::get_if<HostPermits::Paused>(&*output)) {
+      events.push_back(
+          HostPaused{std::move(paused->host), paused->pause.credential, paused->pause.remaining});
+    }
+  }
+  return any;
 }
 
 /// First of every input. A process that was stopped has PROGRESS waiting unread: it must not judge
@@ -238,16 +306,19 @@ void Claims::Impl::collect() {
 void Claims::Impl::enter(TimePoint now) {
   if (!deadline || now - *deadline <= own_pause) return;
   for (auto& [tag, table] : tables) table.excuse(now);
+  permits.excuse(now);
 }
 
 void Claims::Impl::settle(TimePoint now) {
-  collect();
-  deliver_local(now);
+  do {
+    collect(now);
+    deliver_local(now);
+  } while (drain_permits(now));
   deadline = next_deadline();
 }
 
 std::optional<TimePoint> Claims::Impl::next_deadline() const {
-  std::optional<TimePoint> next;
+  std::optional<TimePoint> next = permits.poll_timeout();
   for (const auto& [tag, table] : tables) next = earliest(next, table.next_deadline());
   for (const auto& [tag, seeker] : seekers) next = earliest(next, seeker.core.poll_timeout());
   return next;
@@ -261,6 +332,7 @@ void Claims::set_members(TimePoint now, std::span<const NodeId> registrar_candid
   impl_->candidates.assign(registrar_candidates.begin(), registrar_candidates.end());
   for (auto& [tag, seeker] : impl_->seekers)
     seeker.core.set_registrars(now, impl_->trio(seeker.key.digest));
+  impl_->permits.set_members(now, registrar_candidates);
   impl_->settle(now);
 }
 
@@ -271,6 +343,7 @@ void Claims::member_gone(TimePoint now, const NodeId& node) {
     impl_->serve_waiting(now, tag, table);
     impl_->entries += table.recount();
   }
+  impl_->permits.member_gone(now, node);
   impl_->settle(now);
 }
 
@@ -278,7 +351,9 @@ void Claims::handle_message(TimePoint now, const NodeId& from, ByteView payload)
   impl_->enter(now);
   const auto packet = decode_claim(payload);
   if (!packet) return;  // authentic to the cluster only: nobody is blamed for it
-  if (packet->body.index() < 6) {
+  if (is_about_permits(packet->body)) {
+    impl_->permits.handle(now, from, packet->tag, packet->body);
+  } else if (packet->body.index() < 6) {
     impl_->registrar_message(now, from, packet->tag, packet->body);
   } else if (const auto seeker = impl_->seekers.find(packet->tag); seeker != impl_->seekers.end()) {
     seeker->second.core.handle(now, from, packet->body);
@@ -295,6 +370,8 @@ void Claims::handle_timeout(TimePoint now) {
     impl_->entries += table.recount();
   }
   for (auto& [tag, seeker] : impl_->seekers) seeker.core.handle_timeout(now);
+  const auto permits_due = impl_->permits.poll_timeout();
+  if (permits_due && *permits_due <= now) impl_->permits.handle_timeout(now);
   impl_->settle(now);
 }
 
@@ -316,7 +393,9 @@ void Claims::unwant(TimePoint now, const SwarmTag& tag, bool completed) {
   const auto found = impl_->seekers.find(tag);
   if (found == impl_->seekers.end()) return;
   found->second.core.unwant(completed);
-  impl_->collect();
+  impl_->collect(now);
+  impl_->permits.end_all(now, tag);
+  std::erase_if(impl_->waiting, [&](const auto& entry) { return entry.first.blob == tag; });
   impl_->granted += found->second.core.granted();
   impl_->waited += found->second.core.waited();
   impl_->seekers.erase(found);
@@ -335,7 +414,10 @@ void Claims::progress(TimePoint now, const SwarmTag& tag, ExtentIndex extent, st
   impl_->enter(now);
   const auto found = impl_->seekers.find(tag);
   if (found == impl_->seekers.end()) return;
-  found->second.core.progress(now, extent, bytes);
+  ClaimSeeker& core = found->second.core;
+  core.progress(now, extent, bytes);
+  const std::uint64_t chunk = core.state().size ? BlobLayout(*core.state().size).chunk_bytes() : 0;
+  impl_->permits.progress(now, {tag, extent}, bytes, core.claim_bytes(extent), chunk);
   impl_->settle(now);
 }
 
@@ -344,6 +426,7 @@ void Claims::extent_done(TimePoint now, const SwarmTag& tag, ExtentIndex extent)
   const auto found = impl_->seekers.find(tag);
   if (found == impl_->seekers.end()) return;
   found->second.core.end_claim(extent, true);
+  impl_->end_permit(now, {tag, extent});
   impl_->settle(now);
 }
 
@@ -352,6 +435,22 @@ void Claims::release(TimePoint now, const SwarmTag& tag, ExtentIndex extent) {
   const auto found = impl_->seekers.find(tag);
   if (found == impl_->seekers.end()) return;
   found->second.core.end_claim(extent, false);
+  impl_->end_permit(now, {tag, extent});
+  impl_->settle(now);
+}
+
+void Claims::fetch_over(TimePoint now, const SwarmTag& tag, ExtentIndex extent) {
+  impl_->enter(now);
+  const auto found = impl_->seekers.find(tag);
+  if (found != impl_->seekers.end() && found->second.core.holds(extent)) return;
+  impl_->end_permit(now, {tag, extent});
+  impl_->settle(now);
+}
+
+void Claims::host_paused(TimePoint now, const std::string& origin, std::uint64_t credential,
+                         Duration remaining) {
+  impl_->enter(now);
+  impl_->permits.paused(now, origin, credential, remaining);
   impl_->settle(now);
 }
 
@@ -369,6 +468,16 @@ std::vector<NodeId> Claims::registrars(const Digest& digest) const { return impl
 std::size_t Claims::granted_count(const SwarmTag& tag) const {
   const auto found = impl_->seekers.find(tag);
   return found == impl_->seekers.end() ? 0 : found->second.core.held_count();
+}
+
+std::size_t Claims::waiting_count(const SwarmTag& tag) const {
+  return static_cast<std::size_t>(
+      std::count_if(impl_->waiting.begin(), impl_->waiting.end(),
+                    [&](const auto& entry) { return entry.first.blob == tag; }));
+}
+
+std::vector<NodeId> Claims::host_registrars(const std::string& origin) const {
+  return impl_->permits.registrars(origin);
 }
 
 Claims::Stats Claims::stats() const {
@@ -393,6 +502,10 @@ void Claims::check_invariants() const {
   WAGGLE_ASSERT(entries <= static_cast<std::int64_t>(limits::registrar_entries_max) ||
                 impl_->tables.size() == 1);
   for (const auto& [tag, seeker] : impl_->seekers) seeker.core.check_invariants();
+  impl_->permits.check_invariants();
+  for (const auto& [permit, attempt] : impl_->waiting) {
+    WAGGLE_ASSERT(impl_->seekers.contains(permit.blob) && !impl_->permits.holds(permit));
+  }
 }
 
 }  // namespace waggle::transfer

@@ -35,15 +35,16 @@ struct ClaimsConfig {
   std::uint64_t incarnation = 1;
   IdKey id_key;
   std::uint64_t seed = 1;
-  std::size_t payload_bytes_max = 1200;  ///< of one datagram payload
+  std::size_t payload_bytes_max = 1200;   ///< of one datagram payload
+  std::uint32_t in_flight_per_host = 64;  ///< claimed extents under way in the whole cluster
 };
 
 struct ClaimsSend {
   NodeId to;  ///< never self: messages to the own registrar are delivered inside
   Bytes payload;
 };
-/// The extent is ours to fetch from upstream. `whole`: size was unknown or upstream has no Range:
-/// fetch everything.
+/// The extent is ours to fetch from upstream, and its host may be asked for it now. `whole`: size
+/// was unknown or upstream has no Range: fetch everything.
 struct ExtentGranted {
   SwarmTag tag;
   ExtentIndex extent{};
@@ -67,8 +68,14 @@ struct SwarmNews {
 struct TrioUnreachable {
   SwarmTag tag;
 };
+/// A registry told some node to leave it alone: who uses this credential there should.
+struct HostPaused {
+  std::string origin;
+  std::uint64_t credential = 0;  ///< as in Claims::host_paused
+  Duration remaining{};
+};
 using ClaimsEvent =
-    std::variant<ClaimsSend, ExtentGranted, ExtentRevoked, SwarmNews, TrioUnreachable>;
+    std::variant<ClaimsSend, ExtentGranted, ExtentRevoked, SwarmNews, TrioUnreachable, HostPaused>;
 
 /// What a wanter says of itself when it asks; kept current by the caller.
 struct WantState {
@@ -79,6 +86,7 @@ struct WantState {
   std::uint32_t demand = 0;  ///< extents it would start now; 0 = only listens
   bool holders_failed =
       false;  ///< every holder tried has rejected, is banned or made no progress for 1 s
+  bool reader_waits = true;  ///< somebody reads the blob here
 };
 
 /// Contract as of every core: drain poll_event, re-read poll_timeout after each input.
@@ -86,7 +94,8 @@ struct WantState {
 /// ranks 1 and 2, ExtentGranted with floor(k/2)+1 votes; no answer in 50 ms: next rank (retries
 /// 50/100/200 ms); asks again while demand stays. Registrar: soft tables per (digest, origin),
 /// rebuilt from WANTs; a claim names (node, incarnation, attempt); freed by release, completion, a
-/// new incarnation, death, or 3 missed PROGRESS (one each 250 ms).
+/// new incarnation, death, or 3 missed PROGRESS (one each 250 ms). What is granted waits for a
+/// permit of its registry host (host_permits.hpp), which is asked for while the others vote.
 /// @source protocol research section 5; DESIGN section 6
 class Claims {
  public:
@@ -116,6 +125,13 @@ class Claims {
   void extent_done(TimePoint now, const SwarmTag& tag, ExtentIndex extent);
   /// Gives a claim back: upstream failed, or no reader is left.
   void release(TimePoint now, const SwarmTag& tag, ExtentIndex extent);
+  /// No request is under way any more for an extent whose claim was revoked: its permit ends.
+  void fetch_over(TimePoint now, const SwarmTag& tag, ExtentIndex extent);
+  /// The registry told this node to leave it alone: the host's trio hears of it, and everybody who
+  /// asks that for a permit.
+  /// @param credential  a hash of the user name that was used; 0: none
+  void host_paused(TimePoint now, const std::string& origin, std::uint64_t credential,
+                   Duration remaining);
 
   // Outputs.
   [[nodiscard]] std::optional<ClaimsEvent> poll_event();
@@ -125,6 +141,9 @@ class Claims {
   [[nodiscard]] std::vector<NodeId> registrars(const Digest& digest) const;
   /// Extents of `tag` that some node is known to be fetching or to have: for hedging and tests.
   [[nodiscard]] std::size_t granted_count(const SwarmTag& tag) const;
+  /// Of them, those that wait for a permit of their host: no ExtentGranted yet.
+  [[nodiscard]] std::size_t waiting_count(const SwarmTag& tag) const;
+  [[nodiscard]] std::vector<NodeId> host_registrars(const std::string& origin) const;
   struct Stats {
     std::uint64_t granted = 0, waited = 0, takeover = 0, messages_sent = 0;
   };

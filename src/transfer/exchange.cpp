@@ -25,7 +25,8 @@ ClaimsConfig claims_config(const ExchangeConfig& config, const Identity& identit
           .incarnation = config.incarnation,
           .id_key = IdKey::for_cluster(config.cluster_name),
           .seed = mix_seed(config.seed),
-          .payload_bytes_max = config.claim_payload_bytes_max};
+          .payload_bytes_max = config.claim_payload_bytes_max,
+          .in_flight_per_host = config.in_flight_per_host};
 }
 
 }  // namespace
@@ -118,6 +119,8 @@ bool Exchange::Impl::drain_claims(TimePoint now) {
       if (Swarm* swarm = find_claimant(news->tag)) swarm->handle_news(now, *news);
     } else if (const auto* alone = std::get_if<TrioUnreachable>(&*event)) {
       if (Swarm* swarm = find_claimant(alone->tag)) swarm->trio_unreachable(now);
+    } else if (auto* paused = std::get_if<HostPaused>(&*event)) {
+      context.emit(std::move(*paused));
     }
   }
   return any;
@@ -143,6 +146,10 @@ void Exchange::Impl::share_permits(TimePoint now) {
   for (auto& [id, swarm] : swarms) {
     by_origin[swarm->key().origin].push_back(swarm.get());
     busy[swarm->key().origin] += swarm->busy_extents();
+  }
+  for (const auto& [tag, id] : context.claimants) {
+    if (const Swarm* swarm = find(id))
+      busy[swarm->key().origin] += static_cast<std::uint32_t>(claims.waiting_count(tag));
   }
   std::erase_if(offers, [&](const auto& entry) { return !by_origin.contains(entry.first); });
   for (auto& [origin, asking] : by_origin) {
@@ -286,6 +293,12 @@ void Exchange::member_gone(TimePoint now, const NodeId& node) {
 void Exchange::handle_claim(TimePoint now, const NodeId& from, ByteView payload) {
   if (impl_->context.scores.is_banned(now, from)) return;
   impl_->claims.handle_message(now, from, payload);
+  impl_->settle(now);
+}
+
+void Exchange::host_paused(TimePoint now, const std::string& origin, std::uint64_t credential,
+                           Duration remaining) {
+  impl_->claims.host_paused(now, origin, credential, remaining);
   impl_->settle(now);
 }
 
@@ -510,6 +523,10 @@ bool Exchange::is_tainted(TimePoint now, const Digest& digest) const {
 
 std::vector<NodeId> Exchange::banned(TimePoint now) const {
   return impl_->context.scores.banned(now);
+}
+
+std::vector<NodeId> Exchange::host_registrars(const std::string& origin) const {
+  return impl_->claims.host_registrars(origin);
 }
 
 void Exchange::check_invariants() const {

@@ -48,6 +48,7 @@ struct ExchangeConfig {
   std::uint64_t incarnation = 1;
   std::uint64_t seed = 1;
   std::size_t claim_payload_bytes_max = 1200;
+  std::uint32_t in_flight_per_host = 64;  ///< claimed extents under way in the whole cluster
   std::uint32_t extents_in_flight_max =
       1;  ///< upstream extents this node fetches at once, per origin; the next claim
           ///< is asked when the current one is 3/4 done
@@ -229,7 +230,7 @@ using ExchangeOutput =
     std::variant<EnsureSession, SendControl, SendBlock, CloseSession, SendClaim, CreateBlob,
                  VerifyChunk, DropBuffer, StartFetch, CancelFetch, HashLink, CommitBlob, CloseBlob,
                  LoadMidstates, SwarmSize, ChunkReady, SwarmProven, SwarmCommitted, SwarmFailed,
-                 SwarmTainted>;
+                 SwarmTainted, HostPaused>;
 
 struct StoredChunk {
   ChunkIndex chunk{};
@@ -307,6 +308,9 @@ class Exchange {
   void members_changed(TimePoint now);  ///< re-reads the view; claims of the dead are freed
   void member_gone(TimePoint now, const NodeId& node);
   void handle_claim(TimePoint now, const NodeId& from, ByteView payload);
+  /// As Claims::host_paused. The driver keeps to the pause itself, and to those of HostPaused.
+  void host_paused(TimePoint now, const std::string& origin, std::uint64_t credential,
+                   Duration remaining);
   void handle_timeout(TimePoint now);
 
   // Sessions.
@@ -380,6 +384,8 @@ class Exchange {
   [[nodiscard]] bool is_tainted(TimePoint now, const Digest& digest) const;
   /// Nodes that this one asks nothing and answers nothing now, ascending. Nobody else is told.
   [[nodiscard]] std::vector<NodeId> banned(TimePoint now) const;
+  /// Who keeps the permits of this host, in rank order.
+  [[nodiscard]] std::vector<NodeId> host_registrars(const std::string& origin) const;
   void check_invariants() const;
 
  private:

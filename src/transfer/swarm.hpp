@@ -137,6 +137,7 @@ class Swarm {
     std::uint32_t first = 0, next = 0, end = 0;  ///< chunks; `end` 0 while the size is unknown
     bool cancel_at_chunk = false;
     bool canceled = false;
+    bool has_bytes = false;
     TimePoint last_progress{};
   };
   struct Reader {

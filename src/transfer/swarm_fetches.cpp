@@ -128,6 +128,7 @@ void Swarm::update_want(TimePoint now) {
     return;  // one request to a holder is all it takes
   WantState state{.size = size_, .extents_done = extents_done_, .demand = demand_};
   state.holders_failed = failed;
+  state.reader_waits = !readers_.empty();
   if (careful_) {  // without a size there is but one claim: to all of it
     state.size.reset();
     state.extents_done = {};
@@ -180,7 +181,7 @@ void Swarm::extent_granted(TimePoint now, ExtentIndex extent) {
   }
 }
 
-void Swarm::extent_revoked(TimePoint, ExtentIndex extent) {
+void Swarm::extent_revoked(TimePoint now, ExtentIndex extent) {
   owned_.erase(extent);
   std::erase(waiting_, extent);
   const bool was_whole = careful_ && extent == whole_claim;
@@ -188,8 +189,11 @@ void Swarm::extent_revoked(TimePoint, ExtentIndex extent) {
   for (auto& [id, fetch] : fetches_) {
     const bool is_lost = was_whole ? fetch.kind == FetchKind::whole
                                    : fetch.extent == extent && fetch.kind == FetchKind::claimed;
-    if (is_lost) fetch.cancel_at_chunk = true;
+    if (!is_lost) continue;
+    fetch.cancel_at_chunk = true;
+    if (!was_whole && !fetch.has_bytes) cancel_fetch(id);
   }
+  if (!is_fetching(extent)) context_.claims.fetch_over(now, claims_tag_, extent);
   context_.claims_dirty = true;
 }
 
@@ -328,6 +332,7 @@ void Swarm::fetch_progress(TimePoint now, FetchId id, std::uint64_t bytes) {
   const Fetch& fetch = it->second;
   moved(now);
   it->second.last_progress = now;
+  it->second.has_bytes = true;
   if (fetch.kind == FetchKind::whole && whole_mine_) {
     const std::uint64_t under_way = size_ ? bytes % layout_.chunk_bytes() : bytes;
     context_.claims.progress(now, claims_tag_, whole_claim,
@@ -374,6 +379,8 @@ void Swarm::fetch_ended(TimePoint now, FetchId id, const FetchEnd& end) {
   fetches_.erase(it);
   for (std::uint32_t i = fetch.next; i < fetch.end; ++i) refresh_open(ChunkIndex{i});
   context_.claims_dirty = pump_all_ = true;
+  if (fetch.kind == FetchKind::claimed && !owned_.contains(fetch.extent))
+    context_.claims.fetch_over(now, claims_tag_, fetch.extent);
   if (fetch.canceled) return;
   using Kind = FetchEnd::Kind;
   const bool is_short = end.kind == Kind::complete && (fetch.end == 0 || fetch.next < fetch.end);

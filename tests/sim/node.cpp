@@ -47,6 +47,7 @@ node::DistributorConfig make_config(const Simulator& sim, NodeIndex index, Disk&
   config.gossip.seed = mix_seed(sim.config().seed * 1000 + index);
   config.exchange.incarnation = disk.incarnation;
   config.exchange.seed = mix_seed(config.gossip.seed);
+  config.exchange.in_flight_per_host = sim.config().in_flight_per_host;
   config.cache_quota_bytes = sim.config().cache_quota_bytes;
   return config;
 }
@@ -442,16 +443,39 @@ void Node::run(const transfer::StartFetch& start) {
     here([id, chunk, variant](Node& node) { node.fetched(id, chunk, variant); });
   };
   sink.end = [here, id = start.fetch](const transfer::FetchEnd& end) {
-    here([id, end](Node& node) { node.fetch_over(id, end); });
+    here([id, end](Node& node) {
+      const auto pause = node.sim_.origin().pause_asked();
+      if (end.kind == transfer::FetchEnd::Kind::throttled && pause) {
+        node.pause_host(*pause);
+        node.core_->exchange().host_paused(node.now(), node.sim_.origin_name(), 0, *pause);
+      }
+      node.fetch_over(id, end);
+    });
   };
   if (lie_ == Lie::idle_claimant) return;
   if (lie_ == Lie::boasting_claimant) return fake_progress(start.fetch, 0);
+  if (sim_.now() < host_paused_until_) {
+    const transfer::FetchEnd end{transfer::FetchEnd::Kind::throttled,
+                                 host_paused_until_ - sim_.now()};
+    return later(0ns, [this, id = start.fetch, end](TimePoint now) {
+      core_->exchange().fetch_ended(now, id, end);
+    });
+  }
   sim_.trace().add(sim_.now(), index_, "fetch", start.offset, start.length);
   note_bypass(start);
   Fetch& fetch = fetches_[start.fetch];
   fetch.swarm = start.swarm;
   fetch.handle =
       sim_.origin().fetch(index_, start.key.digest, start.offset, start.length, std::move(sink));
+}
+
+void Node::run(const transfer::HostPaused& paused) { pause_host(paused.remaining); }
+
+void Node::pause_host(Duration asked) {
+  const auto drawn = static_cast<std::uint64_t>(sim_.now().time_since_epoch().count()) + index_;
+  const auto tenths = static_cast<double>(mix_seed(drawn) % 1000) / 10'000;
+  host_paused_until_ =
+      std::max(host_paused_until_, sim_.now() + from_seconds(to_seconds(asked) * (1 + tenths)));
 }
 
 // What a starving reader had fetched outside claims may leave upstream twice.

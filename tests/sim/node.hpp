@@ -108,6 +108,9 @@ class Node {
     std::optional<transfer::FetchEnd> end;
   };
 
+  void run(const transfer::HostPaused& paused);
+  /// The origin wants to be left alone: so it is, a tenth longer at most.
+  void pause_host(Duration asked);
   void pump();
   void execute(const node::Command& command);
   void later(Duration delay, std::function<void(TimePoint)> apply);
@@ -151,6 +154,7 @@ class Node {
   NodeIndex index_;
   Disk& disk_;
   SeededRandomSource random_;
+  TimePoint host_paused_until_{};
   std::unique_ptr<node::Distributor> core_;
   std::map<SessionId, SessionEnd> sessions_;
   std::map<SwarmId, transfer::SwarmKey> swarms_;

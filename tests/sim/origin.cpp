@@ -76,7 +76,10 @@ void Origin::begin(std::uint64_t id) {
   }
   if (down_) return end(id, Kind::failed);
   if (status_ == 401 || status_ == 403) return end(id, Kind::unauthorized);
-  if (status_ == 429 || status_ == 503) return end(id, Kind::throttled);
+  if (status_ == 429 || status_ == 503) {
+    ++refused_;
+    return end(id, Kind::throttled);
+  }
   if (status_ >= 500) return end(id, Kind::failed);
   if (blob == blobs_.end() || status_ == 404) return end(id, Kind::not_found);
   fetch.served = blob->second;

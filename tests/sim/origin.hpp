@@ -106,6 +106,14 @@ class Origin {
   /// It was without ranges at some time: every request costs the whole blob.
   [[nodiscard]] bool was_streamed() const { return was_streamed_; }
   [[nodiscard]] std::uint64_t request_count() const { return requests_; }
+  /// Answered by 429 or 503.
+  [[nodiscard]] std::uint64_t refused_count() const { return refused_; }
+  /// For how long who got that is to leave the host alone.
+  [[nodiscard]] std::optional<Duration> pause_asked() const {
+    return status_ == 429 ? retry_after_.value_or(std::chrono::seconds(1)) : retry_after_;
+  }
+  /// The most requests that were under way at once.
+  [[nodiscard]] std::size_t fetches_peak() const { return fetches_peak_; }
 
  private:
   struct Fetch {
@@ -132,6 +140,7 @@ class Origin {
   std::uint64_t next_ = 1;
   std::uint64_t egress_ = 0;
   std::uint64_t requests_ = 0;
+  std::uint64_t refused_ = 0;
   std::size_t fetches_peak_ = 0;
   bool down_ = false;
   bool ranges_ = true;

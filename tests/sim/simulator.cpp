@@ -85,6 +85,13 @@ std::vector<NodeIndex> Simulator::registrars(const Digest& digest) const {
   return ranked;
 }
 
+std::vector<NodeIndex> Simulator::host_registrars() const {
+  std::vector<NodeIndex> ranked;
+  for (const NodeId& id : nodes_[0]->core().exchange().host_registrars(origin_name_))
+    ranked.push_back(*index_of(id));
+  return ranked;
+}
+
 std::optional<NodeIndex> Simulator::index_of(const NodeId& id) const {
   const auto found = indexes_.find(id);
   if (found == indexes_.end()) return std::nullopt;

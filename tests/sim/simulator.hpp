@@ -33,6 +33,7 @@ struct SimConfig {
   /// Chunks from upstream are hashed by several threads: their results overtake each other.
   bool uneven_hashing = false;
   std::uint64_t cache_quota_bytes = std::uint64_t{1} << 40U;
+  std::uint32_t in_flight_per_host = 64;  ///< upstream requests for claimed extents
   /// After every so many events the checkers look, and one node's structures are recounted from
   /// scratch. More seldom above observers_max nodes, so that a look stays as cheap per event.
   std::uint64_t check_every = 64;
@@ -144,6 +145,8 @@ class Simulator {
 
   /// The nodes that keep the blob's claims, in rank order, when all of them are up.
   [[nodiscard]] std::vector<NodeIndex> registrars(const Digest& digest) const;
+  /// The same for the permits of the origin, as node 0 sees it. @pre it is up
+  [[nodiscard]] std::vector<NodeIndex> host_registrars() const;
 
   /// A client of `node` reads the whole blob, at once or at `at`.
   void pull(NodeIndex node, const Blob& blob, std::optional<TimePoint> at = std::nullopt,

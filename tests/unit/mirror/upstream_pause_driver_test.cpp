@@ -9,6 +9,8 @@
 
 #include <ctime>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 using namespace waggle;
 using namespace waggle::mirror;
@@ -61,6 +63,43 @@ TEST_SUITE("mirror/upstream_driver") {
     config.registries["r.test"].username = "somebody";
     client.driver.reconfigure(config);
     CHECK_FALSE(client.get("r.test").head.paused);
+  }
+
+  TEST_CASE("a pause is told with a hash of the user name, a caller's own is not told") {
+    const ScriptedServer busy([&](const std::string&) -> Reply {
+      return {http_text("429 Too Many Requests", "Retry-After: 40\r\n", "")};
+    });
+    auto config = config_for(busy);
+    Client client(config);
+    std::vector<std::pair<std::string, std::uint64_t>> told;
+    client.driver.on_pause(
+        [&](const std::string& origin, std::uint64_t credential, Duration remaining) {
+          CHECK(remaining >= 39s);
+          told.emplace_back(origin, credential);
+        });
+    UpstreamTarget own;
+    own.url = busy.origin() + "/x";
+    own.authorization = "Bearer secret";
+    CHECK(client.fetch(client.driver.get(own)).head.status == 429);
+    CHECK(told.empty());
+    (void)client.get("r.test");
+    (void)client.get("r.test");  // paused: nothing new
+    REQUIRE(told.size() == 1);
+    CHECK(told[0] == std::pair<std::string, std::uint64_t>{busy.origin(), 0});
+    config.registries["r.test"].username = "somebody";
+    config.registries["r.test"].password = "one";
+    client.driver.reconfigure(config);
+    (void)client.get("r.test");
+    REQUIRE(told.size() == 2);
+    CHECK(told[1].second != 0);
+    // Another node of that user, with another password, which is told.
+    Client other(config);
+    config.registries["r.test"].password = "two";
+    other.driver.reconfigure(config);
+    other.driver.pause(busy.origin(), told[1].second, 30s);
+    const auto answer = other.get("r.test").head;
+    CHECK(answer.paused);
+    CHECK(answer.retry_after.value() > 29s);
   }
 
   TEST_CASE("a 503 without Retry-After is about one request, not about the host") {

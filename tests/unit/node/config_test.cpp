@@ -95,6 +95,7 @@ log:      { level: info, modules: {}, format: text }
     CHECK(warned("huggingface.endpoint"));
     CHECK(warned("cluster.join"));
     CHECK_FALSE(warned("mirror.bind"));
+    CHECK_FALSE(warned("upstream.in_flight_per_host"));
   }
 
   TEST_CASE("an unknown key names its place and the nearest known one") {
@@ -113,6 +114,10 @@ log:      { level: info, modules: {}, format: text }
           "w.yaml:3: mirror.on_miss: 'maybe' is not one of fetch | not_found");
     CHECK(outcome("cache: { max_bytes: 101% }").find("is not a size such as 50GB") !=
           std::string::npos);
+    for (const char* count : {"0", "4097"}) {
+      CHECK(outcome("upstream: { in_flight_per_host: " + std::string(count) + " }")
+                .find("must be 1 to 4096") != std::string::npos);
+    }
     CHECK(outcome("cluster: [1]").find("expected a map") != std::string::npos);
     CHECK(outcome("a: [").find("not valid YAML") != std::string::npos);
     CHECK(outcome("cluster: { key_files: [a, b, c] }").find("needs 1 or 2 files") !=

@@ -168,9 +168,10 @@ class ClaimsNetwork {
         node.fetching[grant->extent] = now_ + time_of(i);
       } else if (const auto* revoked = std::get_if<ExtentRevoked>(&*event)) {
         node.fetching.erase(revoked->extent);
+        node.core->fetch_over(now_, key_.tag(), revoked->extent);
       } else if (const auto* news = std::get_if<SwarmNews>(&*event)) {
         if (news->size) node.knows_size = true;
-      } else {
+      } else if (std::holds_alternative<TrioUnreachable>(*event)) {
         const auto lowest = cluster_done_.find(false);
         if (lowest && node.fetching.empty()) {
           node.fetching[ExtentIndex{static_cast<std::uint32_t>(*lowest)}] = now_ + time_of(i);

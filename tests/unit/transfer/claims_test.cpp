@@ -249,6 +249,10 @@ TEST_SUITE("transfer/claim_wire") {
         NewsMessage{1, 2, {node}, {node, node}},
         GrantMessage{1, {{ExtentIndex{2}, 3}}},
         VoteMessage{1, {{{ExtentIndex{2}, 3}, true}}},
+        PermitAskMessage{1, 2, {tag, ExtentIndex{3}}, true},
+        PermitAnswerMessage{1, {tag, ExtentIndex{3}}, true, {{7, 4s}}},
+        PermitHoldMessage{
+            1, 2, {{{tag, ExtentIndex{3}}, 4, PermitHoldMessage::State::slow}}, {{0, 5ms}}},
     };
     for (const auto& body : bodies) {
       const Bytes wire = encode_claim({tag, body});
@@ -272,6 +276,20 @@ TEST_SUITE("transfer/claim_wire") {
     // [8 grant, tag, request 1, [[2, 3]]]
     CHECK(to_hex(encode_claim({tag, GrantMessage{1, {{ExtentIndex{2}, 3}}}})) ==
           "9408" + tag_hex + "01919202" + "03");
+    const PermitId permit{tag, ExtentIndex{2}};
+    // [10 permit_ask, tag, request 1, incarnation 5, blob, extent 2, reader true]
+    CHECK(to_hex(encode_claim({tag, PermitAskMessage{1, 5, permit, true}})) ==
+          "970a" + tag_hex + "0105" + tag_hex + "02c3");
+    // [11 permit_answer, tag, request 1, blob, extent 2, granted false, [[credential 9, 300 ms]]]
+    CHECK(to_hex(encode_claim({tag, PermitAnswerMessage{1, permit, false, {{9, 300ms}}}})) ==
+          "970b" + tag_hex + "01" + tag_hex + "02c2919209cd012c");
+    // [12 permit_hold, tag, incarnation 5, serial 6, [[blob, extent 2, 300 bytes, nearly done]],
+    // []]
+    CHECK(to_hex(encode_claim(
+              {tag,
+               PermitHoldMessage{
+                   5, 6, {{permit, 300, PermitHoldMessage::State::nearly_done}}, {}}})) ==
+          "960c" + tag_hex + "05069194" + tag_hex + "02cd012c0190");
   }
 
   TEST_CASE("limits plus one are refused") {
@@ -282,6 +300,12 @@ TEST_SUITE("transfer/claim_wire") {
     CHECK(decode_claim(encode_claim({tag, many})).error() == BaseError::limit_exceeded);
     GrantMessage far{1, {{ExtentIndex{1U << 20U}, 1}}};
     CHECK(decode_claim(encode_claim({tag, far})).error() == BaseError::limit_exceeded);
+    PermitHoldMessage hold{1, 2, {}, std::vector<HostPause>(pauses_per_message_max + 1)};
+    CHECK(decode_claim(encode_claim({tag, hold})).error() == BaseError::limit_exceeded);
+    hold = {1, 2, std::vector<PermitHoldMessage::Item>(claims_per_message_max + 1), {}};
+    CHECK(decode_claim(encode_claim({tag, hold})).error() == BaseError::limit_exceeded);
+    hold = {1, 2, {}, {{0, limits::upstream_pause_max + 1ms}}};
+    CHECK(decode_claim(encode_claim({tag, hold})).error() == BaseError::limit_exceeded);
     CHECK(decode_claim(*from_hex("9263c410" + std::string(32, '0'))).error() ==
           BaseError::unsupported);
   }
@@ -303,5 +327,12 @@ TEST_SUITE("transfer/claim_wire") {
                            std::vector<NodeId>(news_wanters_max, node),
                            std::vector<NodeId>(news_holders_max, node)};
     CHECK(encode_claim({tag, news}).size() <= 1200);
+    const PermitHoldMessage hold{
+        UINT64_MAX, UINT64_MAX,
+        std::vector<PermitHoldMessage::Item>(
+            claims_per_message_max,
+            {{tag, ExtentIndex{65'000}}, UINT64_MAX >> 25U, PermitHoldMessage::State::ended}),
+        std::vector<HostPause>(pauses_per_message_max, {UINT64_MAX, limits::upstream_pause_max})};
+    CHECK(encode_claim({tag, hold}).size() <= 1200);
   }
 }

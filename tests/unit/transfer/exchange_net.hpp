@@ -191,6 +191,7 @@ class Net {
   void carry(Node& node, SwarmCommitted event);
   void carry(Node& node, SwarmFailed event);
   void carry(Node&, const SwarmTainted&) {}
+  void carry(Node&, const HostPaused&) {}
 
   NetConfig config_;
   TimePoint now_{};
