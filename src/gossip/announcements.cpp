@@ -286,6 +286,10 @@ void Announcements::handle_timeout(TimePoint now) {
       case Timer::repair:
         repair_with_random(now);
         break;
+      case Timer::expire:
+        anti_entropy_.expire(now);
+        arm_expiry();
+        break;
       case Timer::sweep:
         sweep(now);
         break;
@@ -299,7 +303,6 @@ void Announcements::handle_timeout(TimePoint now) {
 }
 
 void Announcements::sweep(TimePoint now) {
-  anti_entropy_.expire(now);
   std::vector<NodeId> gone;
   Emptied emptied;  // one pass over the index, however many go
   for (auto& [id, origin] : origins_) {
@@ -311,7 +314,6 @@ void Announcements::sweep(TimePoint now) {
   }
   for (const auto& id : gone) forget(id, emptied);
   empty(now, emptied);
-  arm_sweep(anti_entropy_.next_deadline());
   for (const auto& [id, origin] : origins_) {
     arm_sweep(origin.clear_at);
     if (origin.transition) arm_sweep(origin.transition->until);
@@ -323,6 +325,13 @@ void Announcements::sweep(TimePoint now) {
 void Announcements::arm_sweep(std::optional<TimePoint> deadline) {
   const auto armed = timers_.deadline(Timer::sweep);
   if (deadline && (!armed || *armed > *deadline)) timers_.arm(Timer::sweep, *deadline);
+}
+
+// Apart from the sweep: pulls end every few seconds, and a sweep looks at every origin.
+void Announcements::arm_expiry() {
+  const auto deadline = anti_entropy_.next_deadline();
+  const auto armed = timers_.deadline(Timer::expire);
+  if (deadline && (!armed || *armed > *deadline)) timers_.arm(Timer::expire, *deadline);
 }
 
 std::optional<TimePoint> Announcements::poll_timeout() const {

@@ -200,7 +200,7 @@ class Announcements {
   void check_invariants() const;
 
  private:
-  enum class Timer { flush, relay, repair, sweep, snapshot, count };
+  enum class Timer { flush, relay, repair, expire, sweep, snapshot, count };
 
   /// When a record was appended at its origin. Of an origin the next one that waits for its turn,
   /// else the last one that had it; of this node the first one that it has not told, else the first
@@ -268,6 +268,7 @@ class Announcements {
   void forget(const NodeId& id, Emptied& emptied);
   void empty(TimePoint now, const Emptied& emptied);
   void sweep(TimePoint now);
+  void arm_expiry();
   void arm_sweep(std::optional<TimePoint> deadline);
   void drop_old_slot(Origin& origin, Emptied& emptied);
   /// Brings roots_ up to date with one origin.

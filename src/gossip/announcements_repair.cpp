@@ -484,7 +484,7 @@ void Announcements::request_sets(TimePoint now, const NodeId& peer,
   }
   if (pull.origins.empty()) return;
   send_bulk(peer, encode_bulk(pull));
-  arm_sweep(anti_entropy_.next_deadline());
+  arm_expiry();
 }
 
 void Announcements::handle_bulk_message(TimePoint now, const NodeId& from, const SetPull& message) {
@@ -531,7 +531,7 @@ void Announcements::serve_set(const NodeId& to, const NodeId& id, const Origin& 
 void Announcements::handle_bulk_message(TimePoint now, const NodeId& from, SetData message) {
   const auto whole = anti_entropy_.take_part(now, from, std::move(message));
   if (whole) install_set(now, from, *whole);
-  arm_sweep(anti_entropy_.next_deadline());
+  arm_expiry();
   if (anti_entropy_.pull_count() == 0 && pull_more_) {
     const NodeId peer = *std::exchange(pull_more_, std::nullopt);
     repair_with(now, peer);
