@@ -469,8 +469,6 @@ void Node::run(const transfer::StartFetch& start) {
       sim_.origin().fetch(index_, start.key.digest, start.offset, start.length, std::move(sink));
 }
 
-void Node::run(const transfer::HostPaused& paused) { pause_host(paused.remaining); }
-
 void Node::pause_host(Duration asked) {
   const auto drawn = static_cast<std::uint64_t>(sim_.now().time_since_epoch().count()) + index_;
   const auto tenths = static_cast<double>(mix_seed(drawn) % 1000) / 10'000;

@@ -108,7 +108,7 @@ class Node {
     std::optional<transfer::FetchEnd> end;
   };
 
-  void run(const transfer::HostPaused& paused);
+  void run(const transfer::HostPaused& paused) { pause_host(paused.remaining); }
   /// The origin wants to be left alone: so it is, a tenth longer at most.
   void pause_host(Duration asked);
   void pump();

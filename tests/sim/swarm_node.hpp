@@ -93,6 +93,7 @@ class SwarmNode final : public transfer::ClusterView {
   void run(const transfer::SwarmCommitted& committed);
   void run(const transfer::SwarmFailed& failed);
   void run(const transfer::SwarmTainted&) {}
+  void run(const transfer::HostPaused&) {}  // its origin asks for none
 
   SwarmWorld& world_;
   const NodeIndex index_;
