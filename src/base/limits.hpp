@@ -154,14 +154,14 @@ inline constexpr std::uint64_t extent_bytes = 16 * MiB;
 inline constexpr std::size_t chunks_per_blob_max = 1U << 20U;
 inline constexpr std::uint64_t block_bytes = 64 * KiB;        ///< unit of a pull request
 inline constexpr std::uint64_t relay_frame_bytes = 16 * KiB;  ///< passed on as it arrives
-inline constexpr std::size_t relay_hops_max = 32;   ///< of one chain; more wanters: more chains
-inline constexpr std::size_t relay_chains_max = 4;  ///< per stripe; who is in none pulls
+inline constexpr std::size_t relay_hops_max = 1023;  ///< that one stripe goes to: others pull
 inline constexpr std::uint64_t relay_unsent_bytes_max =
     1 * MiB;  ///< relayed bytes that one session has not sent: it gets no further stripe
 inline constexpr std::uint64_t relay_unsent_total_max =
     2 * MiB;  ///< of all sessions: what comes from upstream to be relayed waits
 inline constexpr Duration relay_stall = std::chrono::milliseconds(500);  ///< nothing of them sent
-inline constexpr Duration relay_rest = 5s;  ///< then the session gets no stripe so long
+inline constexpr Duration relay_rest_max = 60s;  ///< doubles from relay_rest
+inline constexpr Duration relay_rest = 5s;       ///< then the session gets no stripe so long
 inline constexpr std::size_t relay_evidence_max =
     16;  ///< wrong relayed chunks that a swarm remembers: of further ones nobody is convicted
 inline constexpr std::size_t relay_early_crecs_max = 64;    ///< of chunks without a byte: dropped

@@ -15,7 +15,8 @@ namespace {
 using namespace std::chrono_literals;
 using Reason = ReleaseMessage::Reason;
 
-constexpr Duration want_interval = 1s;
+// Those that want a blob at once are known to each other after the first few.
+constexpr std::array<Duration, 4> want_intervals = {100ms, 200ms, 500ms, 1s};
 constexpr std::array<Duration, 3> ask_patience = {50ms, 100ms, 200ms};
 constexpr std::size_t asks_per_rank = 2;
 constexpr Duration silence_memory = 5s;
@@ -76,6 +77,7 @@ void ClaimSeeker::unwant(bool completed) {
   repeats_.clear();
   phase_ = Phase::idle;
   timers_ = {};
+  wants_sent_ = 0;
 }
 
 void ClaimSeeker::size_known(TimePoint now, std::uint64_t size, bool whole_stream) {
@@ -119,8 +121,10 @@ void ClaimSeeker::send_want(TimePoint now) {
       message.claims.push_back({extent, held.attempt});
   }
   send_all(message);
+  const Duration interval = want_intervals[std::min(wants_sent_++, want_intervals.size() - 1)];
+  const auto tenth = static_cast<std::uint64_t>(interval.count() / 10);
   timers_.arm(Timer::want,
-              now + want_interval + Duration(static_cast<Duration::rep>(prng_.below(100'000'000))));
+              now + interval + Duration(static_cast<Duration::rep>(prng_.below(tenth))));
 }
 
 void ClaimSeeker::send_progress(TimePoint now) {
@@ -303,6 +307,8 @@ void ClaimSeeker::settle_pending(TimePoint now, bool accept_silence) {
         registrars_.size() - std::min(registrars_.size(), pending.no.size()) < needed ||
         (accept_silence && !won);
     if (won) {
+      // Who begins to fetch needs to know all that want it.
+      if (held_.empty()) timers_.arm(Timer::want, now);
       held_[extent] = {pending.attempt, 0, {}};
       ++granted_;
       if (state_.demand > 0) --state_.demand;

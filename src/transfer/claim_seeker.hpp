@@ -100,6 +100,7 @@ class ClaimSeeker {
   std::vector<NodeId> registrars_;
   std::map<NodeId, TimePoint>
       silent_until_;  ///< registrars that did not answer: asked last for a while
+  std::size_t wants_sent_ = 0;
   WantState state_;
   bool wanting_ = false;
   bool whole_stream_ = false;

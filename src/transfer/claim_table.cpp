@@ -217,18 +217,15 @@ bool ClaimTable::end_slowest(TimePoint now) {
     steady_since_ = now;
     for (auto& [extent, claim] : claims_) claim.steady_bytes = claim.bytes;
   }
-  // What each would get if all got the same of what upstream has shown to give.
-  const double fair = pace_.best() / static_cast<double>(std::max<std::size_t>(1, claims_.size()));
-  if (fair <= 0) return false;
   auto slowest = claims_.end();
   double longest = 0;
   for (auto it = claims_.begin(); it != claims_.end(); ++it) {
     // Without a byte it may wait for its permit: stall_limit ends that.
     const auto rate = rate_of(now, it->second);
-    if (!rate || it->second.bytes == 0) continue;
+    if (!rate || it->second.bytes == 0 || !is_slow(it->first, it->second, *rate)) continue;
     const auto rest = static_cast<double>(claim_bytes_max(it->first) - it->second.bytes);
     const double takes = rest / std::max(*rate, 1.0);
-    if (takes <= slow_factor * rest / fair + to_seconds(slow_margin) || takes <= longest) continue;
+    if (takes <= longest) continue;
     slowest = it;
     longest = takes;
   }
@@ -260,11 +257,29 @@ std::optional<ExtentIndex> ClaimTable::lowest_free(bool ignore_holders) const {
   return std::nullopt;
 }
 
-std::uint32_t ClaimTable::in_flight() const {
-  return static_cast<std::uint32_t>(
-      std::count_if(claims_.begin(), claims_.end(), [&](const auto& entry) {
-        return 4 * entry.second.bytes < 3 * claim_bytes_max(entry.first);
-      }));
+// What is nearly done does not count; nor do those that crawl, as many as the pace allows: slow
+// nodes would else hold all places.
+std::uint32_t ClaimTable::in_flight(TimePoint now) const {
+  std::uint32_t busy = 0, crawling = 0;
+  for (const auto& [extent, claim] : claims_) {
+    if (4 * claim.bytes >= 3 * claim_bytes_max(extent)) continue;
+    const bool is_judged = claim.bytes > 0 && now - claim.since >= slow_after;
+    const double rate = static_cast<double>(claim.bytes) / to_seconds(now - claim.since);
+    if (is_judged && crawling < pace_.limit() && is_slow(extent, claim, rate)) {
+      ++crawling;
+    } else {
+      ++busy;
+    }
+  }
+  return busy;
+}
+
+// What each would get if all got the same of what upstream has shown to give.
+bool ClaimTable::is_slow(ExtentIndex extent, const Claim& claim, double rate) const {
+  const double fair = pace_.best() / static_cast<double>(std::max<std::size_t>(1, claims_.size()));
+  if (fair <= 0) return false;
+  const auto rest = static_cast<double>(claim_bytes_max(extent) - claim.bytes);
+  return rest / std::max(rate, 1.0) > slow_factor * rest / fair + to_seconds(slow_margin);
 }
 
 std::vector<ClaimTable::Granted> ClaimTable::assign(TimePoint now) {
@@ -273,10 +288,10 @@ std::vector<ClaimTable::Granted> ClaimTable::assign(TimePoint now) {
   const bool anyone_waits = std::any_of(wanters_.begin(), wanters_.end(), [](const auto& entry) {
     return entry.second.waiting.has_value();
   });
-  pace_.update(now, received_, anyone_waits && in_flight() >= pace_.limit());
+  pace_.update(now, received_, anyone_waits && in_flight(now) >= pace_.limit());
   if (!first_assignment_ || now < *first_assignment_) return granted;
   opened_ = true;
-  while (in_flight() < pace_.limit()) {
+  while (in_flight(now) < pace_.limit()) {
     // Among those who wait, the one that took fewest bytes from this origin goes first, ties by id;
     // whoever let claims end goes after all others.
     const auto rank = [](const Wanter& wanter) {

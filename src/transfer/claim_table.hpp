@@ -139,12 +139,14 @@ class ClaimTable {
   /// slower than upstream could serve it. @return whether one ended
   bool end_slowest(TimePoint now);
   /// Bytes per second while the claims were the same; nullopt: not long enough.
+  /// At this rate it takes much longer than others would.
+  [[nodiscard]] bool is_slow(ExtentIndex extent, const Claim& claim, double rate) const;
   [[nodiscard]] std::optional<double> rate_of(TimePoint now, const Claim& claim) const;
   [[nodiscard]] std::uint32_t extent_count() const;
   [[nodiscard]] bool is_available(ExtentIndex extent, bool ignore_holders) const;
   [[nodiscard]] std::optional<ExtentIndex> lowest_free(bool ignore_holders) const;
   /// Claims of which more than a quarter is still to come: the next may begin before the last ends.
-  [[nodiscard]] std::uint32_t in_flight() const;
+  [[nodiscard]] std::uint32_t in_flight(TimePoint now) const;
 
   TimePoint created_;
   TimePoint last_use_;

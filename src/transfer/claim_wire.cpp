@@ -79,6 +79,24 @@ void put_nodes(MsgWriter& out, const std::vector<NodeId>& nodes) {
   out.bin(joined);
 }
 
+void put_names(MsgWriter& out, const std::vector<HopName>& names) {
+  Bytes joined(names.size() * sizeof(HopName));
+  for (std::size_t i = 0; i < names.size(); ++i)
+    store_le(std::span(joined).subspan(i * sizeof(HopName)), names[i]);
+  out.bin(joined);
+}
+
+std::vector<HopName> get_names(MsgReader& in, std::size_t count_max) {
+  const ByteView joined = in.bin();
+  std::vector<HopName> names(joined.size() / sizeof(HopName));
+  if (joined.size() % sizeof(HopName) != 0) in.fail(BaseError::malformed);
+  if (names.size() > count_max) in.fail(BaseError::limit_exceeded);
+  if (!in.ok()) return {};
+  for (std::size_t i = 0; i < names.size(); ++i)
+    names[i] = load_le<HopName>(joined.subspan(i * sizeof(HopName)));
+  return names;
+}
+
 std::vector<NodeId> get_nodes(MsgReader& in, std::size_t count_max) {
   const ByteView joined = in.bin();
   std::vector<NodeId> nodes(joined.size() / sizeof(NodeId));
@@ -160,7 +178,7 @@ struct Encoder {
   void operator()(const NewsMessage& m) {
     head(Kind::news, 4).uint(m.request);
     put_size(out, m.size);
-    put_nodes(out, m.wanters);
+    put_names(out, m.wanters);
     put_nodes(out, m.holders);
   }
   void operator()(const GrantMessage& m) {
@@ -258,7 +276,7 @@ ClaimBody get_body(MsgReader& in, Kind kind) {
     case Kind::unwant:
       return UnwantMessage{in.uint(), in.boolean()};
     case Kind::news:
-      return NewsMessage{in.uint(), get_size(in), get_nodes(in, news_wanters_max),
+      return NewsMessage{in.uint(), get_size(in), get_names(in, news_wanters_max),
                          get_nodes(in, news_holders_max)};
     case Kind::grant: {
       GrantMessage m{in.uint(), {}};

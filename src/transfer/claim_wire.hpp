@@ -8,6 +8,7 @@
 #include "base/ids.hpp"
 #include "base/limits.hpp"
 #include "base/time.hpp"
+#include "transfer/hop_name.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -93,7 +94,7 @@ struct UnwantMessage {
 struct NewsMessage {
   std::uint64_t request = 0;
   std::optional<std::uint64_t> size;
-  std::vector<NodeId> wanters;
+  std::vector<HopName> wanters;
   std::vector<NodeId> holders;
 };
 struct GrantMessage {
@@ -173,7 +174,7 @@ struct ClaimPacket {
   ClaimBody body;
 };
 
-inline constexpr std::size_t news_wanters_max = 32;
+inline constexpr std::size_t news_wanters_max = 192;
 inline constexpr std::size_t news_holders_max = 16;
 inline constexpr std::size_t claims_per_message_max = 16;
 inline constexpr std::size_t pauses_per_message_max = 8;

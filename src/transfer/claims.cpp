@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::string_view blob_domain = "blob:";
 constexpr std::size_t registrar_count = 3;
+constexpr std::size_t news_sample = 32;  // wanters that one without a claim is told of
 constexpr Duration table_ttl = std::chrono::minutes(10);
 constexpr Duration own_pause =
     std::chrono::milliseconds(100);  ///< a deadline missed by more: this process was late
@@ -73,7 +74,7 @@ struct Claims::Impl {
                          const ClaimBody& body);
   void answer_denied(const NodeId& to, const SwarmTag& tag, const std::vector<ExtentClaim>& denied);
   void tell_grants(const SwarmTag& tag, const std::vector<ClaimTable::Granted>& granted);
-  void send_news(const NodeId& to, const SwarmTag& tag, std::uint64_t request,
+  void send_news(const NodeId& to, const SwarmTag& tag, const WantMessage& want,
                  const ClaimTable& table);
   void serve_waiting(TimePoint now, const SwarmTag& tag, ClaimTable& table);
   void make_room(TimePoint now, const NodeId& from);
@@ -187,18 +188,23 @@ void Claims::Impl::serve_waiting(TimePoint now, const SwarmTag& tag, ClaimTable&
   takeovers += table.takeovers() - before;
 }
 
-void Claims::Impl::send_news(const NodeId& to, const SwarmTag& tag, std::uint64_t request,
+void Claims::Impl::send_news(const NodeId& to, const SwarmTag& tag, const WantMessage& want,
                              const ClaimTable& table) {
-  NewsMessage news;
-  news.request = request;
-  news.size = table.size();
-  news.wanters = table.wanters();
-  std::erase(news.wanters, to);
-  prng.shuffle(std::span<NodeId>(news.wanters));
-  news.wanters.resize(std::min(news.wanters.size(), news_wanters_max));
-  news.holders = table.holders();
+  NewsMessage news{want.request, table.size(), {}, table.holders()};
   std::erase(news.holders, to);
-  send(to, tag, std::move(news));
+  std::vector<NodeId> wanters = table.wanters();
+  std::erase(wanters, to);
+  prng.shuffle(std::span<NodeId>(wanters));
+  // Who fetches begins the chains of all the others.
+  if (want.claims.empty()) wanters.resize(std::min(wanters.size(), news_sample));
+  std::size_t told = 0;
+  do {
+    news.wanters.clear();
+    for (; told < wanters.size() && news.wanters.size() < news_wanters_max; ++told)
+      news.wanters.push_back(hop_name(wanters[told]));
+    send(to, tag, news);
+    news.holders.clear();
+  } while (told < wanters.size());
 }
 
 void Claims::Impl::registrar_message(TimePoint now, const NodeId& from, const SwarmTag& tag,
@@ -207,7 +213,7 @@ void Claims::Impl::registrar_message(TimePoint now, const NodeId& from, const Sw
   std::vector<ExtentClaim> denied;
   if (const auto* want = std::get_if<WantMessage>(&body)) {
     table.want(now, from, *want, denied);
-    send_news(from, tag, want->request, table);
+    send_news(from, tag, *want, table);
   } else if (const auto* claim = std::get_if<ClaimMessage>(&body)) {
     const std::uint64_t before = table.takeovers();
     std::vector<ClaimTable::Granted> granted_now;

@@ -10,6 +10,7 @@
 #include "base/ids.hpp"
 #include "base/siphash.hpp"
 #include "base/time.hpp"
+#include "transfer/hop_name.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -61,8 +62,8 @@ struct ExtentRevoked {
 struct SwarmNews {
   SwarmTag tag;
   std::optional<std::uint64_t> size;
-  std::vector<NodeId> wanters;  ///< others, at most 32, random
-  std::vector<NodeId> holders;  ///< nodes that said they completed it, at most 16
+  std::vector<HopName> wanters;  ///< others: all of them in turn for a claimant, some for the rest
+  std::vector<NodeId> holders;   ///< nodes that said they completed it, at most 16
 };
 /// Nobody of the trio answered for 2 s: the caller fetches without a claim (liveness beats egress).
 struct TrioUnreachable {

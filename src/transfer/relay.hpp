@@ -7,6 +7,7 @@
 #include "base/ids.hpp"
 #include "base/limits.hpp"
 #include "base/time.hpp"
+#include "transfer/hop_name.hpp"
 
 #include <algorithm>
 #include <array>
@@ -27,18 +28,17 @@ inline constexpr SessionId stored_source{UINT64_MAX - 1};
 /// Plain hash of a chunk's bytes, or of a block's.
 using ChunkSha256 = std::array<std::byte, 32>;
 
-/// The first 4 bytes of a node's id, little-endian: names it among those that want one blob.
-using HopName = std::uint32_t;
-[[nodiscard]] inline HopName hop_name(const NodeId& node) {
-  return load_le<std::uint32_t>(ByteView(node.bytes));
-}
-
 /// One way of a stripe out of this node.
 struct RelayBranch {
   std::vector<HopName> rest;    ///< who is to get it after `to`, in order
   std::optional<SessionId> to;  ///< the next hop; none yet while nobody can be reached
   std::uint32_t sent = 0;       ///< bytes of the stripe handed to `to`
 };
+
+/// Those that are to get a stripe after this node: a long list goes down several chains, each of
+/// which is split again, so that the last is a few hops away. Load stays even, because every node
+/// is at the begin of such lists as often as at the end of chains, where nothing is passed on.
+[[nodiscard]] std::vector<RelayBranch> split_chain(const std::vector<HopName>& hops);
 
 struct RelayStripe {
   struct Feeder {
@@ -97,9 +97,10 @@ struct RelayEvidence {
 struct RelayedChunk {
   std::uint32_t serial = 0;  ///< under which this node passes it on: it vouches for no other bytes
   std::vector<RelayStripe> stripes;
-  RelayStripe proof;    ///< the ways of its CREC
-  bool is_own = false;  ///< this node took it from upstream
-  TimePoint touched{};  ///< when its last byte came
+  RelayStripe proof;                ///< the ways of its CREC
+  SessionId source = fetch_source;  ///< where its bytes come from
+  bool is_own = false;              ///< this node took it from upstream
+  TimePoint touched{};              ///< when its last byte came
 
   [[nodiscard]] bool waits() const {
     return proof.waits() || std::any_of(stripes.begin(), stripes.end(),
@@ -126,14 +127,20 @@ struct RelayedChunk {
 /// the same rings, so that each needs sessions with few: those after it in the rings.
 class RelayRings {
  public:
-  static constexpr std::size_t count = 8;
+  static constexpr std::size_t count = 4;
 
   RelayRings(const SwarmTag& tag, const NodeId& self) : tag_(tag), self_(self) {}
   /// The others, sorted. Cost: nothing when they are the same; else a hash and a sort per ring.
   void set_others(std::vector<NodeId> others);
   [[nodiscard]] std::size_t size() const { return others_.size(); }
+  /// Another one whenever the others are.
+  [[nodiscard]] std::uint64_t version() const { return version_; }
   /// All others in this ring's order. @pre ring < count
   [[nodiscard]] std::span<const NodeId> chain(std::size_t ring) const { return chains_[ring]; }
+  /// To whom the stripe with this number in the blob goes, in order, at most
+  /// limits::relay_hops_max. Numbers take the rings in turn, and begin at each place of a ring in
+  /// turn: whoever sends which of them, each node is as often at the begin as any other.
+  [[nodiscard]] std::vector<HopName> stripe_order(std::uint64_t number) const;
   /// The first of each chain, each once.
   [[nodiscard]] std::vector<NodeId> successors() const;
 
@@ -141,7 +148,9 @@ class RelayRings {
   SwarmTag tag_;
   NodeId self_;
   std::vector<NodeId> others_;
+  std::uint64_t version_ = 0;
   std::array<std::vector<NodeId>, count> chains_;
+  std::array<std::size_t, count> own_places_{};  ///< how many of a ring stand before this node
 };
 
 }  // namespace waggle::transfer

@@ -37,9 +37,7 @@ std::vector<SessionId> SessionTable::rest_stalled(TimePoint now) {
   for (auto& [id, session] : sessions_) {
     const bool stands_still =
         session.relay_unsent > 0 && now - session.relay_moved >= limits::relay_stall;
-    if (stands_still && now >= session.relay_rests_until) {
-      session.relay_rests_until = now + limits::relay_rest;
-    }
+    if (stands_still && now >= session.relay_rests_until) session.rest(now);
     if (now < session.relay_rests_until) resting.push_back(id);
   }
   return resting;

@@ -27,9 +27,16 @@ struct Session {
   std::uint64_t relay_unsent = 0;   ///< relayed bytes that it has not reported as sent
   TimePoint relay_moved{};          ///< when it last did, or had nothing to
   TimePoint relay_rests_until{};    ///< it stood still: no stripe before
+  Duration relay_rest{};            ///< how long the last time
 
   [[nodiscard]] bool takes_stripes(TimePoint now) const {
     return now >= relay_rests_until && relay_unsent < limits::relay_unsent_bytes_max;
+  }
+  /// No stripe for a while: for longer, if the last rest is not long ago.
+  void rest(TimePoint now) {
+    const bool is_again = relay_rest > Duration() && now - relay_rests_until < relay_rest;
+    relay_rest = is_again ? std::min(2 * relay_rest, limits::relay_rest_max) : limits::relay_rest;
+    relay_rests_until = now + relay_rest;
   }
 };
 
@@ -51,7 +58,7 @@ class SessionTable {
         std::min<std::size_t>(UINT8_MAX, unsent * UINT8_MAX / limits::upload_blocks_busy));
   }
   /// Sessions that sent nothing of their relayed bytes for limits::relay_stall get no stripe for
-  /// limits::relay_rest. All that rest now, ascending.
+  /// limits::relay_rest or longer. All that rest now, ascending.
   [[nodiscard]] std::vector<SessionId> rest_stalled(TimePoint now);
   void check_invariants() const;
 

@@ -213,7 +213,6 @@ class Swarm {
   [[nodiscard]] bool start_download(TimePoint now, const NodeId& node, SwarmPeer& peer);
   [[nodiscard]] std::optional<ChunkIndex> pick_endgame(TimePoint now, const NodeId& node,
                                                        const SwarmPeer& peer) const;
-  [[nodiscard]] bool is_source_scarce() const;
   [[nodiscard]] std::size_t partial_count() const;
   [[nodiscard]] bool is_set_aside(TimePoint now, const NodeId& node) const;
   [[nodiscard]] bool may_ask(TimePoint now, const NodeId& node, const SwarmPeer& peer,
@@ -234,13 +233,18 @@ class Swarm {
   void refresh_rings();
   [[nodiscard]] bool may_relay() const;
   [[nodiscard]] std::uint32_t relay_serial();
+  [[nodiscard]] std::uint64_t stripe_number(ChunkIndex chunk, std::size_t stripe) const;
   [[nodiscard]] std::uint32_t stripe_length(ChunkIndex chunk, std::size_t stripe) const;
-  void begin_stripe(RelayStripe& stripe);
-  void spread(RelayStripe& stripe);
+  void begin_stripe(RelayStripe& stripe, std::uint64_t number);
+  void spread(RelayStripe& stripe, std::uint64_t number);
+  /// Who of the members wants the blob under this name; the view may know it when this node does
+  /// not.
+  [[nodiscard]] const NodeId* node_of(HopName name);
   [[nodiscard]] std::optional<SessionId> next_hop(TimePoint now, std::vector<HopName>& rest);
   void pass_on(TimePoint now, ChunkIndex chunk, SessionId source, std::size_t stripe,
                RelayedChunk& relayed);
   void pass_stored(TimePoint now, const RelayMessage& message);
+  void pass_stored(TimePoint now, const RelayMessage& message, std::vector<HopName> rest);
   void send_relayed(TimePoint now, SendBlock block);
   [[nodiscard]] RelayedChunk new_relayed(ChunkIndex chunk);
   void chunk_departed(TimePoint now, ChunkIndex chunk);
@@ -263,6 +267,15 @@ class Swarm {
   void truth_known(TimePoint now, ChunkIndex chunk, std::span<const ChunkSha256> blocks);
   void forget_relayed(TimePoint now, ChunkIndex chunk);
   void tend_relays(TimePoint now);
+
+  // swarm_scarce.cpp
+  [[nodiscard]] bool is_source_scarce() const;
+  [[nodiscard]] bool is_to_be_shared();
+  [[nodiscard]] std::size_t share_rank(ChunkIndex chunk);
+  [[nodiscard]] bool may_take(TimePoint now, ChunkIndex chunk);
+  [[nodiscard]] std::optional<ChunkIndex> pick_share(TimePoint now, const NodeId& node,
+                                                     const SwarmPeer& peer);
+  void share_block(TimePoint now, SessionId session, ChunkIndex chunk, std::uint32_t offset);
   void resume_relays(TimePoint now);
   void reroute(TimePoint now, SessionId session);
 
@@ -275,6 +288,7 @@ class Swarm {
   [[nodiscard]] std::optional<BlockPlace> repair_received(TimePoint now, SessionId session,
                                                           const BlockFrame& frame);
   /// The next chunks of which something did not come.
+  [[nodiscard]] bool is_awaited(ChunkIndex chunk) const;
   void repair_late(TimePoint now);
 
   // swarm_fetches.cpp
@@ -371,15 +385,25 @@ class Swarm {
   std::vector<Accusation> accusations_;
   std::map<NodeId, TimePoint> set_aside_;  ///< bytes failed, blame unknown: not asked until then
 
+  // Shares of a scarce source.
+  std::optional<TimePoint> pulling_since_;         ///< the first that could be asked
+  std::optional<TimePoint> share_taken_;           ///< nothing of this node's share is open since
+  std::map<ChunkIndex, std::size_t> share_ranks_;  ///< as asked for so far, of these others:
+  std::uint64_t share_ranks_version_ = 0;
+
   // Relay of fresh chunks.
   RelayRings rings_;
-  std::size_t next_ring_ = 0;
   std::map<HopName, NodeId> hops_;                ///< the candidates by their short names
   std::map<ChunkIndex, RelayedChunk> arriving_;   ///< each is a download from relay_source
-  std::map<ChunkIndex, RelayedChunk> departing_;  ///< of own fetches
+  std::map<ChunkIndex, RelayedChunk> departing_;  ///< of own fetches, and of a scarce source
   std::map<ChunkIndex, RelayedChunk> late_;       ///< in the store, and not all sent
   std::optional<TimePoint> first_departed_;
-  std::map<ChunkIndex, CrecMessage> early_crecs_;
+  /// A relayed CREC of a chunk of which no stripe has come yet.
+  struct EarlyCrec {
+    Crec crec;
+    std::vector<RelayBranch> ways;  ///< that nobody could be reached of
+  };
+  std::map<ChunkIndex, EarlyCrec> early_crecs_;
   std::map<ChunkIndex, TimePoint> heard_;  ///< lacking, and a peer said that it has it: since when
   std::map<ChunkIndex, RelayEvidence> evidence_;
   std::set<ChunkIndex> not_relayed_;  ///< were wrong: taken by request only

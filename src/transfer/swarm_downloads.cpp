@@ -19,6 +19,7 @@ constexpr std::uint32_t timeouts_max =
 constexpr Duration duplicate_after = 200ms;  // endgame: a source younger than this is left alone
 constexpr Duration block_credit = 6s;        // blocks of one chunk count as progress this long
 constexpr Duration set_aside_for = 30s;
+constexpr Duration rush = 300ms;
 constexpr std::size_t accusations_max = 64;  // further ones are not remembered
 
 }  // namespace
@@ -46,7 +47,10 @@ bool Swarm::start_download(TimePoint now, const NodeId& node, SwarmPeer& peer) {
   const bool is_slow = rate && median && *rate < slow_share * *median;
   const auto wide = static_cast<std::size_t>(rate.value_or(0) * to_seconds(pipeline_time)) /
                     layout_.chunk_bytes();
-  const std::size_t chunks_max = is_slow ? 1 : std::max(pipeline_chunks, wide);
+  // At first one at a time: who else wants the blob becomes known meanwhile.
+  if (!pulling_since_) pulling_since_ = now;
+  const bool is_young = peer.all && availability_.complete() == 1 && now - *pulling_since_ < rush;
+  const std::size_t chunks_max = is_slow || is_young ? 1 : std::max(pipeline_chunks, wide);
   const std::size_t active = downloads_.active_of(peer.session);
   if (active >= chunks_max) return false;
   if (downloads_.bytes_of(peer.session) + layout_.chunk_bytes() >
@@ -60,14 +64,17 @@ bool Swarm::start_download(TimePoint now, const NodeId& node, SwarmPeer& peer) {
   const auto allowed = [&](ChunkIndex candidate) { return may_ask(now, node, peer, candidate); };
   std::optional<ChunkIndex> chunk;
   const bool is_scarce = peer.all && is_source_scarce();
-  if (is_scarce) {
+  const bool is_shared = peer.all && is_to_be_shared();
+  if (is_shared) {
+    chunk = pick_share(now, node, peer);
+  } else if (is_scarce) {
     chunk = picker_.pick_scarce(open_, allowed, availability_, partial_count(), context_.prng);
   }
   // What partial peers have too is asked from a scarce source only when it would stand idle.
-  if (!chunk && !(is_scarce && active > 0)) {
+  if (!chunk && !is_shared && !(is_scarce && active > 0)) {
     chunk = picker_.pick(open_, allowed, availability_, context_.prng);
   }
-  if (!chunk) chunk = pick_endgame(now, node, peer);
+  if (!chunk && !is_shared) chunk = pick_endgame(now, node, peer);
   if (!chunk) return false;
   const auto size = static_cast<std::uint32_t>(layout_.chunk_size(*chunk));
   const std::uint64_t ahead = downloads_.bytes_of(peer.session) + size;
@@ -76,11 +83,6 @@ bool Swarm::start_download(TimePoint now, const NodeId& node, SwarmPeer& peer) {
   context_.download_bytes += size;
   open_.reset(to_value(*chunk));
   return true;
-}
-
-// Few complete peers and many partial ones: what the few send should be sent once.
-bool Swarm::is_source_scarce() const {
-  return availability_.complete() > 0 && partial_count() > 2 * availability_.complete();
 }
 
 std::size_t Swarm::partial_count() const {
@@ -164,6 +166,7 @@ std::optional<Swarm::BlockPlace> Swarm::block_received(TimePoint now, SessionId 
     peer->timeouts = 0;
     pump_peers_.insert(node);
   }
+  share_block(now, session, chunk, frame.offset);
   if (result != Downloads::Block::complete) return BlockPlace{session};
   const Download* download = downloads_.find(session, chunk);
   if (peer != nullptr) {
@@ -219,6 +222,7 @@ void Swarm::chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source, Ch
   } else if (verdict == ChunkVerdict::mismatch && source == relay_source) {
     relayed_was_wrong(now, chunk, blocks);
   } else if (verdict == ChunkVerdict::mismatch) {
+    departing_.erase(chunk);
     refresh_open(chunk);
     take_back_progress();
     ++context_.stats.verify_failures_peer;
@@ -244,6 +248,7 @@ void Swarm::chunk_verified(TimePoint now, ChunkIndex chunk, SessionId source, Ch
     }
     truth_known(now, chunk, blocks);
     mark_have(now, chunk, ChunkSource::peer);
+    if (departing_.contains(chunk)) chunk_departed(now, chunk);
   }
   pump_peers_.insert(download.node);
 }
@@ -287,6 +292,9 @@ void Swarm::verify_failed(TimePoint now, ChunkIndex chunk, const Download& downl
 void Swarm::drop_download(SessionId session, ChunkIndex chunk) {
   const Download* download = downloads_.find(session, chunk);
   if (download == nullptr) return;
+  const auto departing = departing_.find(chunk);
+  if (departing != departing_.end() && departing->second.source == session)
+    departing_.erase(departing);
   context_.download_bytes -= download->size;
   const std::uint32_t waiting = downloads_.erase(session, chunk);
   if (Session* entry = context_.sessions.find(session)) {

@@ -11,7 +11,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t candidates_max = 256;    // further ones are not remembered
+constexpr std::size_t candidates_max = 1024;   // further ones are not remembered
 constexpr std::size_t holders_taken_max = 64;  // of each look at the index
 constexpr Duration dial_cooldown_max = 60s;
 constexpr Duration opening_timeout = 5s;
@@ -47,7 +47,10 @@ void Swarm::refresh_holders(TimePoint) {
 void Swarm::handle_news(TimePoint now, const SwarmNews& news) {
   if (news.size && !size_) set_size(now, *news.size, SizeSource::hint);
   for (const NodeId& node : news.holders) add_candidate(node, true);
-  for (const NodeId& node : news.wanters) add_candidate(node, false);
+  for (const HopName name : news.wanters) {
+    if (const auto node = node_named(context_.view.registrar_candidates(), name))
+      add_candidate(*node, false);
+  }
   relay_late(now);
 }
 
@@ -438,6 +441,7 @@ void Swarm::replace_worst(TimePoint now) {
   for (const auto& [node, peer] : peers_) {
     if (!peer.outgoing) continue;
     ++outgoing;
+    if (peer.all && is_source_scarce()) continue;  // slow, because all draw on it
     const auto rate = peer.rate.rate();
     if (rate && (worst == nullptr || *rate < worst_rate)) {
       worst = &node;

@@ -38,54 +38,59 @@ void Swarm::refresh_rings() {
   rings_.set_others(std::move(others));
 }
 
+const NodeId* Swarm::node_of(HopName name) {
+  if (!hops_.contains(name)) {
+    // The list's sender knows more of those that want the blob.
+    const auto node = node_named(context_.view.registrar_candidates(), name);
+    if (node) add_candidate(*node, false);
+  }
+  const auto known = hops_.find(name);
+  return known == hops_.end() ? nullptr : &known->second;
+}
+
 // The first in order that can be reached goes off the list; those before it stay, for whoever
-// reaches them.
+// reaches them, and those that take nothing at the moment come last: nobody waits behind them.
 std::optional<SessionId> Swarm::next_hop(TimePoint now, std::vector<HopName>& rest) {
-  for (auto it = rest.begin(); it != rest.end();) {
-    const auto known = hops_.find(*it);
-    if (known == hops_.end()) {
+  std::vector<HopName> slow;
+  std::optional<SessionId> found;
+  for (auto it = rest.begin(); it != rest.end() && !found;) {
+    const NodeId* node = node_of(*it);
+    if (node == nullptr) {
       it = *it == hop_name(context_.self()) ? rest.erase(it) : it + 1;
       continue;
     }
-    PeerCandidate& candidate = candidates_.at(known->second);
-    if (candidate.holder) {
-      it = rest.erase(it);
+    PeerCandidate& candidate = candidates_.at(*node);
+    const auto session = context_.sessions.newest(*node);
+    if (!session) {
+      if (candidate.retry_at <= now && candidate.relay_dial_at <= now) {
+        candidate.relay_dial_at = now + redial_after;
+        context_.emit(EnsureSession{*node});
+      }
+      ++it;
       continue;
     }
-    const auto session = context_.sessions.newest(known->second);
-    const bool is_usable = session && context_.sessions.find(*session)->takes_stripes(now) &&
-                           !context_.scores.is_banned(now, known->second);
-    if (is_usable) {
-      rest.erase(it);
-      return session;
+    const bool is_fit = context_.sessions.find(*session)->takes_stripes(now) &&
+                        !context_.scores.is_banned(now, *node);
+    if (is_fit && !candidate.holder) {
+      found = session;
+    } else if (!candidate.holder) {
+      slow.push_back(*it);
     }
-    if (!session && candidate.retry_at <= now && candidate.relay_dial_at <= now) {
-      candidate.relay_dial_at = now + redial_after;
-      context_.emit(EnsureSession{known->second});
-    }
-    ++it;
+    it = rest.erase(it);
   }
-  return std::nullopt;
+  rest.insert(rest.end(), slow.begin(), slow.end());
+  return found;
 }
 
-void Swarm::begin_stripe(RelayStripe& stripe) {
-  const auto chain = rings_.chain(next_ring_++ % RelayRings::count);
-  const std::size_t wanted = (chain.size() + limits::relay_hops_max - 1) / limits::relay_hops_max;
-  const std::size_t chains = std::min(limits::relay_chains_max, wanted);
-  const std::size_t length = std::min(limits::relay_hops_max, (chain.size() + chains - 1) / chains);
-  for (std::size_t i = 0; i < chains; ++i) {
-    RelayBranch branch;
-    for (const NodeId& node :
-         chain.subspan(i * length, std::min(length, chain.size() - i * length)))
-      branch.rest.push_back(hop_name(node));
-    stripe.told.insert(branch.rest.begin(), branch.rest.end());
-    stripe.branches.push_back(std::move(branch));
-  }
+void Swarm::begin_stripe(RelayStripe& stripe, std::uint64_t number) {
+  RelayBranch branch{rings_.stripe_order(number), std::nullopt, 0};
+  stripe.told.insert(branch.rest.begin(), branch.rest.end());
+  stripe.branches.push_back(std::move(branch));
 }
 
 // Who became known after the stripe had left gets it down a chain of their own.
-void Swarm::spread(RelayStripe& stripe) {
-  if (stripe.branches.empty()) return begin_stripe(stripe);
+void Swarm::spread(RelayStripe& stripe, std::uint64_t number) {
+  if (stripe.branches.empty()) return begin_stripe(stripe, number);
   if (stripe.branches.size() >= branches_max) return;
   RelayBranch branch;
   for (const NodeId& node : rings_.chain(0)) {
@@ -102,6 +107,10 @@ std::uint32_t Swarm::relay_serial() { return static_cast<std::uint32_t>(context_
 std::uint32_t Swarm::stripe_length(ChunkIndex chunk, std::size_t stripe) const {
   const auto size = static_cast<std::uint32_t>(layout_.chunk_size(chunk));
   return std::min(block_bytes, size - static_cast<std::uint32_t>(stripe) * block_bytes);
+}
+
+std::uint64_t Swarm::stripe_number(ChunkIndex chunk, std::size_t stripe) const {
+  return to_value(chunk) * (layout_.chunk_bytes() / block_bytes) + stripe;
 }
 
 RelayedChunk Swarm::new_relayed(ChunkIndex chunk) {
@@ -126,7 +135,7 @@ void Swarm::fetch_bytes(TimePoint now, FetchId id, ChunkIndex chunk, std::uint32
         std::min(stripe_length(chunk, i), filled - static_cast<std::uint32_t>(i) * block_bytes);
     if (received == stripes[i].received) continue;
     stripes[i].received = received;
-    if (stripes[i].branches.empty()) begin_stripe(stripes[i]);
+    if (stripes[i].branches.empty()) begin_stripe(stripes[i], stripe_number(chunk, i));
     pass_on(now, chunk, fetch_source, i, it->second);
   }
 }
@@ -174,7 +183,11 @@ void Swarm::send_relayed(TimePoint now, SendBlock block) {
 
 // The chunk is here already: its stripe leaves as a whole.
 void Swarm::pass_stored(TimePoint now, const RelayMessage& message) {
-  std::vector<HopName> rest = message.next;
+  for (RelayBranch& branch : split_chain(message.next))
+    pass_stored(now, message, std::move(branch.rest));
+}
+
+void Swarm::pass_stored(TimePoint now, const RelayMessage& message, std::vector<HopName> rest) {
   const auto to = next_hop(now, rest);
   if (!to) return;
   const std::uint32_t serial = relay_serial();
@@ -197,7 +210,7 @@ void Swarm::pass_stored(TimePoint now, const RelayMessage& message) {
 // The chunk is whole, proven and stored.
 void Swarm::chunk_departed(TimePoint now, ChunkIndex chunk) {
   auto departed = departing_.extract(chunk);
-  if (ended_ || proven_ || !may_relay() || !crecs_.contains(chunk)) return;
+  if (ended_ || proven_ || !may_relay()) return;
   RelayedChunk relayed;
   if (departed.empty()) {
     relayed = new_relayed(chunk);  // it came before the blob was open
@@ -215,7 +228,7 @@ void Swarm::chunk_departed(TimePoint now, ChunkIndex chunk) {
 
 // A hop that could reach none of those after it while the stripe came.
 void Swarm::chunk_passed(TimePoint now, ChunkIndex chunk, RelayedChunk relayed) {
-  if (relayed.waits() && has_late_room() && crecs_.contains(chunk)) {
+  if (relayed.waits() && has_late_room()) {
     keep_late(now, chunk, std::move(relayed));
   }
 }
@@ -241,7 +254,7 @@ void Swarm::relay_late(TimePoint now) {
     auto& [chunk, relayed] = *it;
     for (std::size_t i = 0; i < relayed.stripes.size() && rings_.size() > 0; ++i) {
       RelayStripe& stripe = relayed.stripes[i];
-      if (relayed.is_own) spread(stripe);
+      if (relayed.is_own) spread(stripe, stripe_number(chunk, i));
       pass_on(now, chunk, stored_source, i, relayed);
     }
     relay_crec(now, chunk, relayed);
@@ -253,8 +266,8 @@ void Swarm::relay_late(TimePoint now) {
 
 // What proves the chunk, down chains of its own.
 void Swarm::relay_crec(TimePoint now, ChunkIndex chunk, RelayedChunk& relayed) {
-  if (rings_.size() == 0) return;
-  if (relayed.is_own) spread(relayed.proof);
+  if (rings_.size() == 0 || !crecs_.contains(chunk)) return;
+  if (relayed.is_own) spread(relayed.proof, to_value(chunk));
   for (RelayBranch& branch : relayed.proof.branches) {
     if (branch.to) continue;
     branch.to = next_hop(now, branch.rest);
@@ -272,22 +285,25 @@ void Swarm::pass_crec(TimePoint now, const NodeId& from, const CrecMessage& mess
     context_.score(now, from, PeerScores::malformed_frame);
     return;
   }
-  CrecMessage onward = message;
-  if (const auto to = next_hop(now, *onward.next)) {
-    context_.send(*to, onward);
-    onward.next->clear();
+  std::vector<RelayBranch> ways = split_chain(*message.next);
+  for (RelayBranch& way : ways) {
+    way.to = next_hop(now, way.rest);
+    if (!way.to) continue;
+    context_.send(*way.to, CrecMessage{tag_, message.chunk, message.size, message.sha256,
+                                       message.signer, message.signature, way.rest});
   }
   if (has_chunk(message.chunk) || !may_relay()) return;
+  // Those that nobody could be reached of get it when the chunk is here.
+  std::erase_if(ways, [](const RelayBranch& way) { return way.to || way.rest.empty(); });
   Download* download = downloads_.find(relay_source, message.chunk);
   if (download == nullptr) {
     if (early_crecs_.size() < limits::relay_early_crecs_max) {
-      early_crecs_.try_emplace(message.chunk, std::move(onward));
+      early_crecs_.try_emplace(message.chunk, EarlyCrec{crec, std::move(ways)});
     }
     return;
   }
-  // Those that nobody could be reached of get it when the chunk is here.
-  auto& ways = arriving_.at(message.chunk).proof.branches;
-  if (ways.empty() && !onward.next->empty()) ways.push_back({*onward.next, std::nullopt, 0});
+  auto& waiting = arriving_.at(message.chunk).proof.branches;
+  if (waiting.empty()) waiting = std::move(ways);
   if (!download->submitted && !download->crec) {
     download->crec = crec;
     submit(relay_source, message.chunk);
@@ -313,7 +329,7 @@ void Swarm::handle(TimePoint now, SessionId session, const NodeId& node,
   stripe.add_feeder({session, node, message.serial});
   relayed.touched = now;
   // Begun anew by another predecessor: who comes after this node has not changed.
-  if (stripe.branches.empty()) stripe.branches.push_back({message.next, std::nullopt, 0});
+  if (stripe.branches.empty()) stripe.branches = split_chain(message.next);
   if (stripe.received > 0) pass_on(now, chunk, relay_source, index, relayed);
 }
 
@@ -323,6 +339,7 @@ bool Swarm::begin_arriving(TimePoint now, ChunkIndex chunk) {
   // Half of the buffers are for what this node asks for itself.
   if (context_.download_bytes + size > limits::download_buffer_bytes_max / 2) return false;
   RelayedChunk& relayed = arriving_.emplace(chunk, new_relayed(chunk)).first->second;
+  relayed.source = relay_source;
   relayed.touched = now;
   downloads_.start(relay_source, NodeId{}, chunk, size, now, TimePoint::max());
   Download* download = downloads_.find(relay_source, chunk);
@@ -330,9 +347,8 @@ bool Swarm::begin_arriving(TimePoint now, ChunkIndex chunk) {
   context_.download_bytes += size;
   const auto early = early_crecs_.find(chunk);
   if (early != early_crecs_.end()) {
-    const CrecMessage& message = early->second;
-    if (!message.next->empty()) relayed.proof.branches.push_back({*message.next, std::nullopt, 0});
-    download->crec = Crec{message.sha256, message.signer, message.signature};
+    relayed.proof.branches = std::move(early->second.ways);
+    download->crec = early->second.crec;
     early_crecs_.erase(early);
   }
   refresh_open(chunk);
@@ -490,8 +506,9 @@ void Swarm::forget_relayed(TimePoint now, ChunkIndex chunk) {
 
 // A stripe may have found nobody it could be sent to.
 void Swarm::resume_relays(TimePoint now) {
-  const auto resume = [&](std::map<ChunkIndex, RelayedChunk>& chunks, SessionId source) {
+  const auto resume = [&](std::map<ChunkIndex, RelayedChunk>& chunks) {
     for (auto& [chunk, relayed] : chunks) {
+      const SessionId source = relayed.source;
       const Download* download = downloads_.find(source, chunk);
       if (download != nullptr && download->submitted) continue;
       for (std::size_t i = 0; i < relayed.stripes.size(); ++i) {
@@ -500,16 +517,17 @@ void Swarm::resume_relays(TimePoint now) {
       }
     }
   };
-  resume(arriving_, relay_source);
-  resume(departing_, fetch_source);
+  resume(arriving_);
+  resume(departing_);
   relay_late(now);
 }
 
 // The next in line takes the place of a hop that is gone or stands still; all that is here of the
 // stripe goes to it.
 void Swarm::reroute(TimePoint now, SessionId session) {
-  const auto go_on = [&](std::map<ChunkIndex, RelayedChunk>& chunks, SessionId source) {
+  const auto go_on = [&](std::map<ChunkIndex, RelayedChunk>& chunks) {
     for (auto& [chunk, relayed] : chunks) {
+      const SessionId source = relayed.source;
       const Download* download = downloads_.find(source, chunk);
       if (download != nullptr && download->submitted) continue;
       for (std::size_t i = 0; i < relayed.stripes.size(); ++i) {
@@ -524,17 +542,20 @@ void Swarm::reroute(TimePoint now, SessionId session) {
       }
     }
   };
-  go_on(arriving_, relay_source);
-  go_on(departing_, fetch_source);
+  go_on(arriving_);
+  go_on(departing_);
   for (auto& [chunk, relayed] : arriving_) {
     if (relayed.repair && relayed.repair->session == session) relayed.repair.reset();
   }
 }
 
 void Swarm::tend_relays(TimePoint now) {
-  std::erase_if(departing_,
-                [&](const auto& entry) { return !fetch_covers(to_value(entry.first)); });
-  relay_late(now);
+  std::erase_if(departing_, [&](const auto& entry) {
+    const auto& [chunk, relayed] = entry;
+    return relayed.source == fetch_source ? !fetch_covers(to_value(chunk))
+                                          : downloads_.find(relayed.source, chunk) == nullptr;
+  });
+  resume_relays(now);
   if (arriving_.empty() && departing_.empty()) return;
   for (const SessionId session : context_.sessions.rest_stalled(now)) reroute(now, session);
   std::vector<ChunkIndex> abandoned;

@@ -18,7 +18,8 @@ constexpr Duration grace_min = 1s;
 constexpr Duration grace_max = 3s;
 constexpr Duration grace_when_quiet = 200ms;
 constexpr Duration quiet_after = 250ms;
-constexpr std::size_t repairs_max = 2;     // chunks at a time
+constexpr Duration grace_when_awaited = 1s;  // a reader stands there
+constexpr std::size_t repairs_max = 2;       // chunks at a time
 constexpr std::uint32_t missed_after = 2;  // chunks: their stripes go other ways, of other lengths
 constexpr Duration repair_patience = 1s;
 
@@ -121,13 +122,22 @@ std::optional<Swarm::BlockPlace> Swarm::repair_received(TimePoint now, SessionId
   return place;
 }
 
+bool Swarm::is_awaited(ChunkIndex chunk) const {
+  return std::any_of(readers_.begin(), readers_.end(), [&](const auto& entry) {
+    const std::uint64_t offset = entry.second.offset;
+    return offset < *size_ && layout_.chunk_at(offset) == chunk;
+  });
+}
+
 void Swarm::repair_late(TimePoint now) {
   auto repairs = static_cast<std::size_t>(
       std::count_if(arriving_.begin(), arriving_.end(),
                     [](const auto& entry) { return entry.second.repair.has_value(); }));
   for (auto& [chunk, relayed] : arriving_) {
     if (repairs >= repairs_max) return;
-    if (relayed.repair || now - relayed.touched < relay_grace(now)) continue;
+    const Duration grace =
+        is_awaited(chunk) ? std::min(grace_when_awaited, relay_grace(now)) : relay_grace(now);
+    if (relayed.repair || now - relayed.touched < grace) continue;
     if (downloads_.find(relay_source, chunk)->submitted) continue;
     start_repair(now, chunk, relayed);
     if (relayed.repair) ++repairs;

@@ -26,7 +26,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr int notsent_low_water_bytes =
-    128 * 1024;  // what the kernel may hold unsent: control waits behind it
+    32 * 1024;  // what the kernel may hold unsent: control waits behind it
 constexpr int keepalive_idle_seconds = 10;
 constexpr int keepalive_interval_seconds = 5;
 constexpr int keepalive_probes = 2;

@@ -43,7 +43,7 @@ std::vector<Bytes> seeds() {
       ProgressMessage{1, 1U << 30U, true, {{claim, 100}}},
       ReleaseMessage{1, {ExtentIndex{2}}, ReleaseMessage::Reason::done},
       UnwantMessage{1, true},
-      NewsMessage{1, 1U << 30U, {node, node}, {node}},
+      NewsMessage{1, 1U << 30U, {hop_name(node), hop_name(node)}, {node}},
       GrantMessage{1, {claim}},
       VoteMessage{1, {{claim, true}}},
   };

@@ -381,7 +381,7 @@ std::vector<Bytes> seeds() {
   from_upstream.plain(8, 4).plain(4, 3, 1).plain(7, 10);
   from_upstream.claim(0, GrantMessage{1, {{ExtentIndex{0}, 1}}});
   from_upstream.claim(1, VoteMessage{1, {{{ExtentIndex{0}, 1}, true}}});
-  from_upstream.claim(2, NewsMessage{1, true_size, {id_of(3)}, {id_of(4)}}).plain(7, 255);
+  from_upstream.claim(2, NewsMessage{1, true_size, {hop_name(id_of(3))}, {id_of(4)}}).plain(7, 255);
   for (int i = 0; i < 12; ++i) from_upstream.plain(6, 0, 1).plain(4, 3, 1).plain(7, 20);
   from_upstream.plain(6, 0, 0).plain(4, 3, 1);
   Story registrar;

@@ -102,6 +102,32 @@ TEST_SUITE("scenario/swarm") {
     }
   }
 
+  TEST_CASE("one holder, and all others want it: it sends the blob about once") {
+    for (const std::uint64_t seed : sim::seeds(2)) {
+      CAPTURE(seed);
+      sim::Simulator simulator({.node_count = cluster_size(), .seed = seed, .check_every = 4096});
+      const sim::Blob blob = sim::make_blob("layer", 64 * MiB);
+      REQUIRE(simulator.run_until(sim::converged, 60s));
+      simulator.pull(0, blob, simulator.now());
+      REQUIRE(simulator.run_until([](auto& sim) { return sim.node(0)->pulls_done(); }, 60s));
+      simulator.run_for(3s);  // everybody has heard of it
+      const TimePoint began = simulator.now();
+      for (sim::NodeIndex i = 1; i < simulator.size(); ++i)
+        simulator.pull(i, blob, simulator.now());
+      const auto is_done = [](sim::Simulator& sim) {
+        for (sim::NodeIndex i = 0; i < sim.size(); ++i)
+          if (!sim.node(i)->pulls_done()) return false;
+        return true;
+      };
+      REQUIRE(simulator.run_until(is_done, 30s));
+      const auto sent = simulator.node(0)->core().exchange().stats().upload_bytes;
+      const double copies = static_cast<double>(sent) / static_cast<double>(blob.size);
+      MESSAGE("sent ", copies, " times by ", to_seconds(simulator.now() - began), " s");
+      CHECK(copies <= 1.1);
+      CHECK(simulator.origin().egress_bytes() <= blob.size);
+    }
+  }
+
   TEST_CASE("the registrars crash one after the other in a cold pull") {
     for (const std::uint64_t seed : sim::seeds(2)) {
       CAPTURE(seed);

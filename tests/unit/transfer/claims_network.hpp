@@ -94,6 +94,8 @@ class ClaimsNetwork {
   [[nodiscard]] std::uint64_t messages() const { return messages_; }
   [[nodiscard]] std::uint64_t trace() const { return trace_; }
   [[nodiscard]] bool fetching(std::size_t node) const { return !nodes_[node].fetching.empty(); }
+  /// How many others that want the blob it was told of.
+  [[nodiscard]] std::size_t known(std::size_t node) const { return nodes_[node].known.size(); }
   [[nodiscard]] TimePoint now() const { return now_; }
   [[nodiscard]] const Claims& core(std::size_t node) const { return *nodes_[node].core; }
   [[nodiscard]] std::size_t takeovers() const {
@@ -110,6 +112,7 @@ class ClaimsNetwork {
     Bitfield done;
     bool started = false;
     bool knows_size = false;
+    std::set<HopName> known;  ///< others that want it
     bool fail_next = false;
     TimePoint start;
     std::uint64_t fetched = 0;
@@ -171,6 +174,7 @@ class ClaimsNetwork {
         node.core->fetch_over(now_, key_.tag(), revoked->extent);
       } else if (const auto* news = std::get_if<SwarmNews>(&*event)) {
         if (news->size) node.knows_size = true;
+        node.known.insert(news->wanters.begin(), news->wanters.end());
       } else if (std::holds_alternative<TrioUnreachable>(*event)) {
         const auto lowest = cluster_done_.find(false);
         if (lowest && node.fetching.empty()) {

@@ -131,7 +131,7 @@ Bytes claim_sample(std::size_t kind, const SwarmTag& tag) {
       ProgressMessage{1, 200 * MiB, false, {{claims[0], 1000}}},
       ReleaseMessage{1, {ExtentIndex{0}}, ReleaseMessage::Reason::elsewhere},
       UnwantMessage{1, true},
-      NewsMessage{3, 200 * MiB, {identity_of(5).node_id()}, {identity_of(6).node_id()}},
+      NewsMessage{3, 200 * MiB, {hop_name(identity_of(5).node_id())}, {identity_of(6).node_id()}},
       GrantMessage{4, claims},
       VoteMessage{5, {{claims[0], true}}}};
   return encode_claim({tag, bodies[kind % bodies.size()]});

@@ -3,6 +3,7 @@
 #include "fixed_view.hpp"
 
 #include "base/limits.hpp"
+#include "base/prng.hpp"
 #include "transfer/proof.hpp"
 #include "transfer/relay.hpp"
 #include "transfer/session_message.hpp"
@@ -10,6 +11,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -169,8 +171,73 @@ TEST_SUITE("transfer/relay") {
         CHECK(std::equal(chain.begin() + 1, chain.end(), next.chain(ring).begin()));
         CHECK(next.chain(ring).back() == self);
       }
-      CHECK(rings.successors().size() >= 4);
+      CHECK(rings.successors().size() >= 2);
     }
+  }
+
+  TEST_CASE("a long list is split into four of the same length, a short one stays whole") {
+    for (const std::size_t count : {0U, 1U, 3U, 4U, 7U, 30U, 1023U}) {
+      CAPTURE(count);
+      std::vector<HopName> hops;
+      for (std::size_t i = 0; i < count; ++i) hops.push_back(static_cast<HopName>(i));
+      const auto branches = split_chain(hops);
+      CHECK(branches.size() == (count <= 3 ? 1 : 4));
+      std::vector<HopName> joined;
+      for (const RelayBranch& branch : branches) {
+        CHECK(branch.rest.size() >= count / branches.size());
+        CHECK(branch.rest.size() <= count / branches.size() + 1);
+        joined.insert(joined.end(), branch.rest.begin(), branch.rest.end());
+      }
+      CHECK(joined == hops);
+    }
+  }
+
+  TEST_CASE("whoever sends which stripe, each node is as often the first hop as any other") {
+    const SwarmTag tag{};
+    constexpr std::size_t count = 31;
+    std::vector<NodeId> nodes;
+    for (std::uint32_t i = 1; i <= count; ++i) nodes.push_back(identity_of(i).node_id());
+    std::sort(nodes.begin(), nodes.end());
+    std::vector<RelayRings> rings;
+    for (const NodeId& self : nodes) {
+      std::vector<NodeId> others = nodes;
+      std::erase(others, self);
+      rings.emplace_back(tag, self).set_others(others);
+    }
+    constexpr std::uint64_t rounds = 8, stripes = rounds * RelayRings::count * count;
+    for (const std::uint64_t senders : {1U, 2U, 31U}) {  // of chunks of four stripes
+      CAPTURE(senders);
+      std::map<HopName, std::uint64_t> firsts, lasts;
+      for (std::uint64_t number = 0; number < stripes; ++number) {
+        const std::size_t sender = mix_seed(number / 4) % senders;
+        const auto order = rings[sender].stripe_order(number);
+        REQUIRE(order.size() == count - 1);
+        CHECK(std::set<HopName>(order.begin(), order.end()).size() == count - 1);
+        CHECK(std::find(order.begin(), order.end(), hop_name(nodes[sender])) == order.end());
+        ++firsts[order.front()];
+        ++lasts[order.back()];
+      }
+      // Who sends is no hop itself: the one after it takes its turn.
+      for (std::size_t i = senders < count ? senders : 0; i < count; ++i) {
+        const std::uint64_t times = firsts[hop_name(nodes[i])];
+        CHECK(times >= stripes / count * 7 / 10);
+        CHECK(times <= stripes / count * (senders < count ? 20 : 14) / 10);
+      }
+      CHECK(lasts.size() >= count - 1);
+    }
+  }
+
+  TEST_CASE("a short name stands for one of the members, or for nobody") {
+    std::vector<NodeId> nodes(3);
+    nodes[0].bytes[0] = std::byte{1};
+    nodes[1].bytes[0] = nodes[2].bytes[0] = std::byte{2};
+    nodes[2].bytes[15] = std::byte{9};
+    CHECK(node_named(nodes, hop_name(nodes[0])) == nodes[0]);
+    CHECK_FALSE(node_named(nodes, hop_name(nodes[1])).has_value());  // two have it
+    CHECK_FALSE(node_named(nodes, 77).has_value());
+    CHECK_FALSE(node_named({}, 77).has_value());
+    nodes.pop_back();
+    CHECK(node_named(nodes, hop_name(nodes[1])) == nodes[1]);
   }
 
   TEST_CASE("a cold blob: nearly all that the others get of a chunk comes down chains, once") {
