@@ -27,8 +27,9 @@ constexpr int done_repeats = 3;
 
 }  // namespace
 
-ClaimSeeker::ClaimSeeker(const SwarmTag& tag, std::uint64_t incarnation, std::uint64_t seed)
-    : tag_(tag), incarnation_(incarnation), prng_(seed) {}
+ClaimSeeker::ClaimSeeker(const SwarmTag& tag, std::uint64_t incarnation, std::uint64_t seed,
+                         bool is_brisk)
+    : tag_(tag), incarnation_(incarnation), prng_(seed), is_brisk_(is_brisk) {}
 
 bool ClaimSeeker::is_registrar(const NodeId& node) const {
   return std::find(registrars_.begin(), registrars_.end(), node) != registrars_.end();
@@ -121,7 +122,8 @@ void ClaimSeeker::send_want(TimePoint now) {
       message.claims.push_back({extent, held.attempt});
   }
   send_all(message);
-  const Duration interval = want_intervals[std::min(wants_sent_++, want_intervals.size() - 1)];
+  const std::size_t round = is_brisk_ ? wants_sent_++ : want_intervals.size();
+  const Duration interval = want_intervals[std::min(round, want_intervals.size() - 1)];
   const auto tenth = static_cast<std::uint64_t>(interval.count() / 10);
   timers_.arm(Timer::want,
               now + interval + Duration(static_cast<Duration::rep>(prng_.below(tenth))));

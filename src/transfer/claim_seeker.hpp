@@ -36,7 +36,8 @@ class ClaimSeeker {
   };
   using Output = std::variant<Send, Permit, ClaimsEvent>;
 
-  ClaimSeeker(const SwarmTag& tag, std::uint64_t incarnation, std::uint64_t seed);
+  /// @param is_brisk  asks for news more often at first
+  ClaimSeeker(const SwarmTag& tag, std::uint64_t incarnation, std::uint64_t seed, bool is_brisk);
 
   /// The trio in rank order, self possibly among it. A changed trio hears of everything anew.
   void set_registrars(TimePoint now, std::vector<NodeId> ranked);
@@ -100,6 +101,7 @@ class ClaimSeeker {
   std::vector<NodeId> registrars_;
   std::map<NodeId, TimePoint>
       silent_until_;  ///< registrars that did not answer: asked last for a while
+  bool is_brisk_;
   std::size_t wants_sent_ = 0;
   WantState state_;
   bool wanting_ = false;

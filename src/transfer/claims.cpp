@@ -21,7 +21,8 @@ namespace {
 
 constexpr std::string_view blob_domain = "blob:";
 constexpr std::size_t registrar_count = 3;
-constexpr std::size_t news_sample = 32;  // wanters that one without a claim is told of
+constexpr std::size_t brisk_seekers_max = 16;  // with more, WANTs would be most of the traffic
+constexpr std::size_t news_sample = 32;        // wanters that one without a claim is told of
 constexpr Duration table_ttl = std::chrono::minutes(10);
 constexpr Duration own_pause =
     std::chrono::milliseconds(100);  ///< a deadline missed by more: this process was late
@@ -386,7 +387,8 @@ void Claims::want(TimePoint now, const SwarmKey& key, const WantState& state) {
   const SwarmTag tag = key.tag();
   auto found = impl_->seekers.find(tag);
   if (found == impl_->seekers.end()) {
-    ClaimSeeker core(tag, impl_->config.incarnation, impl_->prng.next());
+    const bool is_brisk = impl_->seekers.size() < brisk_seekers_max;
+    ClaimSeeker core(tag, impl_->config.incarnation, impl_->prng.next(), is_brisk);
     found = impl_->seekers.emplace(tag, Impl::Seeker{key, std::move(core)}).first;
     found->second.core.set_registrars(now, impl_->trio(key.digest));
   }

@@ -158,7 +158,7 @@ TEST_SUITE("scenario/liars") {
         story.pull_all(30s, false);
         CHECK((!alone || story.bans() == 4));
         (void)story.bans();
-        CHECK(story.egress() <= blob_bytes + 2 * limits::extent_bytes);
+        CHECK(story.egress() <= 2 * blob_bytes);
       }
     }
   }

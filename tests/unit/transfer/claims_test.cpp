@@ -186,7 +186,7 @@ TEST_SUITE("transfer/claims") {
     }();
     for (const bool was_told_to_wait : {false, true}) {
       CAPTURE(was_told_to_wait);
-      ClaimSeeker seeker(SwarmTag{}, 1, 1);
+      ClaimSeeker seeker(SwarmTag{}, 1, 1, true);
       std::vector<ClaimMessage> asked;
       std::size_t unreachable = 0;
       const auto drain = [&] {
