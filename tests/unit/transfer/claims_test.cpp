@@ -49,7 +49,9 @@ TEST_SUITE("transfer/claims") {
     CHECK(network.messages() < 25'000);
   }
 
-  TEST_CASE("who fetches knows within half a second all that came at the same moment") {
+  TEST_CASE(
+      "who came at the same moment is known within half a second: all to who fetches, most to "
+      "others") {
     ClaimsNetwork network({.nodes = 100, .seed = 3, .size = 256 * limits::extent_bytes});
     (void)network.run_until([] { return false; }, 500ms);
     std::size_t fetching = 0;
@@ -59,7 +61,7 @@ TEST_SUITE("transfer/claims") {
         ++fetching;
         CHECK(network.known(i) == 99);
       }
-      CHECK(network.known(i) >= 32);
+      CHECK(network.known(i) >= 80);
     }
     CHECK(fetching >= 2);
   }
