@@ -120,6 +120,10 @@ TEST_SUITE("scenario/swarm") {
         return true;
       };
       REQUIRE(simulator.run_until(is_done, 30s));
+      std::uint64_t relayed = 0;
+      for (sim::NodeIndex i = 1; i < simulator.size(); ++i)
+        relayed += simulator.node(i)->core().exchange().stats().relayed_bytes;
+      CHECK(relayed >= blob.size * (simulator.size() - 2) * 9 / 10);  // each its share apart
       const auto sent = simulator.node(0)->core().exchange().stats().upload_bytes;
       const double copies = static_cast<double>(sent) / static_cast<double>(blob.size);
       MESSAGE("sent ", copies, " times by ", to_seconds(simulator.now() - began), " s");
